@@ -1,0 +1,31 @@
+//! Warren manages QEMU virtual machines ("domains") and the virtual networks between them, as one
+//! bus-activated D-Bus service.
+//!
+//! Data falls through the rooms of this library in one direction, and `tests/layers.rs` keeps it so:
+//!
+//! ```text
+//! main ─► dbus, cli ─► manager ─► domain, network ─► plan, sys, store ─► model ─► xml
+//! ```
+//!
+//! | room | what it owns |
+//! |---|---|
+//! | [`xml`] | a lossless document tree, edits, a typed view of an element |
+//! | [`model`] | typed definitions of networks and domains |
+//! | [`plan`] | pure compilers: complete, check, QEMU arguments, dnsmasq configuration, firewall rules |
+//! | [`sys`] | effects: netlink, TAP devices, nft, processes, QMP, namespaces |
+//! | `store` | definitions and live state on disk, atomically |
+//! | `scope` | everything that differs between the system and the session service |
+//! | `auth` | who may do what: polkit in system scope, the owner in session scope |
+//! | [`network`], [`domain`] | one state machine and one actor task per object |
+//! | `manager` | the registry of objects, their definition and their autostart |
+//! | [`dbus`] | the bus face: thin interfaces over handles |
+//! | [`cli`] | `warrenctl`, a client of the bus |
+
+pub mod cli;
+pub mod dbus;
+pub mod domain;
+pub mod model;
+pub mod network;
+pub mod plan;
+pub mod sys;
+pub mod xml;

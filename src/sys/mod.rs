@@ -1,0 +1,19 @@
+//! Effects on the host: the only room that touches the kernel, other programs and QEMU.
+//!
+//! Owns netlink, TAP devices, namespaces, processes, nft, dnsmasq, pasta, image files and QMP. Must
+//! never import `model`: it is told plain names, addresses and descriptors.
+#![expect(unsafe_code, reason = "system calls that no safe library wraps; each with its SAFETY")]
+
+pub mod bridge_helper;
+pub mod console;
+pub mod dnsmasq;
+pub mod images;
+pub mod nethost;
+pub mod netlink;
+pub mod netspace;
+pub mod nft;
+pub mod pasta;
+pub mod process;
+pub mod qemu_probe;
+pub mod qmp;
+pub mod tap;

@@ -1,0 +1,4 @@
+//! A lossless tree of an XML document.
+//!
+//! Owns text: attribute order, unknown elements, prefixes, comments and white space all survive a
+//! parse and a write. Must never know what a domain or a network is.

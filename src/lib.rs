@@ -21,11 +21,32 @@
 //! | [`dbus`] | the bus face: thin interfaces over handles |
 //! | [`cli`] | `warrenctl`, a client of the bus |
 
+pub mod auth;
 pub mod cli;
+pub mod daemon;
 pub mod dbus;
 pub mod domain;
+pub mod manager;
 pub mod model;
 pub mod network;
 pub mod plan;
+pub mod scope;
+pub mod store;
 pub mod sys;
 pub mod xml;
+
+/// An error with all its causes in one line: `what: why: why that`.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(e) = cause {
+        let part = e.to_string();
+        // Some libraries repeat their cause in their own message.
+        if !text.ends_with(&part) {
+            text.push_str(": ");
+            text.push_str(&part);
+        }
+        cause = e.source();
+    }
+    text
+}

@@ -1,1 +1,61 @@
-//! x
+//! The bus face: thin interfaces over handles.
+//!
+//! Owns names, paths, signatures and the translation of errors. Must never hold logic: an interface asks
+//! who calls, hands the call on, and answers. Getters read the cached view and never wait, since zbus
+//! holds the lock of the whole object tree while one runs; every method takes `&self`.
+
+mod dict;
+mod domain;
+mod error;
+mod host;
+mod job;
+mod manager;
+mod network;
+mod options;
+mod paths;
+mod publish;
+mod service;
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use zbus::fdo::{RequestNameFlags, RequestNameReply};
+
+pub use error::Error;
+pub use host::Host;
+pub use service::Service;
+
+use crate::manager::Event;
+
+/// The service's name on the bus.
+pub const NAME: &str = "org.warren1";
+
+/// Why the service is not on the bus.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum ServeError {
+    #[error("the objects could not be put on the bus")]
+    Bus(#[from] zbus::Error),
+    #[error("the name '{NAME}' belongs to another process already")]
+    NameTaken,
+}
+
+/// Registers everything, then takes the name: whoever is waiting for it finds all objects there.
+/// From now on `events` are told on the bus.
+pub async fn serve(
+    connection: &zbus::Connection,
+    service: &Arc<Service>,
+    events: mpsc::UnboundedReceiver<Event>,
+) -> Result<(), ServeError> {
+    let server = connection.object_server();
+    server.at(paths::ROOT, zbus::fdo::ObjectManager).await?;
+    server.at(paths::ROOT, manager::ManagerInterface::new(service.clone())).await?;
+    tokio::spawn(publish::run(connection.clone(), service.clone(), events));
+    service.manager.told().await;
+    let flags = RequestNameFlags::DO_NOT_QUEUE.into();
+    match connection.request_name_with_flags(NAME, flags).await {
+        Ok(RequestNameReply::PrimaryOwner | RequestNameReply::AlreadyOwner) => Ok(()),
+        Ok(_) | Err(zbus::Error::NameTaken) => Err(ServeError::NameTaken),
+        Err(e) => Err(e.into()),
+    }
+}

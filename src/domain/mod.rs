@@ -1,1 +1,146 @@
-//! x
+//! Domains (virtual machines): one state machine and one actor for each.
+//!
+//! Owns what a domain is while it runs: its QEMU, TAPs, sockets, console and uid. Must never be reached
+//! except through [`Handle`], know the bus, or decide who may call; and never open what a document names
+//! on the host with rights that the owner has not.
+//!
+//! [`state`] says what may happen, `actor` makes it happen, `start` holds the steps of a start, `nics`
+//! those of each NIC, `guest` what a running guest holds and its undoing, `recover` the adoption of
+//! guests that a former service started.
+
+mod actor;
+mod commands;
+mod guest;
+mod handle;
+mod info;
+mod nics;
+mod recover;
+mod start;
+pub mod state;
+mod uids;
+mod view;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use crate::model::{Finding, Mac};
+use crate::network;
+use crate::scope::Scope;
+use crate::store::{Store, StoreError};
+use crate::sys::bridge_helper::BridgeHelperError;
+use crate::sys::images::ImagesError;
+use crate::sys::netlink::NetlinkError;
+use crate::sys::netspace::SysctlError;
+use crate::sys::process::{ProcessError, SpawnError};
+use crate::sys::qmp::QmpError;
+use crate::sys::tap::TapError;
+
+pub use actor::{Seed, spawn};
+pub use commands::Command;
+pub use handle::{Handle, StartOptions};
+pub use info::{ConsoleInfo, DiskInfo, GraphicsInfo, Info, NicInfo};
+pub use recover::{Adopted, recover};
+pub use start::planned_argv;
+pub use state::State;
+pub use uids::Uids;
+pub use view::View;
+
+/// Why a domain did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum Error {
+    #[error("the domain '{name}' {denial}")]
+    Denied { name: String, denial: state::Denial },
+    #[error("the domain '{name}' uses what Warren cannot run yet: {}", network::list(.findings))]
+    NotSupported { name: String, findings: Vec<Finding> },
+    #[error("the domain '{name}' cannot run on this host: {}", network::list(.findings))]
+    Config { name: String, findings: Vec<Finding> },
+    #[error("{path}: there is no network '{network}'")]
+    NoSuchNetwork { path: String, network: String },
+    #[error("{path}: the network '{network}' is not active")]
+    NetworkInactive { path: String, network: String },
+    #[error("{path}: the network '{network}' cannot be used")]
+    Network { path: String, network: String, source: network::Error },
+    #[error("{path}: the session's networks cannot be used")]
+    Ground { path: String, source: network::ground::GroundError },
+    #[error("{path}: there is no bridge '{bridge}' on this host")]
+    NoSuchBridge { path: String, bridge: String },
+    #[error("{path}: the TAP device could not be made")]
+    Tap { path: String, source: TapError },
+    #[error("{path}: the TAP device could not be set up")]
+    Link { path: String, source: NetlinkError },
+    #[error("{path}: the TAP device could not be set up")]
+    LinkSetting { path: String, source: SysctlError },
+    #[error("{path}: the TAP device could not be had from the host's bridge helper")]
+    BridgeHelper { path: String, source: BridgeHelperError },
+    #[error("{path}: the script '{script}' could not be run")]
+    ScriptRun { path: String, script: PathBuf, source: SpawnError },
+    #[error("{path}: the script '{script}' {end}{}", .stderr.trim().lines().map(|l| format!("; it said: {l}")).collect::<String>())]
+    ScriptFailed { path: String, script: PathBuf, end: String, stderr: String },
+    #[error("{path}: no answer from the server at {peer} within 2 seconds")]
+    NoPeer { path: String, peer: String },
+    #[error("{path}: the server at {peer} cannot be reached")]
+    Peer { path: String, peer: String, source: std::io::Error },
+    #[error("what the document names on the host cannot be opened")]
+    Images(#[from] ImagesError),
+    #[error("all {0} uids kept for guests are in use")]
+    NoUid(usize),
+    #[error("QEMU could not be started")]
+    Spawn(#[from] SpawnError),
+    #[error("QEMU ended at once{}", .0.trim().lines().map(|l| format!("; it said: {l}")).collect::<String>())]
+    QemuEnded(String),
+    #[error("QEMU did not do what it was told ({command})")]
+    Qmp { command: &'static str, source: QmpError },
+    #[error("QEMU does not answer")]
+    NoMonitor,
+    #[error("QEMU could not be ended")]
+    End(#[from] ProcessError),
+    #[error("the start was cancelled")]
+    Cancelled,
+    #[error("the domain '{name}' has no console '{device}'; it has {known}")]
+    NoSuchConsole { name: String, device: String, known: String },
+    #[error("cannot use the runtime directory")]
+    Run(#[source] std::io::Error),
+    #[error("what the domain needs could not be kept on disk")]
+    Store(#[from] StoreError),
+    #[error("the domain '{0}' is gone")]
+    Gone(String),
+}
+
+/// Called with the UUID, the view before and the view after each change.
+pub type Announcer = Arc<dyn Fn(Uuid, &Arc<View>, &Arc<View>) + Send + Sync>;
+
+/// What every domain's actor works with.
+#[derive(Clone)]
+pub struct Context {
+    /// Where files are and who runs what.
+    pub scope: Arc<Scope>,
+    /// Definitions on disk.
+    pub store: Store,
+    /// Where TAPs live.
+    pub ground: network::ground::Ground,
+    /// Networks by name.
+    pub networks: network::Directory,
+    /// The uids of running guests.
+    pub uids: Uids,
+    /// Where changes are told.
+    pub announce: Announcer,
+    /// The id of this boot, which live state carries.
+    pub boot_id: Arc<str>,
+}
+
+impl std::fmt::Debug for Context {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Context").field("scope", &self.scope).finish_non_exhaustive()
+    }
+}
+
+/// The host side's address of a guest's NIC: the same with the first byte `fe`, so that a bridge without
+/// an address of its own never takes a guest's (bridges take the lowest of their ports').
+fn host_side(mac: Mac) -> [u8; 6] {
+    let mut bytes = mac.0;
+    bytes[0] = 0xfe;
+    bytes
+}

@@ -1,1 +1,124 @@
-//! x
+//! Virtual networks: one state machine and one actor for each.
+//!
+//! Owns what a network is while it runs: its bridge, addresses, rules, dnsmasq and ports, and the
+//! ground they stand on (the host, or the namespaces of a session). Must never be reached except
+//! through [`Handle`], know the bus, or decide who may call.
+//!
+//! [`state`] says what may happen, `actor` makes it happen in the order in which it was asked,
+//! `bring_up` holds the steps and their undoing, [`ground`] is where the links live.
+
+mod actor;
+mod bring_up;
+pub mod ground;
+mod handle;
+mod recover;
+pub mod state;
+mod view;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, RwLock};
+
+use uuid::Uuid;
+
+use crate::model::Finding;
+use crate::scope::Scope;
+use crate::store::{Store, StoreError};
+use crate::sys::dnsmasq::DnsmasqError;
+use crate::sys::netlink::NetlinkError;
+use crate::sys::netspace::SysctlError;
+use crate::sys::nft::NftError;
+
+pub use actor::{PortRequest, Seed, spawn};
+pub use handle::Handle;
+pub use recover::{Leftover, recover};
+pub use state::State;
+pub use view::View;
+
+/// Why a network did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum Error {
+    #[error("the network '{name}' {denial}")]
+    Denied { name: String, denial: state::Denial },
+    #[error("the network '{name}' is used by {}; stop them first, or use the option 'force'", .domains.join(", "))]
+    InUse { name: String, domains: Vec<String> },
+    #[error("the subnet {subnet} of the network '{name}' overlaps {other}, which the host already uses")]
+    SubnetInUse { name: String, subnet: ipnet::IpNet, other: ipnet::IpNet },
+    #[error("the bridge '{bridge}' of the network '{name}' is an interface that is there already and not Warren's")]
+    BridgeInUse { name: String, bridge: String },
+    #[error("the MAC address {mac} is in use on the network '{network}' by the domain '{domain}', which is running")]
+    MacInUse { mac: crate::model::Mac, network: String, domain: String },
+    #[error("the network '{name}' uses what Warren cannot run yet: {}", list(.findings))]
+    NotSupported { name: String, findings: Vec<Finding> },
+    #[error("networks cannot run here")]
+    Ground(#[from] ground::GroundError),
+    #[error("{step} failed")]
+    Netlink { step: &'static str, source: NetlinkError },
+    #[error("the kernel setting could not be made")]
+    Sysctl(#[from] SysctlError),
+    #[error("the firewall rules could not be loaded")]
+    Firewall(#[from] NftError),
+    #[error("DHCP and DNS could not be started")]
+    Dnsmasq(#[from] DnsmasqError),
+    #[error("the bridge '{bridge}' came up without {what}")]
+    NotVerified { bridge: String, what: String },
+    #[error("the leases of the network '{name}' cannot be read")]
+    Leases { name: String, source: std::io::Error },
+    #[error("what the network needs could not be kept on disk")]
+    Store(#[from] StoreError),
+    #[error("the network was stopped, but not all of it is gone: {}", .0.join("; "))]
+    TearDown(Vec<String>),
+    #[error("the network '{0}' is gone")]
+    Gone(String),
+}
+
+/// Findings in one line.
+pub(crate) fn list(findings: &[Finding]) -> String {
+    findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+/// Called with the UUID, the view before and the view after each change.
+pub type Announcer = Arc<dyn Fn(Uuid, &Arc<View>, &Arc<View>) + Send + Sync>;
+
+/// What every network's actor works with.
+#[derive(Clone)]
+pub struct Context {
+    /// Where files are and who runs what.
+    pub scope: Arc<Scope>,
+    /// Definitions on disk.
+    pub store: Store,
+    /// Where links live.
+    pub ground: ground::Ground,
+    /// Where changes are told.
+    pub announce: Announcer,
+    /// The id of this boot, which live state carries.
+    pub boot_id: Arc<str>,
+}
+
+impl std::fmt::Debug for Context {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Context").field("scope", &self.scope).finish_non_exhaustive()
+    }
+}
+
+/// The networks by name, for domains that have a NIC on one.
+#[derive(Debug, Clone, Default)]
+pub struct Directory {
+    by_name: Arc<RwLock<BTreeMap<String, Handle>>>,
+}
+
+impl Directory {
+    /// The network of that name.
+    pub fn get(&self, name: &str) -> Option<Handle> {
+        self.by_name.read().unwrap_or_else(std::sync::PoisonError::into_inner).get(name).cloned()
+    }
+
+    /// Enters a network, or takes one out (`None`).
+    pub fn set(&self, name: &str, handle: Option<Handle>) {
+        let mut names = self.by_name.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        match handle {
+            Some(handle) => names.insert(name.to_owned(), handle),
+            None => names.remove(name),
+        };
+    }
+}

@@ -17,3 +17,4 @@ pub mod process;
 pub mod qemu_probe;
 pub mod qmp;
 pub mod tap;
+pub mod unix;

@@ -1,0 +1,224 @@
+//! Who may do what.
+//!
+//! Owns the list of polkit actions, the identity of a caller as the bus gives it, and the question to
+//! polkit about the real caller. Must never be asked in a property getter (it waits), answer a message
+//! without a sender, or know what an action is for: the callers choose the action.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use zbus::message::{Flags, Header};
+use zbus_polkit::policykit1::{AuthorityProxy, CheckAuthorizationFlags, Subject};
+
+/// How long polkit may take where it need not ask a person.
+const POLKIT_DEADLINE: Duration = Duration::from_secs(5);
+
+macro_rules! actions {
+    ($($(#[$doc:meta])* $variant:ident = $id:literal,)+) => {
+        /// What a caller must be allowed; `policy/org.warren1.policy` declares each with its defaults.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Action { $($(#[$doc])* $variant,)+ }
+
+        impl Action {
+            /// Every action.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            /// The id as polkit knows it.
+            pub fn id(self) -> &'static str {
+                match self { $(Self::$variant => concat!("org.warren1.", $id),)+ }
+            }
+        }
+    };
+}
+
+actions! {
+    /// Define, start, stop and change domains of one's own.
+    DomainManageOwn = "domain.manage-own",
+    /// Console and display of one's own domains.
+    DomainConsole = "domain.console",
+    /// A NIC on a network whose `Access` is `users`.
+    NetworkUse = "network.use",
+    /// Domains of others.
+    DomainManage = "domain.manage",
+    /// Networks.
+    NetworkManage = "network.manage",
+    /// A NIC on any network.
+    NetworkUseAny = "network.use-any",
+    /// What a document names on the host: emulator, script, bridges.
+    HostAccess = "host-access",
+    /// Passwords in documents.
+    ReadSecrets = "read-secrets",
+}
+
+/// Why a call is not let through.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum AuthError {
+    #[error("the message has no sender")]
+    NoSender,
+    #[error("the bus does not tell who {sender} is")]
+    UnknownCaller { sender: String, source: zbus::fdo::Error },
+    #[error("{action} is not allowed to uid {uid}")]
+    Denied { action: Action, uid: u32 },
+    #[error("{action} needs a password or a confirmation, and this call does not allow asking for it")]
+    InteractionRequired { action: Action },
+    #[error("the question for {action} was withdrawn, since the caller left the bus")]
+    CallerLeft { action: Action },
+    #[error("polkit did not answer about {action} within 5 seconds")]
+    Timeout { action: Action },
+    #[error("polkit cannot be asked about {action}; is the package polkitd installed and running?")]
+    Polkit { action: Action, source: zbus::Error },
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.id())
+    }
+}
+
+/// Who sent a message, as the bus says.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// Unique name on the bus.
+    pub sender: String,
+    /// The uid of its process.
+    pub uid: u32,
+    interactive: bool,
+    subject: Subject,
+}
+
+/// What polkit may answer, for `GetPermissions`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Permission {
+    Yes,
+    No,
+    Challenge,
+}
+
+impl Permission {
+    /// The word on the bus: `yes`, `no` or `challenge`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Yes => "yes",
+            Self::No => "no",
+            Self::Challenge => "challenge",
+        }
+    }
+}
+
+/// Who decides.
+#[derive(Debug)]
+pub struct Authority {
+    bus: zbus::fdo::DBusProxy<'static>,
+    /// `None` in session scope, where the bus lets in nobody but the owner.
+    polkit: Option<AuthorityProxy<'static>>,
+    questions: AtomicU64,
+}
+
+impl Authority {
+    /// In system scope polkit decides, in session scope everybody on the bus is the owner.
+    pub async fn new(connection: &zbus::Connection, ask_polkit: bool) -> zbus::Result<Self> {
+        let bus = zbus::fdo::DBusProxy::new(connection).await?;
+        let polkit = if ask_polkit {
+            let builder = AuthorityProxy::builder(connection);
+            Some(builder.cache_properties(zbus::proxy::CacheProperties::No).build().await?)
+        } else {
+            None
+        };
+        Ok(Self { bus, polkit, questions: AtomicU64::new(1) })
+    }
+
+    /// Who sent this message.
+    pub async fn caller(&self, header: &Header<'_>) -> Result<Caller, AuthError> {
+        let sender = header.sender().ok_or(AuthError::NoSender)?.to_owned();
+        let subject = Subject::new_for_message_header(header).map_err(|_| AuthError::NoSender)?;
+        let unknown = |source| AuthError::UnknownCaller { sender: sender.to_string(), source };
+        let credentials =
+            self.bus.get_connection_credentials(sender.clone().into()).await.map_err(unknown)?;
+        let uid = credentials
+            .unix_user_id()
+            .ok_or_else(|| unknown(zbus::fdo::Error::Failed("the bus knows no uid".into())))?;
+        let interactive = header.primary().flags().contains(Flags::ALLOW_INTERACTIVE_AUTH);
+        Ok(Caller { sender: sender.to_string(), uid, interactive, subject })
+    }
+
+    /// Lets the caller through for an action, or says why not. `details` (`name`, `owner`, `object`) are
+    /// shown to the person who is asked.
+    pub async fn check(
+        &self,
+        caller: &Caller,
+        action: Action,
+        details: &[(&str, String)],
+    ) -> Result<(), AuthError> {
+        match self.ask(caller, action, details, caller.interactive).await? {
+            Permission::Yes => Ok(()),
+            Permission::Challenge if !caller.interactive => Err(AuthError::InteractionRequired { action }),
+            _ => Err(AuthError::Denied { action, uid: caller.uid }),
+        }
+    }
+
+    /// What the answer would be, without asking a person.
+    pub async fn permission(&self, caller: &Caller, action: Action) -> Result<Permission, AuthError> {
+        self.ask(caller, action, &[], false).await
+    }
+
+    async fn ask(
+        &self,
+        caller: &Caller,
+        action: Action,
+        details: &[(&str, String)],
+        interactive: bool,
+    ) -> Result<Permission, AuthError> {
+        let Some(polkit) = &self.polkit else { return Ok(Permission::Yes) };
+        let question = format!("warren-{}", self.questions.fetch_add(1, Ordering::Relaxed));
+        let (flags, cancel_id) = if interactive {
+            (CheckAuthorizationFlags::ALLOW_USER_INTERACTION, question.as_str())
+        } else {
+            (CheckAuthorizationFlags::empty(), "")
+        };
+        let details: HashMap<&str, &str> = details.iter().map(|(k, v)| (*k, v.as_str())).collect();
+        let answer = polkit.check_authorization(&caller.subject, action.id(), &details, flags, cancel_id);
+        let answer = if interactive {
+            tokio::select! {
+                answer = answer => answer,
+                () = self.gone(&caller.sender) => {
+                    // Nobody waits for the answer, but the dialog would stay on the screen.
+                    let _ = polkit.cancel_check_authorization(&question).await;
+                    return Err(AuthError::CallerLeft { action });
+                }
+            }
+        } else {
+            let deadline = tokio::time::timeout(POLKIT_DEADLINE, answer);
+            deadline.await.map_err(|_| AuthError::Timeout { action })?
+        };
+        let answer = answer.map_err(|source| AuthError::Polkit { action, source })?;
+        Ok(match (answer.is_authorized, answer.is_challenge) {
+            (true, _) => Permission::Yes,
+            (false, true) => Permission::Challenge,
+            (false, false) => Permission::No,
+        })
+    }
+
+    /// Returns when the connection with this unique name has left the bus.
+    async fn gone(&self, sender: &str) {
+        let Ok(mut changes) = self.bus.receive_name_owner_changed_with_args(&[(0, sender)]).await else {
+            return std::future::pending().await;
+        };
+        // It may have left before we listened.
+        if let Ok(name) = zbus::names::BusName::try_from(sender)
+            && let Ok(false) = self.bus.name_has_owner(name).await
+        {
+            return;
+        }
+        while let Some(change) = changes.next().await {
+            if change.args().is_ok_and(|a| a.new_owner().is_none()) {
+                return;
+            }
+        }
+        std::future::pending().await
+    }
+}

@@ -1,0 +1,175 @@
+//! The life of the service as a process: arguments, logging, start, idle exit, end.
+//!
+//! Owns the order in which the rooms are put together and taken apart. Must never end a guest or a
+//! network: those outlive the daemon and are taken over by the next one.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::{ArgGroup, Parser};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::auth::Authority;
+use crate::dbus::{self, Service};
+use crate::manager::Manager;
+use crate::scope::{Scope, ScopeKind};
+use crate::sys::process;
+use crate::sys::unix::DirLock;
+
+/// How often an idle service looks whether it may end.
+const IDLE_CHECK: Duration = Duration::from_millis(500);
+
+/// Manages QEMU virtual machines and the virtual networks between them, on D-Bus.
+#[derive(Debug, Parser)]
+#[command(name = "warrend", version, about, group = ArgGroup::new("scope").required(true))]
+#[command(after_help = "Directories: STATE_DIRECTORY, RUNTIME_DIRECTORY, CONFIGURATION_DIRECTORY, else \
+    the scope's own.\nLog level: RUST_LOG, as 'info' or 'warren=debug'.")]
+pub struct Args {
+    /// Serve the system bus, as root; polkit decides who may do what
+    #[arg(long, group = "scope")]
+    system: bool,
+    /// Serve the session bus of one user, who may do everything
+    #[arg(long, group = "scope")]
+    session: bool,
+}
+
+/// Why the service could not run.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
+enum DaemonError {
+    #[error(transparent)]
+    Scope(#[from] crate::scope::ScopeError),
+    #[error("the runtime directory cannot be locked")]
+    Lock(#[source] std::io::Error),
+    #[error("another warrend, with the pid {0}, serves the same runtime directory")]
+    Locked(String),
+    #[error("the id of this boot cannot be read")]
+    Boot(#[source] std::io::Error),
+    #[error("the {0} bus cannot be reached")]
+    Bus(&'static str, #[source] zbus::Error),
+    #[error(transparent)]
+    Manager(#[from] crate::manager::Error),
+    #[error(transparent)]
+    Serve(#[from] dbus::ServeError),
+    #[error("signals cannot be waited for")]
+    Signals(#[source] std::io::Error),
+}
+
+/// Runs the service until it is asked to stop, or has nothing to do.
+pub fn main() -> ExitCode {
+    let args = Args::parse();
+    log_to_where_we_are();
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(e) => {
+            tracing::error!("the runtime cannot be started: {e}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let kind = if args.system { ScopeKind::System } else { ScopeKind::Session };
+    match runtime.block_on(run(kind)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            tracing::error!("{}", crate::chain(&e));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// To the journal where systemd started us with it, else to stderr.
+fn log_to_where_we_are() {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let registry = tracing_subscriber::registry().with(filter);
+    let journal = std::env::var_os("JOURNAL_STREAM").and_then(|_| tracing_journald::layer().ok());
+    match journal {
+        Some(journal) => registry.with(journal.with_field_prefix(Some("WARREN".to_owned()))).init(),
+        None => {
+            let stderr = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
+            registry.with(stderr).init();
+        }
+    }
+}
+
+async fn run(kind: ScopeKind) -> Result<(), DaemonError> {
+    let scope = Arc::new(Scope::prepare(kind)?);
+    let _lock =
+        DirLock::take(&scope.dirs.run).map_err(DaemonError::Lock)?.map_err(DaemonError::Locked)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(DaemonError::Signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(DaemonError::Signals)?;
+    let (events, told) = mpsc::unbounded_channel();
+    let boot_id = process::boot_id().map_err(DaemonError::Boot)?;
+    let manager = Arc::new(Manager::new(scope.clone(), boot_id, events)?);
+    manager.recover().await?;
+    let connection = connect(kind).await?;
+    let authority = Authority::new(&connection, kind == ScopeKind::System)
+        .await
+        .map_err(|e| DaemonError::Bus(kind.as_str(), e))?;
+    let service = Arc::new(Service::new(manager.clone(), authority));
+    dbus::serve(&connection, &service, told).await?;
+    notify(sd_notify::NotifyState::Ready);
+    tracing::info!("serving the {} bus", kind.as_str());
+    let starting = manager.clone();
+    tokio::spawn(async move { starting.autostart().await });
+    tokio::select! {
+        _ = terminate.recv() => tracing::info!("asked to stop"),
+        _ = interrupt.recv() => tracing::info!("interrupted"),
+        () = connection.closed() => tracing::info!("the bus is gone"),
+        () = idle(&service) => tracing::info!("nothing runs and nobody asks; ending"),
+    }
+    leave(&connection, &service).await;
+    Ok(())
+}
+
+async fn connect(kind: ScopeKind) -> Result<zbus::Connection, DaemonError> {
+    let connection = match kind {
+        ScopeKind::System => zbus::Connection::system().await,
+        ScopeKind::Session => zbus::Connection::session().await,
+    };
+    connection.map_err(|e| DaemonError::Bus(kind.as_str(), e))
+}
+
+fn notify(state: sd_notify::NotifyState<'_>) {
+    if let Err(e) = sd_notify::notify(&[state]) {
+        tracing::warn!("systemd could not be told: {e}");
+    }
+}
+
+/// Returns when nothing runs and nobody has asked for anything for a while.
+async fn idle(service: &Service) {
+    let seconds = service.manager.scope().config.idle_seconds;
+    if seconds == 0 {
+        return std::future::pending().await;
+    }
+    let limit = Duration::from_secs(seconds);
+    let mut busy_until = std::time::Instant::now();
+    loop {
+        tokio::time::sleep(IDLE_CHECK).await;
+        if service.manager.is_busy() {
+            busy_until = std::time::Instant::now();
+        }
+        if service.quiet_for().is_some_and(|quiet| quiet > limit) && busy_until.elapsed() > limit {
+            return;
+        }
+    }
+}
+
+/// Gives up the name first, so that the bus keeps new calls for the next service, and answers what it
+/// has taken on.
+async fn leave(connection: &zbus::Connection, service: &Service) {
+    notify(sd_notify::NotifyState::Stopping);
+    if let Err(e) = connection.release_name(dbus::NAME).await {
+        tracing::debug!("the name was not given up: {e}");
+    }
+    let answered = async {
+        while service.quiet_for().is_none() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let _ = tokio::time::timeout(Duration::from_secs(5), answered).await;
+    connection.clone().graceful_shutdown().await;
+}

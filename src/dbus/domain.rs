@@ -1,0 +1,279 @@
+//! `org.warren1.Domain`: one virtual machine.
+
+use std::sync::Arc;
+
+use zbus::interface;
+use zbus::message::Header;
+use zbus::object_server::SignalEmitter;
+use zbus::{OwnedFd, OwnedObjectPath};
+
+use super::dict::{Dict, dict, list};
+use super::error::Error;
+use super::options::{Given, Options};
+use super::paths;
+use super::service::{Service, error_parts};
+use crate::domain::{Command, Handle, Info, StartOptions, View};
+use crate::manager::{self, Needs, Object};
+
+/// One domain on the bus.
+#[derive(Debug)]
+pub(super) struct DomainInterface {
+    service: Arc<Service>,
+    domain: Handle,
+}
+
+impl DomainInterface {
+    pub(super) fn new(service: Arc<Service>, domain: Handle) -> Self {
+        Self { service, domain }
+    }
+
+    fn view(&self) -> Arc<View> {
+        self.domain.view()
+    }
+
+    /// Answers after the signals that the work caused; `/` or the job that goes on.
+    async fn work(
+        &self,
+        operation: &'static str,
+        no_wait: bool,
+        work: impl Future<Output = Result<(), manager::Error>> + Send + 'static,
+    ) -> Result<OwnedObjectPath, Error> {
+        let manager = &self.service.manager;
+        let object = Object::Domain(self.domain.uuid());
+        let cancel = (operation == "Start").then(|| self.domain.clone());
+        let job = manager.run_job(operation, object, no_wait, cancel, error_parts, work).await;
+        manager.told().await;
+        Ok(paths::job_or_done(job?))
+    }
+
+    async fn command(&self, command: Command, options: Given, header: &Header<'_>) -> Result<(), Error> {
+        let call = self.service.call(header).await?;
+        call.may_manage_domain(&self.domain).await?;
+        Options::none(options)?;
+        let result = self.domain.command(command).await;
+        self.service.manager.told().await;
+        Ok(result?)
+    }
+}
+
+#[interface(name = "org.warren1.Domain", introspection_docs = false)]
+impl DomainInterface {
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn name(&self) -> String {
+        self.view().name.clone()
+    }
+
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn uuid(&self) -> String {
+        self.view().uuid.to_string()
+    }
+
+    #[zbus(property)]
+    fn title(&self) -> String {
+        self.view().title.clone()
+    }
+
+    #[zbus(property)]
+    fn state(&self) -> String {
+        self.view().state.as_str().to_owned()
+    }
+
+    #[zbus(property)]
+    fn state_reason(&self) -> String {
+        self.view().reason.clone()
+    }
+
+    #[zbus(property)]
+    fn persistent(&self) -> bool {
+        true
+    }
+
+    #[zbus(property)]
+    fn autostart(&self) -> bool {
+        self.view().autostart
+    }
+
+    #[zbus(property)]
+    fn pending_changes(&self) -> bool {
+        self.view().pending_changes
+    }
+
+    #[zbus(property)]
+    fn generation(&self) -> u64 {
+        self.view().generation
+    }
+
+    #[zbus(property)]
+    fn owner(&self) -> u32 {
+        self.view().owner
+    }
+
+    #[zbus(property)]
+    fn pid(&self) -> u32 {
+        self.view().pid
+    }
+
+    #[zbus(property)]
+    fn vcpus(&self) -> u32 {
+        self.view().vcpus
+    }
+
+    #[zbus(property)]
+    fn memory_bytes(&self) -> u64 {
+        self.view().memory_bytes
+    }
+
+    #[zbus(out_args("info"))]
+    async fn get_info(&self, options: Given, #[zbus(header)] header: Header<'_>) -> Result<Dict, Error> {
+        let call = self.service.call(&header).await?;
+        call.may_manage_domain(&self.domain).await?;
+        Options::none(options)?;
+        Ok(info(self.domain.info().await?))
+    }
+
+    #[zbus(out_args("job"))]
+    async fn start(&self, options: Given, #[zbus(header)] header: Header<'_>) -> Result<OwnedObjectPath, Error> {
+        let call = self.service.call(&header).await?;
+        call.may_manage_domain(&self.domain).await?;
+        let mut options = Options::new(options);
+        let no_wait = options.flag("no-wait")?;
+        let start = StartOptions {
+            paused: options.flag("paused")?,
+            start_networks: options.flag_or_true("start-networks")?,
+            reason: "requested",
+        };
+        options.end()?;
+        // What a network allows may have changed since the definition was taken.
+        let doc = self.domain.document(false).await?;
+        let needs = Needs { networks: manager::needs(doc.def()).networks, host_access: Vec::new() };
+        call.may_have(&self.view().name, &needs).await?;
+        let domain = self.domain.clone();
+        self.work("Start", no_wait, async move { Ok(domain.start(start).await?) }).await
+    }
+
+    #[zbus(out_args("job"))]
+    async fn stop(&self, options: Given, #[zbus(header)] header: Header<'_>) -> Result<OwnedObjectPath, Error> {
+        let call = self.service.call(&header).await?;
+        call.may_manage_domain(&self.domain).await?;
+        let mut options = Options::new(options);
+        let (no_wait, graceful) = (options.flag("no-wait")?, options.flag("graceful")?);
+        options.end()?;
+        let domain = self.domain.clone();
+        self.work("Stop", no_wait, async move { Ok(domain.stop(graceful).await?) }).await
+    }
+
+    #[zbus(out_args("job"))]
+    async fn undefine(
+        &self,
+        options: Given,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<OwnedObjectPath, Error> {
+        let call = self.service.call(&header).await?;
+        call.may_manage_domain(&self.domain).await?;
+        let mut options = Options::new(options);
+        let no_wait = options.flag("no-wait")?;
+        options.end()?;
+        let (manager, uuid) = (self.service.manager.clone(), self.domain.uuid());
+        self.work("Undefine", no_wait, async move { manager.undefine_domain(&uuid).await }).await
+    }
+
+    async fn shutdown(&self, options: Given, #[zbus(header)] header: Header<'_>) -> Result<(), Error> {
+        self.command(Command::Shutdown, options, &header).await
+    }
+
+    async fn reboot(&self, options: Given, #[zbus(header)] header: Header<'_>) -> Result<(), Error> {
+        self.command(Command::Reboot, options, &header).await
+    }
+
+    async fn reset(&self, options: Given, #[zbus(header)] header: Header<'_>) -> Result<(), Error> {
+        self.command(Command::Reset, options, &header).await
+    }
+
+    async fn suspend(&self, options: Given, #[zbus(header)] header: Header<'_>) -> Result<(), Error> {
+        self.command(Command::Suspend, options, &header).await
+    }
+
+    async fn resume(&self, options: Given, #[zbus(header)] header: Header<'_>) -> Result<(), Error> {
+        self.command(Command::Resume, options, &header).await
+    }
+
+    #[zbus(out_args("xml"))]
+    async fn get_xml(&self, options: Given, #[zbus(header)] header: Header<'_>) -> Result<String, Error> {
+        let call = self.service.call(&header).await?;
+        call.may_manage_domain(&self.domain).await?;
+        let mut options = Options::new(options);
+        let live = options.flag("live")?;
+        options.end()?;
+        Ok(self.domain.document(live).await?.to_xml())
+    }
+
+    async fn set_autostart(
+        &self,
+        autostart: bool,
+        options: Given,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<(), Error> {
+        let call = self.service.call(&header).await?;
+        call.may_manage_domain(&self.domain).await?;
+        Options::none(options)?;
+        self.domain.set_autostart(autostart).await?;
+        self.service.manager.told().await;
+        Ok(())
+    }
+
+    #[zbus(out_args("console"))]
+    async fn open_console(&self, options: Given, #[zbus(header)] header: Header<'_>) -> Result<OwnedFd, Error> {
+        let call = self.service.call(&header).await?;
+        call.may_use_console(&self.domain).await?;
+        let mut options = Options::new(options);
+        let device = options.text("device")?;
+        options.end()?;
+        Ok(self.domain.open_console(device).await?.into())
+    }
+
+    #[zbus(signal)]
+    pub(super) async fn state_changed(
+        emitter: &SignalEmitter<'_>,
+        new: &str,
+        old: &str,
+        reason: &str,
+    ) -> zbus::Result<()>;
+}
+
+fn info(info: Info) -> Dict {
+    let interfaces = info.interfaces.into_iter().map(|nic| {
+        dict([
+            ("mac", nic.mac.into()),
+            ("type", nic.kind.into()),
+            ("network", nic.network.into()),
+            ("target", nic.target.into()),
+            ("alias", nic.alias.into()),
+            ("model", nic.model.into()),
+            ("link", nic.link.into()),
+        ])
+    });
+    let disks = info.disks.into_iter().map(|disk| {
+        dict([
+            ("target", disk.target.into()),
+            ("source", disk.source.into()),
+            ("format", disk.format.into()),
+            ("readonly", disk.readonly.into()),
+        ])
+    });
+    let graphics = info.graphics.into_iter().map(|graphics| {
+        dict([
+            ("type", graphics.kind.into()),
+            ("address", graphics.address.into()),
+            ("port", graphics.port.into()),
+        ])
+    });
+    let consoles = info.consoles.into_iter().map(|console| {
+        dict([("alias", console.alias.into()), ("port", console.port.into())])
+    });
+    dict([
+        ("interfaces", list(interfaces.collect())),
+        ("disks", list(disks.collect())),
+        ("graphics", list(graphics.collect())),
+        ("consoles", list(consoles.collect())),
+    ])
+}

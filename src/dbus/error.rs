@@ -1,0 +1,183 @@
+//! The one table from errors to names on the bus.
+//!
+//! Owns the closed list of `org.warren1.Error.*`. Must never lose a cause: the message is the whole
+//! chain, in one line.
+
+use std::borrow::Cow;
+
+use zbus::message::{Header, Message};
+use zbus::names::ErrorName;
+
+use crate::auth::AuthError;
+use crate::model::DocError;
+use crate::sys::process::SpawnError;
+use crate::{domain, manager, network};
+
+/// An error as it goes over the bus.
+#[derive(Debug, Clone)]
+pub struct Error {
+    name: Cow<'static, str>,
+    message: String,
+}
+
+macro_rules! warren {
+    ($name:literal) => {
+        concat!("org.warren1.Error.", $name)
+    };
+}
+
+const ACCESS_DENIED: &str = "org.freedesktop.DBus.Error.AccessDenied";
+const INTERACTION_REQUIRED: &str = "org.freedesktop.DBus.Error.InteractiveAuthorizationRequired";
+
+impl Error {
+    fn new(name: &'static str, error: &dyn std::error::Error) -> Self {
+        Self { name: name.into(), message: crate::chain(error) }
+    }
+
+    /// `InvalidArgs`.
+    pub fn invalid_args(message: impl Into<String>) -> Self {
+        Self { name: warren!("InvalidArgs").into(), message: message.into() }
+    }
+
+    /// `NotSupported`.
+    pub fn not_supported(message: impl Into<String>) -> Self {
+        Self { name: warren!("NotSupported").into(), message: message.into() }
+    }
+
+    /// Name and message, for a job's `Completed`.
+    pub fn into_parts(self) -> (String, String) {
+        (self.name.into_owned(), self.message)
+    }
+}
+
+impl std::fmt::Display for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.name, self.message)
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl zbus::DBusError for Error {
+    fn create_reply(&self, call: &Header<'_>) -> zbus::Result<Message> {
+        Message::error(call, self.name())?.build(&self.message.as_str())
+    }
+
+    fn name(&self) -> ErrorName<'_> {
+        ErrorName::from_str_unchecked(&self.name)
+    }
+
+    fn description(&self) -> Option<&str> {
+        Some(&self.message)
+    }
+}
+
+impl From<AuthError> for Error {
+    fn from(e: AuthError) -> Self {
+        let name = match e {
+            AuthError::InteractionRequired { .. } => INTERACTION_REQUIRED,
+            AuthError::NoSender
+            | AuthError::Denied { .. }
+            | AuthError::CallerLeft { .. }
+            | AuthError::UnknownCaller { .. } => ACCESS_DENIED,
+            AuthError::Timeout { .. } => warren!("Timeout"),
+            AuthError::Polkit { .. } => warren!("BackendFailed"),
+        };
+        Self::new(name, &e)
+    }
+}
+
+impl From<DocError> for Error {
+    fn from(e: DocError) -> Self {
+        let name = match e {
+            DocError::Xml(_) => warren!("InvalidXml"),
+            DocError::Config(_) => warren!("InvalidConfig"),
+        };
+        Self::new(name, &e)
+    }
+}
+
+impl From<network::Error> for Error {
+    fn from(e: network::Error) -> Self {
+        Self::new(network_name(&e), &e)
+    }
+}
+
+fn network_name(e: &network::Error) -> &'static str {
+    use network::Error as E;
+    match e {
+        E::Denied { .. } => warren!("WrongState"),
+        E::InUse { .. } => warren!("InUse"),
+        E::SubnetInUse { .. } | E::BridgeInUse { .. } | E::MacInUse { .. } => warren!("AddressInUse"),
+        E::NotSupported { .. } | E::Ground(_) => warren!("NotSupported"),
+        E::Gone(_) => warren!("NoSuchNetwork"),
+        E::Netlink { .. }
+        | E::Sysctl(_)
+        | E::Firewall(_)
+        | E::Dnsmasq(_)
+        | E::NotVerified { .. }
+        | E::Leases { .. }
+        | E::Store(_)
+        | E::TearDown(_) => warren!("BackendFailed"),
+    }
+}
+
+impl From<domain::Error> for Error {
+    fn from(e: domain::Error) -> Self {
+        Self::new(domain_name(&e), &e)
+    }
+}
+
+fn domain_name(e: &domain::Error) -> &'static str {
+    use domain::Error as E;
+    match e {
+        E::Denied { .. } | E::NetworkInactive { .. } => warren!("WrongState"),
+        E::NotSupported { .. } | E::Ground { .. } => warren!("NotSupported"),
+        E::Config { .. } => warren!("InvalidConfig"),
+        E::NoSuchNetwork { .. } => warren!("NoSuchNetwork"),
+        E::Network { source, .. } => network_name(source),
+        E::NoSuchConsole { .. } => warren!("NoSuchDevice"),
+        E::NoUid(_) => warren!("LimitExceeded"),
+        E::Cancelled => warren!("Cancelled"),
+        E::Gone(_) => warren!("NoSuchDomain"),
+        E::Qmp { source: crate::sys::qmp::QmpError::Timeout { .. }, .. }
+        | E::NoMonitor
+        | E::ScriptRun { source: SpawnError::Timeout { .. }, .. } => warren!("Timeout"),
+        E::NoSuchBridge { .. }
+        | E::Tap { .. }
+        | E::Link { .. }
+        | E::LinkSetting { .. }
+        | E::BridgeHelper { .. }
+        | E::ScriptRun { .. }
+        | E::ScriptFailed { .. }
+        | E::NoPeer { .. }
+        | E::Peer { .. }
+        | E::Images(_)
+        | E::Spawn(_)
+        | E::QemuEnded(_)
+        | E::Qmp { .. }
+        | E::End(_)
+        | E::Run(_)
+        | E::Store(_) => warren!("BackendFailed"),
+    }
+}
+
+impl From<manager::Error> for Error {
+    fn from(e: manager::Error) -> Self {
+        use manager::Error as E;
+        let name = match e {
+            E::Document(e) => return e.into(),
+            E::Network(e) => return e.into(),
+            E::Domain(e) => return e.into(),
+            E::Invalid(_) => warren!("InvalidConfig"),
+            E::NameTaken { .. } | E::UuidTaken { .. } => warren!("AlreadyExists"),
+            E::Conflict { .. } => warren!("Conflict"),
+            E::NoSuchNetwork(_) => warren!("NoSuchNetwork"),
+            E::NoSuchDomain(_) => warren!("NoSuchDomain"),
+            E::NotCancellable(_) => warren!("NotSupported"),
+            E::Complete(_) => warren!("AddressInUse"),
+            E::Subnets(_) | E::Store(_) | E::JobLost => warren!("BackendFailed"),
+        };
+        Self::new(name, &e)
+    }
+}

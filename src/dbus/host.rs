@@ -1,0 +1,85 @@
+//! What `GetHost` and `Warnings` say of the machine. Owns the translation of host facts; what is slow to
+//! find out is found out once, when the service starts.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use zbus::Variant;
+
+use super::dict::{Dict, dict, list};
+use crate::plan::host::QemuFacts;
+use crate::sys::netspace::NetSpace;
+use crate::sys::qemu_probe;
+
+/// Facts on the host, gathered beside the first calls.
+#[derive(Debug, Clone, Default)]
+pub struct Host {
+    warnings: Arc<RwLock<Vec<String>>>,
+}
+
+impl Host {
+    /// Begins to look at the host; returns at once.
+    pub fn look() -> Self {
+        let host = Self::default();
+        let warnings = host.warnings.clone();
+        tokio::spawn(async move {
+            let found = qemu_probe::probe_all().await;
+            *warnings.write().unwrap_or_else(PoisonError::into_inner) = warnings_of(&found);
+        });
+        host
+    }
+
+    /// What is wrong with this host.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        self.warnings.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// CPUs, memory, QEMUs, bridges and NICs.
+    pub(super) async fn facts(&self) -> Dict {
+        let qemus = qemu_probe::probe_all().await;
+        let links = match NetSpace::host().netlink().await {
+            Ok(netlink) => netlink.links().await.unwrap_or_default(),
+            Err(_) => Vec::new(),
+        };
+        let named = |bridge: bool| -> Vec<String> {
+            let is_bridge = |kind: &Option<String>| kind.as_deref() == Some("bridge");
+            links.iter().filter(|l| is_bridge(&l.kind) == bridge).map(|l| l.name.clone()).collect()
+        };
+        let cpus = std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1));
+        let memory = rustix::system::sysinfo();
+        let bytes = u64::try_from(memory.totalram).unwrap_or(0) * u64::from(memory.mem_unit);
+        dict([
+            ("cpus", cpus.into()),
+            ("memory-bytes", bytes.into()),
+            ("emulators", list(qemus.iter().map(emulator).collect())),
+            ("bridges", named(true).into()),
+            ("interfaces", named(false).into()),
+            ("firewall-backend", "nftables".into()),
+        ])
+    }
+}
+
+fn warnings_of(found: &[QemuFacts]) -> Vec<String> {
+    if found.is_empty() {
+        return vec!["no QEMU is installed, so no domain can start; install qemu-system-x86".to_owned()];
+    }
+    if found.iter().any(|q| q.kvm) {
+        return Vec::new();
+    }
+    vec!["KVM cannot be used, so only domains of type='qemu' (slow, in software) can start; \
+          enable virtualisation in the firmware and load the kernel's kvm module"
+        .to_owned()]
+}
+
+fn emulator(qemu: &QemuFacts) -> Dict {
+    let (major, minor, micro) = qemu.version;
+    let machines: Vec<String> = qemu.machines.iter().map(|m| m.name.clone()).collect();
+    let accelerators: Vec<String> =
+        if qemu.kvm { vec!["kvm".into(), "tcg".into()] } else { vec!["tcg".into()] };
+    dict([
+        ("path", Variant::from(qemu.path.display().to_string())),
+        ("version", format!("{major}.{minor}.{micro}").into()),
+        ("arch", qemu.arch.clone().into()),
+        ("machines", machines.into()),
+        ("accelerators", accelerators.into()),
+    ])
+}

@@ -1,0 +1,252 @@
+//! `org.warren1.Manager`: the service as a whole.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use uuid::Uuid;
+use zbus::interface;
+use zbus::message::Header;
+use zbus::OwnedObjectPath;
+
+use super::dict::{Dict, dict, list};
+use super::error::Error;
+use super::options::{Given, Options};
+use super::paths;
+use super::service::{Service, error_parts};
+use crate::auth::Action;
+use crate::domain::StartOptions;
+use crate::manager::{self, DefineOptions, Object, Report};
+use crate::model::{DocError, DomainDoc, Finding, NetworkDoc};
+
+/// What this service can do beyond the first release, one word each.
+const FEATURES: [&str; 0] = [];
+
+/// The root object.
+#[derive(Debug)]
+pub(super) struct ManagerInterface {
+    service: Arc<Service>,
+}
+
+impl ManagerInterface {
+    pub(super) fn new(service: Arc<Service>) -> Self {
+        Self { service }
+    }
+}
+
+/// The options of a definition.
+fn define_options(given: Given) -> Result<(DefineOptions, bool), Error> {
+    let mut options = Options::new(given);
+    let define = DefineOptions {
+        if_generation: options.number("if-generation")?,
+        dry_run: options.flag("dry-run")?,
+    };
+    let (start, transient) = (options.flag("start")?, options.flag("transient")?);
+    options.end()?;
+    if transient {
+        return Err(Error::not_supported("transient objects cannot be had yet; define, and undefine in the end"));
+    }
+    Ok((define, start))
+}
+
+fn uuid(text: &str) -> Result<Uuid, Error> {
+    Uuid::try_parse(text).map_err(|_| Error::invalid_args(format!("'{text}' is not a UUID")))
+}
+
+#[interface(name = "org.warren1.Manager", introspection_docs = false)]
+impl ManagerInterface {
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn version(&self) -> String {
+        env!("CARGO_PKG_VERSION").to_owned()
+    }
+
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn features(&self) -> Vec<String> {
+        FEATURES.iter().map(ToString::to_string).collect()
+    }
+
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn scope(&self) -> String {
+        self.service.manager.scope().kind.as_str().to_owned()
+    }
+
+    #[zbus(property)]
+    fn warnings(&self) -> Vec<String> {
+        self.service.host.warnings()
+    }
+
+    #[zbus(out_args("object"))]
+    async fn define_network(
+        &self,
+        xml: String,
+        options: Given,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<OwnedObjectPath, Error> {
+        let call = self.service.call(&header).await?;
+        call.may_define_network().await?;
+        let (options, start) = define_options(options)?;
+        let manager = &self.service.manager;
+        let defined = manager.define_network(NetworkDoc::parse(&xml)?, call.caller.uid, options).await;
+        manager.told().await;
+        let Some(uuid) = defined? else { return Ok(paths::done()) };
+        if start {
+            let network = manager.network(&uuid)?;
+            let work = async move { Ok(network.ensure_active().await?) };
+            let object = Object::Network(uuid);
+            let job = manager.run_job("Start", object, false, None, error_parts, work).await;
+            manager.told().await;
+            job?;
+        }
+        Ok(paths::network(&uuid))
+    }
+
+    #[zbus(out_args("object"))]
+    async fn define_domain(
+        &self,
+        xml: String,
+        options: Given,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<OwnedObjectPath, Error> {
+        let call = self.service.call(&header).await?;
+        call.may_define_domain().await?;
+        let (options, start) = define_options(options)?;
+        let manager = &self.service.manager;
+        let doc = DomainDoc::parse(&xml)?;
+        let replaced = manager.domain_to_replace(&doc, call.caller.uid)?;
+        if let Some(other) = &replaced {
+            call.may_manage_domain(other).await?;
+        }
+        let name = doc.def().name.to_string();
+        call.may_have(&name, &manager::needs(doc.def())).await?;
+        let owner = replaced.map_or(call.caller.uid, |d| d.view().owner);
+        let defined = manager.define_domain(doc, owner, options).await;
+        manager.told().await;
+        let Some(uuid) = defined? else { return Ok(paths::done()) };
+        if start {
+            let domain = manager.domain(&uuid)?;
+            let cancel = Some(domain.clone());
+            let start = StartOptions { paused: false, start_networks: true, reason: "requested" };
+            let work = async move { Ok(domain.start(start).await?) };
+            let object = Object::Domain(uuid);
+            let job = manager.run_job("Start", object, false, cancel, error_parts, work).await;
+            manager.told().await;
+            job?;
+        }
+        Ok(paths::domain(&uuid))
+    }
+
+    #[zbus(out_args("report"))]
+    async fn check_network(
+        &self,
+        xml: String,
+        options: Given,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<Dict, Error> {
+        let call = self.service.call(&header).await?;
+        call.may_define_network().await?;
+        Options::none(options)?;
+        let report = match NetworkDoc::parse(&xml) {
+            Ok(doc) => self.service.manager.check_network(doc).await?,
+            Err(DocError::Config(findings)) => Report { findings, ..Report::default() },
+            Err(e) => return Err(e.into()),
+        };
+        Ok(dict([
+            ("findings", findings(report.findings)),
+            ("dnsmasq", report.dnsmasq.into()),
+            ("ruleset", report.ruleset.into()),
+        ]))
+    }
+
+    #[zbus(out_args("report"))]
+    async fn check_domain(
+        &self,
+        xml: String,
+        options: Given,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<Dict, Error> {
+        let call = self.service.call(&header).await?;
+        call.may_define_domain().await?;
+        Options::none(options)?;
+        let report = match DomainDoc::parse(&xml) {
+            Ok(doc) => self.service.manager.check_domain(doc, call.caller.uid).await?,
+            Err(DocError::Config(findings)) => Report { findings, ..Report::default() },
+            Err(e) => return Err(e.into()),
+        };
+        Ok(dict([("findings", findings(report.findings)), ("argv", report.argv.into())]))
+    }
+
+    #[zbus(out_args("network"))]
+    async fn get_network_by_name(
+        &self,
+        name: String,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<OwnedObjectPath, Error> {
+        let _call = self.service.call(&header).await?;
+        Ok(paths::network(&self.service.manager.network_by_name(&name)?.uuid()))
+    }
+
+    #[zbus(out_args("network"))]
+    async fn get_network_by_uuid(
+        &self,
+        uuid: String,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<OwnedObjectPath, Error> {
+        let _call = self.service.call(&header).await?;
+        Ok(paths::network(&self.service.manager.network(&self::uuid(&uuid)?)?.uuid()))
+    }
+
+    #[zbus(out_args("domain"))]
+    async fn get_domain_by_name(
+        &self,
+        name: String,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<OwnedObjectPath, Error> {
+        let call = self.service.call(&header).await?;
+        Ok(paths::domain(&self.service.manager.domain_by_name(&name, call.caller.uid)?.uuid()))
+    }
+
+    #[zbus(out_args("domain"))]
+    async fn get_domain_by_uuid(
+        &self,
+        uuid: String,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<OwnedObjectPath, Error> {
+        let _call = self.service.call(&header).await?;
+        Ok(paths::domain(&self.service.manager.domain(&self::uuid(&uuid)?)?.uuid()))
+    }
+
+    #[zbus(out_args("host"))]
+    async fn get_host(&self, #[zbus(header)] header: Header<'_>) -> Result<Dict, Error> {
+        let _call = self.service.call(&header).await?;
+        Ok(self.service.host.facts().await)
+    }
+
+    #[zbus(out_args("permissions"))]
+    async fn get_permissions(
+        &self,
+        options: Given,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<HashMap<String, String>, Error> {
+        let call = self.service.call(&header).await?;
+        Options::none(options)?;
+        let mut answers = HashMap::new();
+        for action in Action::ALL {
+            let answer = self.service.authority.permission(&call.caller, *action).await?;
+            answers.insert(action.id().to_owned(), answer.as_str().to_owned());
+        }
+        Ok(answers)
+    }
+}
+
+fn findings(findings: Vec<Finding>) -> zbus::Variant<'static> {
+    let finding = |f: Finding| {
+        dict([
+            ("severity", f.severity.as_str().into()),
+            ("path", f.path.into()),
+            ("line", f.line.into()),
+            ("column", f.column.into()),
+            ("message", f.message.into()),
+            ("remedy", f.remedy.into()),
+        ])
+    };
+    list(findings.into_iter().map(finding).collect())
+}

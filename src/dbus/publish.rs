@@ -1,0 +1,161 @@
+//! The one sender of signals, and the only one that adds and removes objects.
+//!
+//! Owns the order: what happened first is told first, and a method that waits for
+//! [`crate::manager::Manager::told`] is answered after the signals that it caused. One `PropertiesChanged`
+//! for each change of state.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use zbus::names::InterfaceName;
+use zbus::object_server::SignalEmitter;
+use zbus::{OwnedObjectPath, Variant};
+
+use super::domain::DomainInterface;
+use super::job::JobInterface;
+use super::network::NetworkInterface;
+use super::paths;
+use super::service::Service;
+use crate::manager::{Event, Job, JobState};
+use crate::{domain, network};
+
+const NETWORK: &str = "org.warren1.Network";
+const DOMAIN: &str = "org.warren1.Domain";
+const JOB: &str = "org.warren1.Job";
+
+/// Tells events until the service ends.
+pub(super) async fn run(
+    connection: zbus::Connection,
+    service: Arc<Service>,
+    mut events: mpsc::UnboundedReceiver<Event>,
+) {
+    while let Some(event) = events.recv().await {
+        if let Err(e) = tell(&connection, &service, event).await {
+            tracing::warn!("a change could not be told on the bus: {e}");
+        }
+    }
+}
+
+async fn tell(connection: &zbus::Connection, service: &Arc<Service>, event: Event) -> zbus::Result<()> {
+    let server = connection.object_server();
+    match event {
+        Event::NetworkAdded(handle) => {
+            let path = paths::network(&handle.uuid());
+            server.at(path, NetworkInterface::new(service.clone(), handle)).await?;
+        }
+        Event::NetworkChanged { old, new } => network_changed(connection, &old, &new).await?,
+        Event::NetworkRemoved(uuid) => {
+            server.remove::<NetworkInterface, _>(paths::network(&uuid)).await?;
+        }
+        Event::DomainAdded(handle) => {
+            let path = paths::domain(&handle.uuid());
+            server.at(path, DomainInterface::new(service.clone(), handle)).await?;
+        }
+        Event::DomainChanged { old, new } => domain_changed(connection, &old, &new).await?,
+        Event::DomainRemoved(uuid) => {
+            server.remove::<DomainInterface, _>(paths::domain(&uuid)).await?;
+        }
+        Event::JobAdded(job) => {
+            server.at(paths::job(job.id), JobInterface::new(service.clone(), job)).await?;
+        }
+        Event::JobEnded(job) => job_ended(connection, &job).await?,
+        Event::JobRemoved(id) => {
+            server.remove::<JobInterface, _>(paths::job(id)).await?;
+        }
+        Event::Barrier(done) => drop(done.send(())),
+    }
+    Ok(())
+}
+
+/// The properties whose value is another one now.
+fn difference<const N: usize>(
+    old: [(&'static str, Variant<'static>); N],
+    new: [(&'static str, Variant<'static>); N],
+) -> HashMap<&'static str, Variant<'static>> {
+    old.into_iter().zip(new).filter(|(old, new)| old.1 != new.1).map(|(_, new)| new).collect()
+}
+
+async fn properties_changed(
+    connection: &zbus::Connection,
+    path: OwnedObjectPath,
+    interface: &'static str,
+    changed: HashMap<&'static str, Variant<'static>>,
+) -> zbus::Result<SignalEmitter<'static>> {
+    let emitter = SignalEmitter::new(connection, path)?.into_owned();
+    if !changed.is_empty() {
+        let name = InterfaceName::from_static_str(interface)?;
+        zbus::fdo::Properties::properties_changed(&emitter, name, changed, (&[][..]).into()).await?;
+    }
+    Ok(emitter)
+}
+
+async fn network_changed(
+    connection: &zbus::Connection,
+    old: &network::View,
+    new: &network::View,
+) -> zbus::Result<()> {
+    let properties = |v: &network::View| -> [(&'static str, Variant<'static>); 10] {
+        [
+            ("Bridge", v.bridge.clone().into()),
+            ("ForwardMode", v.forward_mode.clone().into()),
+            ("State", v.state.as_str().into()),
+            ("StateReason", v.reason.clone().into()),
+            ("Autostart", v.autostart.into()),
+            ("PendingChanges", v.pending_changes.into()),
+            ("Generation", v.generation.into()),
+            ("Owner", v.owner.into()),
+            ("Access", v.access.clone().into()),
+            ("Warnings", v.warnings.clone().into()),
+        ]
+    };
+    let changed = difference(properties(old), properties(new));
+    let emitter = properties_changed(connection, paths::network(&new.uuid), NETWORK, changed).await?;
+    if old.state != new.state {
+        let (new_state, old_state) = (new.state.as_str(), old.state.as_str());
+        NetworkInterface::state_changed(&emitter, new_state, old_state, &new.reason).await?;
+    }
+    Ok(())
+}
+
+async fn domain_changed(
+    connection: &zbus::Connection,
+    old: &domain::View,
+    new: &domain::View,
+) -> zbus::Result<()> {
+    let properties = |v: &domain::View| -> [(&'static str, Variant<'static>); 10] {
+        [
+            ("Title", v.title.clone().into()),
+            ("State", v.state.as_str().into()),
+            ("StateReason", v.reason.clone().into()),
+            ("Autostart", v.autostart.into()),
+            ("PendingChanges", v.pending_changes.into()),
+            ("Generation", v.generation.into()),
+            ("Owner", v.owner.into()),
+            ("Pid", v.pid.into()),
+            ("Vcpus", v.vcpus.into()),
+            ("MemoryBytes", v.memory_bytes.into()),
+        ]
+    };
+    let changed = difference(properties(old), properties(new));
+    let emitter = properties_changed(connection, paths::domain(&new.uuid), DOMAIN, changed).await?;
+    if old.state != new.state {
+        let (new_state, old_state) = (new.state.as_str(), old.state.as_str());
+        DomainInterface::state_changed(&emitter, new_state, old_state, &new.reason).await?;
+    }
+    Ok(())
+}
+
+async fn job_ended(connection: &zbus::Connection, job: &Job) -> zbus::Result<()> {
+    let state = job.state();
+    let mut changed = HashMap::from([("State", Variant::from(state.as_str()))]);
+    if state == JobState::Completed {
+        changed.insert("Progress", 1.0f64.into());
+    }
+    let emitter = properties_changed(connection, paths::job(job.id), JOB, changed).await?;
+    let (name, message) = match &state {
+        JobState::Failed(name, message) => (&**name, &**message),
+        _ => ("", ""),
+    };
+    JobInterface::completed(&emitter, state.as_str(), name, message).await
+}

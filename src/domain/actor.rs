@@ -1,0 +1,509 @@
+//! The task behind a domain's mailbox.
+//!
+//! Owns the definition and the guest, and publishes a new view after each change. What may wait for QEMU
+//! runs beside it and reports back, so that a hung guest never keeps `Stop` from getting through. Must
+//! never wait for anything but its two mailboxes.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use uuid::Uuid;
+
+use super::guest::{GRACE, Guest};
+use super::start::{self, Started};
+use super::state::{self, Denial, Effect, Event, State};
+use super::{Command, Context, Error, Handle, Info, StartOptions, View, commands, info};
+use crate::model::{DomainDoc, LifecycleAction};
+use crate::store::{Envelope, Kind};
+use crate::sys::process::{Exit, Process};
+use crate::sys::qmp::{Qmp, QmpEvent};
+
+const MAILBOX: usize = 64;
+
+pub(super) type Reply<T> = oneshot::Sender<Result<T, Error>>;
+
+#[derive(Debug)]
+pub(super) enum Message {
+    Start { options: StartOptions, reply: Reply<()> },
+    Stop { graceful: bool, reply: Reply<()> },
+    Undefine { reply: Reply<()> },
+    Redefine { doc: Box<DomainDoc>, envelope: Envelope, reply: Reply<()> },
+    SetAutostart { autostart: bool, reply: Reply<()> },
+    Document { live: bool, reply: Reply<DomainDoc> },
+    Info { reply: Reply<Info> },
+    Command { command: Command, reply: Reply<()> },
+    OpenConsole { device: String, reply: Reply<OwnedFd> },
+}
+
+/// What comes from the tasks beside the actor.
+pub(super) enum Report {
+    Started(Box<Result<Started, Error>>),
+    CommandDone { outcome: Result<Option<Event>, Error>, reply: Option<Reply<()>> },
+    Qmp(QmpEvent),
+    QmpClosed,
+    Reconnected(Qmp),
+    Exited(Exit),
+    /// QEMU was asked to end and did not.
+    StillThere(Error),
+    GivenBack,
+}
+
+/// What an actor begins with.
+#[derive(Debug)]
+pub struct Seed {
+    /// The complete definition.
+    pub doc: DomainDoc,
+    /// Its uuid.
+    pub uuid: Uuid,
+    /// What is stored beside it.
+    pub envelope: Envelope,
+    /// The guest that a former service left running.
+    pub adopted: Option<super::recover::Adopted>,
+}
+
+pub(super) struct Actor {
+    pub(super) context: Context,
+    pub(super) uuid: Uuid,
+    doc: DomainDoc,
+    envelope: Envelope,
+    state: State,
+    reason: String,
+    pub(super) guest: Option<Guest>,
+    /// The definition as it runs.
+    live_doc: Option<DomainDoc>,
+    starting: Option<(Reply<()>, StartOptions)>,
+    cancel: watch::Sender<bool>,
+    stopping: Vec<Reply<()>>,
+    view: watch::Sender<Arc<View>>,
+    pub(super) reports: mpsc::UnboundedSender<Report>,
+}
+
+/// Starts the actor of a domain.
+pub fn spawn(context: Context, seed: Seed) -> Handle {
+    let (mailbox, messages) = mpsc::channel(MAILBOX);
+    let (reports, reported) = mpsc::unbounded_channel();
+    let Seed { doc, uuid, envelope, adopted } = seed;
+    let (state, reason) = adopted.as_ref().map_or((State::Shutoff, "none"), |a| (a.state, "adopted"));
+    let mut actor = Actor {
+        context,
+        uuid,
+        doc,
+        envelope,
+        state,
+        reason: reason.to_owned(),
+        guest: None,
+        live_doc: None,
+        starting: None,
+        cancel: watch::Sender::new(false),
+        stopping: Vec::new(),
+        view: watch::Sender::new(Arc::new(View::empty(uuid))),
+        reports,
+    };
+    if let Some(adopted) = adopted {
+        actor.live_doc = Some(adopted.doc);
+        actor.take_guest(adopted.guest, adopted.events);
+        if adopted.powered_off {
+            actor.powered_off("guest-shutdown");
+        }
+    }
+    actor.view.send_replace(Arc::new(actor.snapshot()));
+    let handle = Handle { uuid, mailbox, view: actor.view.subscribe() };
+    tokio::spawn(async move { actor.run(messages, reported).await });
+    handle
+}
+
+impl Actor {
+    async fn run(
+        &mut self,
+        mut messages: mpsc::Receiver<Message>,
+        mut reported: mpsc::UnboundedReceiver<Report>,
+    ) {
+        loop {
+            // Reports first: a message is judged by what has happened before it.
+            tokio::select! {
+                biased;
+                Some(report) = reported.recv() => self.heed(report),
+                message = messages.recv() => match message {
+                    Some(message) => if self.handle(message) { return },
+                    None => return,
+                },
+            }
+        }
+    }
+
+    /// Answers one message, or begins what will answer it; true when the domain is no more.
+    fn handle(&mut self, message: Message) -> bool {
+        match message {
+            Message::Start { options, reply } => self.start(options, reply),
+            Message::Stop { graceful, reply } => self.stop(graceful, reply),
+            Message::Undefine { reply } => {
+                let result = self.undefine();
+                let ended = result.is_ok();
+                let _ = reply.send(result);
+                return ended;
+            }
+            Message::Redefine { doc, envelope, reply } => {
+                let _ = reply.send(self.redefine(*doc, envelope));
+            }
+            Message::SetAutostart { autostart, reply } => {
+                let envelope = Envelope { autostart, ..self.envelope.clone() };
+                let unchanged = envelope == self.envelope;
+                let doc = self.doc.clone();
+                let _ = reply.send(if unchanged { Ok(()) } else { self.redefine(doc, envelope) });
+            }
+            Message::Document { live, reply } => {
+                let running = self.live_doc.as_ref().filter(|_| live);
+                let _ = reply.send(Ok(running.unwrap_or(&self.doc).clone()));
+            }
+            Message::Info { reply } => {
+                let doc = self.live_doc.as_ref().unwrap_or(&self.doc);
+                let _ = reply.send(Ok(info::of(doc.def(), self.guest.as_ref())));
+            }
+            Message::Command { command, reply } => self.command(command, reply),
+            Message::OpenConsole { device, reply } => drop(reply.send(self.open_console(&device))),
+        }
+        false
+    }
+
+    fn name(&self) -> String {
+        self.doc.def().name.to_string()
+    }
+
+    fn step(&self, event: Event) -> Result<(State, Effect), Error> {
+        state::step(self.state, event).map_err(|denial| self.denied(denial))
+    }
+
+    fn denied(&self, denial: Denial) -> Error {
+        Error::Denied { name: self.name(), denial }
+    }
+
+    fn enter(&mut self, state: State, reason: impl Into<String>) {
+        if self.state != state {
+            self.state = state;
+            self.reason = reason.into();
+            self.publish();
+        }
+    }
+
+    /// Takes an event that is only news; what it does not fit is ignored.
+    fn note(&mut self, event: Event, reason: &str) {
+        if let Ok((next, _)) = self.step(event) {
+            self.enter(next, reason);
+        }
+    }
+
+    fn publish(&self) {
+        let new = Arc::new(self.snapshot());
+        let old = self.view.send_replace(new.clone());
+        if old != new {
+            (self.context.announce)(self.uuid, &old, &new);
+        }
+    }
+
+    fn snapshot(&self) -> View {
+        let def = self.doc.def();
+        let running = self.live_doc.as_ref().unwrap_or(&self.doc).def();
+        let process = self.guest.as_ref().and_then(|g| g.process.as_ref());
+        View {
+            name: self.name(),
+            uuid: self.uuid,
+            title: def.title.clone(),
+            state: self.state,
+            reason: self.reason.clone(),
+            autostart: self.envelope.autostart,
+            pending_changes: self.live_doc.as_ref().is_some_and(|d| d.to_xml() != self.doc.to_xml()),
+            generation: self.envelope.generation,
+            owner: self.envelope.owner,
+            pid: process.map_or(0, |p| p.identity().pid.unsigned_abs()),
+            vcpus: running.vcpus,
+            memory_bytes: running.memory.0,
+        }
+    }
+
+    fn start(&mut self, options: StartOptions, reply: Reply<()>) {
+        let next = match self.step(Event::Start) {
+            Ok((next, _)) => next,
+            Err(e) => return drop(reply.send(Err(e))),
+        };
+        self.starting = Some((reply, options));
+        self.cancel.send_replace(false);
+        self.live_doc = Some(self.doc.clone());
+        self.enter(next, options.reason);
+        let attempt = start::start(
+            self.context.clone(),
+            self.uuid,
+            self.doc.clone(),
+            self.envelope.owner,
+            options,
+            self.cancel.subscribe(),
+        );
+        let reports = self.reports.clone();
+        tokio::spawn(async move {
+            let _ = reports.send(Report::Started(Box::new(attempt.await)));
+        });
+    }
+
+    fn started(&mut self, result: Result<Started, Error>) {
+        let Some((reply, options)) = self.starting.take() else { return };
+        match result {
+            Ok(Started { guest, events }) => {
+                self.take_guest(guest, Some(events));
+                if self.state == State::Stopping {
+                    // The stop came when the start was already through.
+                    self.end_qemu(false);
+                    return drop(reply.send(Err(Error::Cancelled)));
+                }
+                let event = if options.paused { Event::Halted } else { Event::Ran };
+                self.note(event, options.reason);
+                tracing::info!(domain = %self.name(), "domain started");
+                let _ = reply.send(Ok(()));
+            }
+            Err(e) => {
+                self.live_doc = None;
+                let cancelled = self.state == State::Stopping;
+                let reason =
+                    if cancelled { "requested".to_owned() } else { format!("failed: {}", crate::chain(&e)) };
+                if let Ok((next, _)) = self.step(Event::StartFailed) {
+                    self.enter(next, reason);
+                }
+                let _ = reply.send(Err(e));
+                self.answer_stops();
+            }
+        }
+    }
+
+    /// From here on QEMU's end and its events are reported.
+    fn take_guest(&mut self, guest: Guest, events: Option<mpsc::Receiver<QmpEvent>>) {
+        if let Some(process) = guest.process.clone() {
+            let reports = self.reports.clone();
+            tokio::spawn(async move {
+                let exit = process.exited().await;
+                let _ = reports.send(Report::Exited(exit));
+            });
+        }
+        self.guest = Some(guest);
+        match events {
+            Some(events) => {
+                let reports = self.reports.clone();
+                tokio::spawn(async move { pass_on(events, &reports).await });
+            }
+            None => self.reconnect(),
+        }
+    }
+
+    fn stop(&mut self, graceful: bool, reply: Reply<()>) {
+        let (next, effect) = match self.step(Event::Stop) {
+            Ok(step) => step,
+            Err(e) => return drop(reply.send(Err(e))),
+        };
+        self.stopping.push(reply);
+        self.enter(next, "requested");
+        match effect {
+            Effect::EndQemu => self.end_qemu(graceful),
+            Effect::CancelStart => drop(self.cancel.send_replace(true)),
+            // A forced stop overtakes a graceful one.
+            _ if !graceful && self.starting.is_none() => self.end_qemu(false),
+            _ => {}
+        }
+    }
+
+    fn end_qemu(&self, graceful: bool) {
+        let Some(process) = self.guest.as_ref().and_then(|g| g.process.clone()) else { return };
+        let reports = self.reports.clone();
+        tokio::spawn(async move {
+            if let Err(e) = end(&process, graceful).await {
+                let _ = reports.send(Report::StillThere(e));
+            }
+        });
+    }
+
+    fn exited(&mut self, exit: &Exit) {
+        let Some(guest) = self.guest.take() else { return };
+        let crashed = self.state != State::Stopping;
+        if crashed {
+            let words = guest.last_words();
+            let last = words.trim().lines().last().map_or_else(String::new, |l| format!(": {l}"));
+            self.reason = format!("failed: QEMU ended by itself ({exit}){last}");
+            tracing::warn!(domain = %self.name(), "{}", self.reason);
+        }
+        let (context, uuid, reports) = (self.context.clone(), self.uuid, self.reports.clone());
+        tokio::spawn(async move {
+            for problem in guest.give_back(&context, &uuid).await {
+                tracing::warn!(domain = %uuid, "while cleaning up: {problem}");
+            }
+            let _ = reports.send(Report::GivenBack);
+        });
+    }
+
+    fn given_back(&mut self) {
+        self.live_doc = None;
+        if let Ok((next, _)) = self.step(Event::Gone) {
+            let reason = self.reason.clone();
+            self.enter(next, reason);
+        }
+        tracing::info!(domain = %self.name(), "domain stopped");
+        self.answer_stops();
+    }
+
+    fn answer_stops(&mut self) {
+        for reply in self.stopping.drain(..) {
+            let _ = reply.send(Ok(()));
+        }
+    }
+
+    fn undefine(&mut self) -> Result<(), Error> {
+        self.step(Event::Undefine)?;
+        Ok(self.context.store.remove(Kind::Domain, &self.uuid)?)
+    }
+
+    fn redefine(&mut self, doc: DomainDoc, envelope: Envelope) -> Result<(), Error> {
+        self.context.store.save(Kind::Domain, &self.uuid, &envelope, &doc.to_xml())?;
+        (self.doc, self.envelope) = (doc, envelope);
+        self.publish();
+        Ok(())
+    }
+
+    fn command(&mut self, command: Command, reply: Reply<()>) {
+        if let Err(e) = self.step(Event::Command) {
+            return drop(reply.send(Err(e)));
+        }
+        let Some(qmp) = self.guest.as_ref().and_then(|g| g.qmp.clone()) else {
+            return drop(reply.send(Err(Error::NoMonitor)));
+        };
+        self.set_reboot(command == Command::Reboot);
+        let reports = self.reports.clone();
+        tokio::spawn(async move {
+            let outcome = command.run(&qmp).await;
+            let _ = reports.send(Report::CommandDone { outcome, reply: Some(reply) });
+        });
+    }
+
+    /// Notes in RUN whether a power-off is the first half of a reboot.
+    fn set_reboot(&mut self, reboot: bool) {
+        let Some(guest) = &mut self.guest else { return };
+        if guest.live.reboot != reboot {
+            guest.live.reboot = reboot;
+            if let Err(e) = guest.save(&self.context, &self.uuid) {
+                tracing::warn!(domain = %self.uuid, "{}", crate::chain(&e));
+            }
+        }
+    }
+
+    fn open_console(&self, device: &str) -> Result<OwnedFd, Error> {
+        let Some(guest) = &self.guest else { return Err(self.denied(Denial::NotRunning)) };
+        let known: Vec<String> = (0..guest.consoles.len()).map(|i| format!("serial{i}")).collect();
+        let index = if device.is_empty() { Some(0) } else { known.iter().position(|k| k == device) };
+        let Some(console) = index.and_then(|i| guest.consoles.get(i)) else {
+            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            return Err(Error::NoSuchConsole { name: self.name(), device: device.to_owned(), known });
+        };
+        console.open().map_err(Error::Run)
+    }
+
+    fn heed(&mut self, report: Report) {
+        match report {
+            Report::Started(result) => self.started(*result),
+            Report::CommandDone { outcome, reply } => {
+                let result = outcome.map(|event| {
+                    if let Some(event) = event {
+                        self.note(event, "requested");
+                    }
+                });
+                if let Err(e) = &result {
+                    tracing::warn!(domain = %self.name(), "{}", crate::chain(e));
+                }
+                if let Some(reply) = reply {
+                    let _ = reply.send(result);
+                }
+            }
+            Report::Qmp(event) => self.qmp_event(&event),
+            Report::QmpClosed => {
+                if let Some(guest) = &mut self.guest {
+                    guest.qmp = None;
+                    self.reconnect();
+                }
+            }
+            Report::Reconnected(qmp) => {
+                if let Some(guest) = &mut self.guest {
+                    guest.qmp = Some(qmp);
+                }
+            }
+            Report::Exited(exit) => self.exited(&exit),
+            Report::StillThere(e) => {
+                let text = crate::chain(&e);
+                tracing::warn!(domain = %self.name(), "{text}");
+                if let Some(last) = self.stopping.pop() {
+                    let _ = last.send(Err(e));
+                }
+                self.answer_stops_with(&text);
+            }
+            Report::GivenBack => self.given_back(),
+        }
+    }
+
+    fn answer_stops_with(&mut self, text: &str) {
+        for reply in self.stopping.drain(..) {
+            let _ = reply.send(Err(Error::Run(std::io::Error::other(text.to_owned()))));
+        }
+    }
+
+    fn qmp_event(&mut self, event: &QmpEvent) {
+        match event.name.as_str() {
+            "STOP" => self.note(Event::Halted, "halted"),
+            "RESUME" | "WAKEUP" => self.note(Event::Ran, "resumed"),
+            "SUSPEND" => self.note(Event::Slept, "guest"),
+            "SHUTDOWN" => self.powered_off(event.data["reason"].as_str().unwrap_or("")),
+            _ => {}
+        }
+    }
+
+    /// The guest is off and QEMU halted (`-no-shutdown`): what the definition says is done.
+    pub(super) fn powered_off(&mut self, reason: &str) {
+        let def = self.live_doc.as_ref().unwrap_or(&self.doc).def();
+        let (action, why) = match reason {
+            "guest-reset" => (def.on_reboot, "reboot"),
+            "guest-panic" => (def.on_crash, "failed: the guest panicked"),
+            _ if self.guest.as_ref().is_some_and(|g| g.live.reboot) => (LifecycleAction::Restart, "reboot"),
+            _ => (def.on_poweroff, "shutdown"),
+        };
+        match action {
+            LifecycleAction::Destroy => {
+                if let Ok((next, _)) = self.step(Event::PoweredOff) {
+                    self.enter(next, why);
+                    self.end_qemu(false);
+                }
+            }
+            LifecycleAction::Restart => self.start_again(),
+            LifecycleAction::Preserve => self.note(Event::Halted, why),
+        }
+    }
+
+    fn start_again(&mut self) {
+        self.set_reboot(false);
+        let Some(qmp) = self.guest.as_ref().and_then(|g| g.qmp.clone()) else { return };
+        let reports = self.reports.clone();
+        tokio::spawn(async move {
+            let outcome = match commands::execute(&qmp, "system_reset").await {
+                Ok(_) => commands::execute(&qmp, "cont").await.map(|_| Some(Event::Ran)),
+                Err(e) => Err(e),
+            };
+            let _ = reports.send(Report::CommandDone { outcome, reply: None });
+        });
+    }
+}
+
+/// Passes QEMU's events on to the actor until the monitor closes.
+pub(super) async fn pass_on(mut events: mpsc::Receiver<QmpEvent>, reports: &mpsc::UnboundedSender<Report>) {
+    while let Some(event) = events.recv().await {
+        let _ = reports.send(Report::Qmp(event));
+    }
+    let _ = reports.send(Report::QmpClosed);
+}
+
+async fn end(process: &Process, graceful: bool) -> Result<(), Error> {
+    // Without a SIGKILL at its end a graceful stop has no other limit than patience.
+    let grace = if graceful { std::time::Duration::from_secs(3600) } else { GRACE };
+    process.terminate(grace).await?;
+    Ok(())
+}

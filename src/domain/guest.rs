@@ -1,0 +1,113 @@
+//! What a running guest holds, and how it is given back.
+//!
+//! Owns the list of everything that a start acquires: QEMU, uid, ports, TAPs' scripts, runtime files.
+//! Must never forget one: each is noted, in memory and in RUN, before it is acquired, and giving back
+//! goes on after a failure and tells all of them.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::{Context, nics};
+use crate::store;
+use crate::sys::console::Console;
+use crate::sys::process::{Process, StderrTail};
+use crate::sys::qmp::Qmp;
+
+/// How long QEMU has between SIGTERM and SIGKILL.
+pub(super) const GRACE: Duration = Duration::from_secs(5);
+
+/// What RUN says of a guest that runs, or was about to.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Live {
+    pub(super) boot_id: String,
+    /// Whether the start was finished.
+    pub(super) active: bool,
+    pub(super) name: String,
+    /// QEMU's uid, where it is not the service's.
+    pub(super) uid: Option<u32>,
+    /// The guest was asked to power off in order to start again.
+    pub(super) reboot: bool,
+    pub(super) vnc_port: Option<u16>,
+    pub(super) nics: Vec<LiveNic>,
+    /// Networks on which it has ports.
+    pub(super) networks: Vec<String>,
+    /// The definition as it runs.
+    pub(super) xml: String,
+}
+
+/// One NIC of a running guest, in the order of the document.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct LiveNic {
+    /// The TAP's name.
+    pub(super) target: Option<String>,
+    /// Runs with the TAP's name when the guest is gone.
+    pub(super) downscript: Option<PathBuf>,
+}
+
+/// A guest, or as much of one as a start has come to.
+#[derive(Debug, Default)]
+pub(super) struct Guest {
+    pub(super) live: Live,
+    pub(super) process: Option<Process>,
+    pub(super) qmp: Option<Qmp>,
+    pub(super) consoles: Vec<Console>,
+    pub(super) stderr: Option<StderrTail>,
+}
+
+/// The name under which a domain holds the ground.
+pub(super) fn holder(uuid: &Uuid) -> String {
+    format!("domain {uuid}")
+}
+
+/// The file in which QEMU notes its identity before it becomes QEMU.
+pub(super) fn identity_file(dir: &Path) -> PathBuf {
+    dir.join("qemu.stat")
+}
+
+impl Guest {
+    /// Writes down what is there by now.
+    pub(super) fn save(&self, context: &Context, uuid: &Uuid) -> Result<(), store::StoreError> {
+        store::save_live(&context.scope.domain_run_dir(uuid), &self.live)
+    }
+
+    /// What QEMU said last on its stderr.
+    pub(super) fn last_words(&self) -> String {
+        self.stderr.as_ref().map_or_else(String::new, StderrTail::tail)
+    }
+
+    /// Gives everything back; QEMU is ended first if it is still there.
+    pub(super) async fn give_back(mut self, context: &Context, uuid: &Uuid) -> Vec<String> {
+        let mut problems = Vec::new();
+        self.qmp = None;
+        self.consoles.clear();
+        if let Some(process) = self.process.take()
+            && let Err(e) = process.terminate(GRACE).await
+        {
+            problems.push(format!("QEMU: {}", crate::chain(&e)));
+        }
+        for nic in &self.live.nics {
+            if let (Some(script), Some(target)) = (&nic.downscript, &nic.target)
+                && let Err(e) = nics::run_script(context, uuid, "downscript", script, target).await
+            {
+                problems.push(crate::chain(&e));
+            }
+        }
+        for network in &self.live.networks {
+            if let Some(network) = context.networks.get(network) {
+                network.unplug(*uuid).await;
+            }
+        }
+        if let Err(e) = store::remove_live(&context.scope.domain_run_dir(uuid)) {
+            problems.push(crate::chain(&e));
+        }
+        if let Some(uid) = self.live.uid {
+            context.uids.give_back(uid);
+        }
+        context.ground.release(&holder(uuid)).await;
+        problems
+    }
+}

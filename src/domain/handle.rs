@@ -1,0 +1,99 @@
+//! The one way to a domain: a mailbox and its latest view. Owns no state; must never wait for anything
+//! but its actor's answer.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use uuid::Uuid;
+
+use super::actor::Message;
+use super::{Command, Error, Info, View};
+use crate::model::DomainDoc;
+use crate::store::Envelope;
+
+/// A domain, from outside. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    pub(super) uuid: Uuid,
+    pub(super) mailbox: mpsc::Sender<Message>,
+    pub(super) view: watch::Receiver<Arc<View>>,
+}
+
+/// How a domain is started.
+#[derive(Debug, Clone, Copy)]
+pub struct StartOptions {
+    /// Leave the guest's CPUs halted.
+    pub paused: bool,
+    /// Start the networks that its NICs are on, where they are inactive.
+    pub start_networks: bool,
+    /// What `StateReason` says: `requested` or `autostart`.
+    pub reason: &'static str,
+}
+
+impl Handle {
+    /// The domain's UUID, which never changes.
+    pub fn uuid(&self) -> Uuid {
+        self.uuid
+    }
+
+    /// What everybody may know, without waiting.
+    pub fn view(&self) -> Arc<View> {
+        self.view.borrow().clone()
+    }
+
+    async fn ask<T>(
+        &self,
+        message: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> Message,
+    ) -> Result<T, Error> {
+        let (reply, answer) = oneshot::channel();
+        let gone = || Error::Gone(self.view().name.clone());
+        self.mailbox.send(message(reply)).await.map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())?
+    }
+
+    /// Starts it; done when the guest's CPUs run (or are halted, if asked so).
+    pub async fn start(&self, options: StartOptions) -> Result<(), Error> {
+        self.ask(|reply| Message::Start { options, reply }).await
+    }
+
+    /// Powers it off; done when QEMU is gone. `graceful`: QEMU is asked, never killed.
+    pub async fn stop(&self, graceful: bool) -> Result<(), Error> {
+        self.ask(|reply| Message::Stop { graceful, reply }).await
+    }
+
+    /// Forgets it, on disk too; the actor ends.
+    pub async fn undefine(&self) -> Result<(), Error> {
+        self.ask(|reply| Message::Undefine { reply }).await
+    }
+
+    /// Takes a new definition of the same domain. What runs is untouched.
+    pub async fn redefine(&self, doc: DomainDoc, envelope: Envelope) -> Result<(), Error> {
+        self.ask(|reply| Message::Redefine { doc: Box::new(doc), envelope, reply }).await
+    }
+
+    /// Whether it is started once in a boot.
+    pub async fn set_autostart(&self, autostart: bool) -> Result<(), Error> {
+        self.ask(|reply| Message::SetAutostart { autostart, reply }).await
+    }
+
+    /// The definition: as stored, or as it runs.
+    pub async fn document(&self, live: bool) -> Result<DomainDoc, Error> {
+        self.ask(|reply| Message::Document { live, reply }).await
+    }
+
+    /// Its devices.
+    pub async fn info(&self) -> Result<Info, Error> {
+        self.ask(|reply| Message::Info { reply }).await
+    }
+
+    /// Tells a running guest something.
+    pub async fn command(&self, command: Command) -> Result<(), Error> {
+        self.ask(|reply| Message::Command { command, reply }).await
+    }
+
+    /// One end of a serial console: first what was kept, then what comes. Empty `device`: the first.
+    pub async fn open_console(&self, device: String) -> Result<OwnedFd, Error> {
+        self.ask(|reply| Message::OpenConsole { device, reply }).await
+    }
+}

@@ -1,0 +1,347 @@
+//! The start of a guest, step by step.
+//!
+//! Owns the order: check, choose QEMU, networks, uid, open what the document names as its owner, NICs,
+//! sockets, QEMU halted, its settings, then the CPUs. A step that fails, or a stop that comes in
+//! between, gives back all that was acquired. Must never let QEMU open a path of the host by itself.
+
+use std::os::fd::OwnedFd;
+
+use tokio::sync::{mpsc, watch};
+use uuid::Uuid;
+
+use super::commands::{DEADLINE, execute, execute_with};
+use super::guest::{Guest, Live, identity_file};
+use super::info::nic_alias;
+use super::nics::{self, NicDescriptor};
+use super::{Context, Error, StartOptions};
+use crate::model::{Device, DiskSource, DomainDef, DomainDoc, Finding, Severity};
+use crate::plan::host::QemuFacts;
+use crate::plan::qemu::{self, Handed, ImageFd, NicFd};
+use crate::store::{StoreError, remove_live};
+use crate::sys::console::Console;
+use crate::sys::images::{self, ImageKind, ImageRequest, OpenedImage};
+use crate::sys::process::{Spawn, StderrTail, stderr_fifo};
+use crate::sys::qmp::{Qmp, QmpEvent};
+use crate::sys::{qemu_probe, unix};
+
+/// The first descriptor number that QEMU gets; below it are its standard streams.
+const FIRST_FD: i32 = 10;
+
+/// A guest that is up, and QEMU's events from now on.
+#[derive(Debug)]
+pub(super) struct Started {
+    pub(super) guest: Guest,
+    pub(super) events: mpsc::Receiver<QmpEvent>,
+}
+
+/// Starts a guest, or leaves nothing behind. `cancelled` turning true ends the attempt.
+pub(super) async fn start(
+    context: Context,
+    uuid: Uuid,
+    doc: DomainDoc,
+    owner: u32,
+    options: StartOptions,
+    mut cancelled: watch::Receiver<bool>,
+) -> Result<Started, Error> {
+    let mut guest = Guest::default();
+    let result = tokio::select! {
+        result = steps(&context, &uuid, &doc, owner, options, &mut guest) => result,
+        _ = cancelled.wait_for(|c| *c) => Err(Error::Cancelled),
+    };
+    match result {
+        Ok(events) => Ok(Started { guest, events }),
+        Err(e) => {
+            for problem in guest.give_back(&context, &uuid).await {
+                tracing::warn!(domain = %uuid, "while undoing a start that failed: {problem}");
+            }
+            Err(e)
+        }
+    }
+}
+
+async fn steps(
+    context: &Context,
+    uuid: &Uuid,
+    doc: &DomainDoc,
+    owner: u32,
+    options: StartOptions,
+    guest: &mut Guest,
+) -> Result<mpsc::Receiver<QmpEvent>, Error> {
+    let def = doc.def();
+    let name = def.name.to_string();
+    refuse_unsupported(doc)?;
+    let qemu = choose_qemu(def).await?;
+    nics::ready_networks(context, def, options.start_networks).await?;
+    begin(context, uuid, doc, guest)?;
+    let opened = open_files(context, def, owner).await?;
+    let mut nic_descriptors = Vec::new();
+    for nic in def.interfaces() {
+        nic_descriptors.push(nics::prepare(context, uuid, &name, nic, guest).await?);
+        guest.save(context, uuid)?;
+    }
+    spawn_qemu(context, uuid, def, &qemu, opened, nic_descriptors, guest)?;
+    let events = greet(context, uuid, guest).await?;
+    attach_consoles(context, uuid, def, guest).await?;
+    settle(def, guest).await?;
+    if !options.paused {
+        execute(monitor(guest)?, "cont").await?;
+    }
+    guest.live.active = true;
+    guest.save(context, uuid)?;
+    Ok(events)
+}
+
+fn refuse_unsupported(doc: &DomainDoc) -> Result<(), Error> {
+    let mut findings = doc.findings().to_vec();
+    findings.extend(crate::plan::check::domain(doc));
+    findings.retain(|f| f.severity == Severity::Unsupported);
+    if findings.is_empty() {
+        return Ok(());
+    }
+    Err(Error::NotSupported { name: doc.def().name.to_string(), findings })
+}
+
+fn config(def: &DomainDef, findings: Vec<Finding>) -> Error {
+    Error::Config { name: def.name.to_string(), findings }
+}
+
+/// The QEMU that runs this definition, among those installed and the one the document names.
+pub(crate) async fn choose_qemu(def: &DomainDef) -> Result<QemuFacts, Error> {
+    let mut found = qemu_probe::probe_all().await;
+    if let Some(path) = &def.emulator
+        && !found.iter().any(|q| q.path == *path)
+        && path.exists()
+    {
+        match qemu_probe::probe(path).await {
+            Ok(facts) => found.push(facts),
+            Err(e) => tracing::info!("'{}' is not a QEMU that can be used: {}", path.display(), crate::chain(&e)),
+        }
+    }
+    qemu::choose(def, &found).cloned().map_err(|finding| config(def, vec![finding]))
+}
+
+/// The runtime directory and the uid; from here on there is something to give back.
+fn begin(context: &Context, uuid: &Uuid, doc: &DomainDoc, guest: &mut Guest) -> Result<(), Error> {
+    let dir = context.scope.domain_run_dir(uuid);
+    remove_live(&dir)?;
+    unix::make_dir(&dir, 0o700).map_err(|source| StoreError::Write { path: dir.clone(), source })?;
+    guest.live = Live {
+        boot_id: context.boot_id.to_string(),
+        name: doc.def().name.to_string(),
+        xml: doc.to_xml(),
+        ..Live::default()
+    };
+    if !context.uids.is_empty() {
+        guest.live.uid = Some(context.uids.take().ok_or(Error::NoUid(context.uids.len()))?);
+    }
+    Ok(guest.save(context, uuid)?)
+}
+
+/// Descriptors of what the document names, opened with the owner's rights.
+struct OpenedFiles {
+    /// For each disk its chain, top first; empty without a medium.
+    disks: Vec<Vec<OpenedImage>>,
+    kernel: Option<OwnedFd>,
+    initrd: Option<OwnedFd>,
+}
+
+async fn open_files(context: &Context, def: &DomainDef, owner: u32) -> Result<OpenedFiles, Error> {
+    let mut requests = Vec::new();
+    for disk in def.disks().filter(|d| d.source.is_some()) {
+        let Some(source) = &disk.source else { continue };
+        requests.push(ImageRequest {
+            path: source.path().to_owned(),
+            format_qcow2: disk.format == crate::model::DiskFormat::Qcow2,
+            readonly: disk.readonly,
+            kind: ImageKind::Disk { block: matches!(source, DiskSource::Block(_)) },
+        });
+    }
+    for path in [&def.os.kernel, &def.os.initrd].into_iter().flatten() {
+        let kind = ImageKind::Blob;
+        requests.push(ImageRequest { path: path.clone(), format_qcow2: false, readonly: true, kind });
+    }
+    if requests.is_empty() {
+        return Ok(OpenedFiles { disks: def.disks().map(|_| Vec::new()).collect(), kernel: None, initrd: None });
+    }
+    let opened = images::open_as(&context.scope.exe, context.scope.opener(owner), requests).await?;
+    let mut opened = opened.into_iter();
+    let mut chain = |wanted: bool| if wanted { opened.next().unwrap_or_default() } else { Vec::new() };
+    let disks = def.disks().map(|d| chain(d.source.is_some())).collect();
+    let mut blob = |wanted: bool| chain(wanted).into_iter().next().map(|image| image.fd);
+    Ok(OpenedFiles { disks, kernel: blob(def.os.kernel.is_some()), initrd: blob(def.os.initrd.is_some()) })
+}
+
+/// Gives each descriptor a number in QEMU.
+struct Numbering {
+    next: i32,
+    fds: Vec<(OwnedFd, i32)>,
+}
+
+impl Numbering {
+    fn give(&mut self, fd: OwnedFd) -> i32 {
+        let number = self.next;
+        self.next += 1;
+        self.fds.push((fd, number));
+        number
+    }
+}
+
+fn spawn_qemu(
+    context: &Context,
+    uuid: &Uuid,
+    def: &DomainDef,
+    qemu: &QemuFacts,
+    opened: OpenedFiles,
+    nics: Vec<NicDescriptor>,
+    guest: &mut Guest,
+) -> Result<(), Error> {
+    let dir = context.scope.domain_run_dir(uuid);
+    let mut numbers = Numbering { next: FIRST_FD, fds: Vec::new() };
+    let listen = |name: &str| unix::listen(&dir, name).map_err(Error::Run);
+    let qmp = numbers.give(listen("qmp.sock")?);
+    let mut serials = Vec::new();
+    for index in 0..serial_count(def) {
+        serials.push(numbers.give(listen(&serial_socket(index))?));
+    }
+    let nics = nics.into_iter().map(|nic| match nic {
+        NicDescriptor::None => NicFd::None,
+        NicDescriptor::Tap(fd) => NicFd::Tap(numbers.give(fd)),
+        NicDescriptor::Client(fd) => NicFd::Client(numbers.give(fd)),
+    });
+    let nics = nics.collect();
+    let mut set = 0;
+    let mut disks = Vec::new();
+    for (chain, disk) in opened.disks.into_iter().zip(def.disks()) {
+        let mut images = Vec::new();
+        for (depth, image) in chain.into_iter().enumerate() {
+            set += 1;
+            let format = match (depth, image.qcow2) {
+                (0, _) => disk.format,
+                (_, true) => crate::model::DiskFormat::Qcow2,
+                (_, false) => crate::model::DiskFormat::Raw,
+            };
+            images.push(ImageFd { fd: numbers.give(image.fd), set, format, readonly: image.readonly });
+        }
+        disks.push(images);
+    }
+    let kernel = opened.kernel.map(|fd| numbers.give(fd));
+    let initrd = opened.initrd.map(|fd| numbers.give(fd));
+    let handed = Handed { qmp, serials, nics, disks, kernel, initrd };
+    let argv = qemu::argv(def, uuid, qemu, &handed).map_err(|findings| config(def, findings))?;
+    let (read_end, write_end) = stderr_fifo(&dir.join("stderr")).map_err(Error::Run)?;
+    let mut spawn = Spawn::new(&qemu.path)
+        .args(argv)
+        .run_as(guest.live.uid.map(|uid| context.scope.guest_user(uid)))
+        .no_privileges()
+        .stderr(write_end)
+        .identity_file(identity_file(&dir));
+    for (fd, number) in numbers.fds {
+        spawn = spawn.fd(fd, number);
+    }
+    guest.process = Some(spawn.spawn()?);
+    guest.stderr = Some(StderrTail::start(read_end, format!("QEMU of '{}'", def.name)));
+    Ok(())
+}
+
+fn serial_count(def: &DomainDef) -> usize {
+    def.devices.iter().filter(|d| matches!(d, Device::Serial(_))).count()
+}
+
+fn serial_socket(index: usize) -> String {
+    format!("serial{index}.sock")
+}
+
+/// Connects to QEMU's monitor; tells QEMU's own words if it ends instead.
+async fn greet(context: &Context, uuid: &Uuid, guest: &mut Guest) -> Result<mpsc::Receiver<QmpEvent>, Error> {
+    let dir = context.scope.domain_run_dir(uuid);
+    let Some(process) = guest.process.clone() else { return Err(Error::NoMonitor) };
+    let greeting = connect_monitor(&dir);
+    let result = tokio::select! {
+        result = greeting => result,
+        _ = process.exited() => Err(Error::NoMonitor),
+    };
+    match result {
+        Ok((qmp, events)) => {
+            guest.qmp = Some(qmp);
+            Ok(events)
+        }
+        Err(e) => {
+            // The last lines may still be in the FIFO.
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            let words = guest.last_words();
+            Err(if words.is_empty() { e } else { Error::QemuEnded(words) })
+        }
+    }
+}
+
+/// The monitor of the QEMU whose runtime directory this is.
+pub(super) async fn connect_monitor(
+    dir: &std::path::Path,
+) -> Result<(Qmp, mpsc::Receiver<QmpEvent>), Error> {
+    let stream = unix::connect(dir, "qmp.sock").await.map_err(Error::Run)?;
+    let greeting = Qmp::connect(stream, DEADLINE).await;
+    greeting.map_err(|source| Error::Qmp { command: "qmp_capabilities", source })
+}
+
+/// Begins to read all serial consoles.
+pub(super) async fn attach_consoles(
+    context: &Context,
+    uuid: &Uuid,
+    def: &DomainDef,
+    guest: &mut Guest,
+) -> Result<(), Error> {
+    let dir = context.scope.domain_run_dir(uuid);
+    for index in 0..serial_count(def) {
+        let stream = unix::connect(&dir, &serial_socket(index)).await.map_err(Error::Run)?;
+        guest.consoles.push(Console::attach(stream));
+    }
+    Ok(())
+}
+
+fn monitor(guest: &Guest) -> Result<&Qmp, Error> {
+    guest.qmp.as_ref().ok_or(Error::NoMonitor)
+}
+
+/// What is set by QMP before the CPUs run: cables that are pulled out, the port that VNC has found.
+async fn settle(def: &DomainDef, guest: &mut Guest) -> Result<(), Error> {
+    for (index, nic) in def.interfaces().enumerate().filter(|(_, nic)| !nic.link_up) {
+        let arguments = serde_json::json!({ "name": nic_alias(nic, index), "up": false });
+        execute_with(monitor(guest)?, "set_link", arguments).await?;
+    }
+    if def.devices.iter().any(|d| matches!(d, Device::Graphics(_))) {
+        let vnc = execute(monitor(guest)?, "query-vnc").await?;
+        guest.live.vnc_port = vnc["service"].as_str().and_then(|port| port.parse().ok());
+    }
+    Ok(())
+}
+
+/// The arguments QEMU would get, for a look: descriptors are numbered, but not opened.
+pub async fn planned_argv(def: &DomainDef) -> Result<Vec<String>, Error> {
+    let qemu = choose_qemu(def).await?;
+    let mut next = FIRST_FD - 1;
+    let mut number = || {
+        next += 1;
+        next
+    };
+    let qmp = number();
+    let serials = (0..serial_count(def)).map(|_| number()).collect();
+    let nics = def.interfaces().map(|nic| match &nic.kind {
+        kind if kind.has_tap() => NicFd::Tap(number()),
+        crate::model::InterfaceKind::Client(_) => NicFd::Client(number()),
+        _ => NicFd::None,
+    });
+    let nics = nics.collect();
+    let image = |(set, disk): (usize, &crate::model::DiskDef)| {
+        let set = u32::try_from(set).unwrap_or(0) + 1;
+        let top = ImageFd { fd: number(), set, format: disk.format, readonly: disk.readonly };
+        if disk.source.is_some() { vec![top] } else { Vec::new() }
+    };
+    let disks = def.disks().enumerate().map(image).collect();
+    let kernel = def.os.kernel.is_some().then(&mut number);
+    let initrd = def.os.initrd.is_some().then(&mut number);
+    let handed = Handed { qmp, serials, nics, disks, kernel, initrd };
+    let argv = qemu::argv(def, &def.uuid.unwrap_or_default(), &qemu, &handed);
+    let mut argv = argv.map_err(|findings| config(def, findings))?;
+    argv.insert(0, qemu.path.display().to_string());
+    Ok(argv)
+}

@@ -1,0 +1,294 @@
+//! The way of a document into the registry: parse, say what it needs, complete, check, store.
+//!
+//! Owns the rules of replacement (by UUID, else by name among the caller's own) and of uniqueness. Must
+//! never change anything before the definition is on disk, nor hold its lock while a person is asked.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+
+use uuid::Uuid;
+
+use super::{DomainEntry, Error, Event, Manager, NetworkEntry, read, write};
+use crate::model::{DomainDef, DomainDoc, Finding, InterfaceKind, Mac, NetworkDoc, Severity};
+use crate::plan::{self, check, complete};
+use crate::store::{Envelope, Kind};
+use crate::{domain, network};
+
+/// How a definition is taken.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct DefineOptions {
+    /// Only if the definition that is replaced has this generation.
+    pub if_generation: Option<u64>,
+    /// Say what would happen, change nothing.
+    pub dry_run: bool,
+}
+
+/// What a domain's document needs beyond the right to define a domain.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// Networks its NICs are on.
+    pub networks: Vec<String>,
+    /// Places that name something of the host that is not opened as the owner.
+    pub host_access: Vec<String>,
+}
+
+/// All there is to say of a document.
+#[derive(Debug, Clone, Default)]
+pub struct Report {
+    /// Everything that is wrong or noteworthy.
+    pub findings: Vec<Finding>,
+    /// A domain: QEMU's program and arguments; descriptors are numbered as at a start.
+    pub argv: Vec<String>,
+    /// A network: dnsmasq's configuration.
+    pub dnsmasq: String,
+    /// A network: the firewall's rules.
+    pub ruleset: String,
+}
+
+/// Emulators that need no right of their own, since the service would choose them itself.
+fn is_standard_emulator(path: &std::path::Path) -> bool {
+    let known = crate::sys::qemu_probe::standard_paths();
+    known.iter().any(|p| p == path) || !path.exists()
+}
+
+/// What a domain's definition needs.
+pub fn needs(def: &DomainDef) -> Needs {
+    let mut needs = Needs::default();
+    if let Some(emulator) = &def.emulator
+        && !is_standard_emulator(emulator)
+    {
+        needs.host_access.push("/domain/devices/emulator".to_owned());
+    }
+    for nic in def.interfaces() {
+        match &nic.kind {
+            InterfaceKind::Network { network } => needs.networks.push(network.clone()),
+            InterfaceKind::Bridge { .. } | InterfaceKind::Ethernet { .. } => {
+                needs.host_access.push(nic.path.clone());
+            }
+            _ => {}
+        }
+    }
+    needs.networks.sort();
+    needs.networks.dedup();
+    needs
+}
+
+fn refuse_errors(findings: Vec<Finding>) -> Result<(), Error> {
+    let errors: Vec<_> = findings.into_iter().filter(|f| f.severity == Severity::Error).collect();
+    if errors.is_empty() { Ok(()) } else { Err(Error::Invalid(errors)) }
+}
+
+fn refuse_generation(name: &str, is: u64, wanted: Option<u64>) -> Result<(), Error> {
+    match wanted {
+        Some(wanted) if wanted != is => Err(Error::Conflict { name: name.to_owned(), is, wanted }),
+        _ => Ok(()),
+    }
+}
+
+impl Manager {
+    /// Defines a network for `owner`; `None` from a dry run.
+    pub async fn define_network(
+        &self,
+        mut doc: NetworkDoc,
+        owner: u32,
+        options: DefineOptions,
+    ) -> Result<Option<Uuid>, Error> {
+        let _defining = self.defining.lock().await;
+        let name = doc.def().name.to_string();
+        let old = self.network_to_replace(&doc)?;
+        let generation = old.as_ref().map_or(0, |h| h.view().generation);
+        refuse_generation(&name, generation, options.if_generation)?;
+        let old_uuid = old.as_ref().map(network::Handle::uuid);
+        self.complete_network(&mut doc, old_uuid).await?;
+        refuse_errors(check::network(&doc))?;
+        if options.dry_run {
+            return Ok(None);
+        }
+        let uuid = doc.def().uuid.unwrap_or_default();
+        let subnets = doc.def().ips.iter().filter_map(|ip| ip.net).collect();
+        let mut envelope = Envelope { owner, generation: generation + 1, autostart: false, access: "admin".into() };
+        let handle = if let Some(handle) = old {
+            let view = handle.view();
+            envelope = Envelope {
+                owner: view.owner,
+                autostart: view.autostart,
+                access: view.access.clone(),
+                ..envelope
+            };
+            handle.redefine(doc, envelope).await?;
+            handle
+        } else {
+            self.store.save(Kind::Network, &uuid, &envelope, &doc.to_xml())?;
+            self.enter_network(network::Seed { doc, uuid, envelope, adopted: None })
+        };
+        write(&self.networks).insert(uuid, NetworkEntry { handle, subnets });
+        Ok(Some(uuid))
+    }
+
+    /// Starts the actor of a network and makes it known.
+    pub(super) fn enter_network(&self, seed: network::Seed) -> network::Handle {
+        let uuid = seed.uuid;
+        let name = seed.doc.def().name.to_string();
+        let subnets = seed.doc.def().ips.iter().filter_map(|ip| ip.net).collect();
+        let handle = network::spawn(self.network_context(), seed);
+        self.directory.set(&name, Some(handle.clone()));
+        write(&self.networks).insert(uuid, NetworkEntry { handle: handle.clone(), subnets });
+        self.tell(Event::NetworkAdded(handle.clone()));
+        handle
+    }
+
+    fn network_to_replace(&self, doc: &NetworkDoc) -> Result<Option<network::Handle>, Error> {
+        let name = doc.def().name.to_string();
+        let by_name = self.directory.get(&name);
+        let Some(uuid) = doc.def().uuid else { return Ok(by_name) };
+        let by_uuid = read(&self.networks).get(&uuid).map(|e| e.handle.clone());
+        match (by_uuid, by_name) {
+            (Some(handle), _) if handle.view().name != name => {
+                Err(Error::UuidTaken { kind: "network", name: handle.view().name.clone(), uuid })
+            }
+            (Some(handle), _) => Ok(Some(handle)),
+            (None, Some(other)) => Err(Error::NameTaken { kind: "network", name, uuid: other.uuid() }),
+            (None, None) => Ok(None),
+        }
+    }
+
+    async fn complete_network(&self, doc: &mut NetworkDoc, old: Option<Uuid>) -> Result<(), Error> {
+        let mut used = self.ground.used_subnets().await?;
+        let own = doc.def().uuid.or(old);
+        for (uuid, entry) in read(&self.networks).iter() {
+            if Some(*uuid) != own {
+                used.extend(entry.subnets.iter().map(ipnet::IpNet::trunc));
+            }
+        }
+        let facts = complete::NetworkFacts { uuid: old, used: &used };
+        Ok(complete::network(doc, &facts, &mut rand::rng())?)
+    }
+
+    /// Defines a domain for `owner`; `None` from a dry run.
+    pub async fn define_domain(
+        &self,
+        mut doc: DomainDoc,
+        owner: u32,
+        options: DefineOptions,
+    ) -> Result<Option<Uuid>, Error> {
+        let _defining = self.defining.lock().await;
+        let name = doc.def().name.to_string();
+        let old = self.domain_to_replace(&doc, owner)?;
+        let generation = old.as_ref().map_or(0, |h| h.view().generation);
+        refuse_generation(&name, generation, options.if_generation)?;
+        self.complete_domain(&mut doc, old.as_ref())?;
+        refuse_errors(check::domain(&doc))?;
+        if options.dry_run {
+            return Ok(None);
+        }
+        let uuid = doc.def().uuid.unwrap_or_default();
+        let macs = doc.def().interfaces().map(|nic| nic.mac).collect();
+        let envelope = Envelope { owner, generation: generation + 1, autostart: false, access: "admin".into() };
+        let handle = if let Some(handle) = old {
+            let view = handle.view();
+            let envelope = Envelope { owner: view.owner, autostart: view.autostart, ..envelope };
+            handle.redefine(doc, envelope).await?;
+            handle
+        } else {
+            self.store.save(Kind::Domain, &uuid, &envelope, &doc.to_xml())?;
+            self.enter_domain(domain::Seed { doc, uuid, envelope, adopted: None })
+        };
+        write(&self.domains).insert(uuid, DomainEntry { handle, macs });
+        Ok(Some(uuid))
+    }
+
+    /// Starts the actor of a domain and makes it known.
+    pub(super) fn enter_domain(&self, seed: domain::Seed) -> domain::Handle {
+        let uuid = seed.uuid;
+        let macs = seed.doc.def().interfaces().map(|nic| nic.mac).collect();
+        let handle = domain::spawn(self.domain_context(), seed);
+        write(&self.domains).insert(uuid, DomainEntry { handle: handle.clone(), macs });
+        self.tell(Event::DomainAdded(handle.clone()));
+        handle
+    }
+
+    /// The domain whose definition this document would replace, if `owner` defines it.
+    pub fn domain_to_replace(&self, doc: &DomainDoc, owner: u32) -> Result<Option<domain::Handle>, Error> {
+        let name = doc.def().name.to_string();
+        let own = self.own_domain(&name, owner);
+        let Some(uuid) = doc.def().uuid else { return Ok(own) };
+        let Ok(handle) = self.domain(&uuid) else {
+            return match own {
+                Some(own) => Err(Error::NameTaken { kind: "domain", name, uuid: own.uuid() }),
+                None => Ok(None),
+            };
+        };
+        if handle.view().name == name {
+            return Ok(Some(handle));
+        }
+        Err(Error::UuidTaken { kind: "domain", name: handle.view().name.clone(), uuid })
+    }
+
+    fn complete_domain(&self, doc: &mut DomainDoc, old: Option<&domain::Handle>) -> Result<(), Error> {
+        let old = old.map(domain::Handle::uuid);
+        let (mut kept, mut taken) = (Vec::new(), HashSet::<Mac>::new());
+        for (uuid, entry) in read(&self.domains).iter() {
+            taken.extend(entry.macs.iter().flatten());
+            if Some(*uuid) == old {
+                kept.clone_from(&entry.macs);
+            }
+        }
+        let facts = complete::DomainFacts { uuid: old, macs: &kept, taken: &taken };
+        Ok(complete::domain(doc, &facts, &mut rand::rng())?)
+    }
+
+    /// Everything there is to say of a network's document; changes nothing.
+    pub async fn check_network(&self, mut doc: NetworkDoc) -> Result<Report, Error> {
+        let mut report = Report { findings: doc.findings().to_vec(), ..Report::default() };
+        let old = self.network_to_replace(&doc)?.map(|h| h.uuid());
+        self.complete_network(&mut doc, old).await?;
+        report.findings.extend(check::network(&doc));
+        let def = doc.def();
+        let uuid = def.uuid.unwrap_or_default();
+        let bridge = def.bridge.name.as_ref().map_or("wbr0", |name| name.as_str());
+        let leases = PathBuf::from("leases");
+        report.dnsmasq = plan::dnsmasq::plan(def, bridge, &leases, None).unwrap_or_default();
+        report.ruleset = plan::firewall::plan(def, &uuid, bridge).map_or_else(String::new, |r| r.to_string());
+        Ok(report)
+    }
+
+    /// Everything there is to say of a domain's document; changes nothing.
+    pub async fn check_domain(&self, mut doc: DomainDoc, owner: u32) -> Result<Report, Error> {
+        let mut report = Report { findings: doc.findings().to_vec(), ..Report::default() };
+        let old = self.domain_to_replace(&doc, owner)?;
+        self.complete_domain(&mut doc, old.as_ref())?;
+        report.findings.extend(check::domain(&doc));
+        report.findings.extend(self.findings_on_surroundings(&doc, old.map(|h| h.uuid())));
+        match domain::planned_argv(doc.def()).await {
+            Ok(argv) => report.argv = argv,
+            Err(domain::Error::Config { findings, .. }) => report.findings.extend(findings),
+            Err(e) => return Err(e.into()),
+        }
+        Ok(report)
+    }
+
+    /// What only the registry can know: networks that are not there, MACs of other domains.
+    fn findings_on_surroundings(&self, doc: &DomainDoc, own: Option<Uuid>) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        let mut warn = |path: String, message: String, remedy: &str| {
+            let (severity, remedy) = (Severity::Warning, remedy.to_owned());
+            findings.push(Finding { severity, path, line: 0, column: 0, message, remedy });
+        };
+        for nic in doc.def().interfaces() {
+            if let InterfaceKind::Network { network } = &nic.kind
+                && self.directory.get(network).is_none()
+            {
+                let message = format!("there is no network '{network}'");
+                warn(format!("{}/source/@network", nic.path), message, "define it before the domain is started");
+            }
+            let Some(mac) = nic.mac else { continue };
+            for (_, entry) in read(&self.domains).iter().filter(|(uuid, _)| Some(**uuid) != own) {
+                if entry.macs.contains(&Some(mac)) {
+                    let message = format!("{mac} is also the address of a NIC of '{}'", entry.handle.view().name);
+                    warn(format!("{}/mac/@address", nic.path), message, "both cannot run on one network");
+                }
+            }
+        }
+        findings
+    }
+}

@@ -1,0 +1,146 @@
+//! Work that goes on after its call was answered.
+//!
+//! Owns the numbers of jobs (never used twice within a boot) and their end. Must never keep a call
+//! waiting longer than [`PATIENCE`].
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::{Error, Event, Manager};
+use crate::domain;
+
+/// How long a call waits before it is answered with a job.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a job that has ended can still be looked at.
+const KEPT: Duration = Duration::from_secs(60);
+
+/// What a job works on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Object {
+    Network(Uuid),
+    Domain(Uuid),
+}
+
+/// How a job stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum JobState {
+    Running,
+    Completed,
+    Failed(Arc<str>, Arc<str>),
+    Cancelled,
+}
+
+impl JobState {
+    /// The word on the bus.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Completed => "completed",
+            Self::Failed(..) => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// One piece of work.
+#[derive(Debug)]
+pub struct Job {
+    /// Its number.
+    pub id: u64,
+    /// The method that began it, as `Start`.
+    pub operation: &'static str,
+    /// What it works on.
+    pub object: Object,
+    state: RwLock<JobState>,
+    cancel: Option<domain::Handle>,
+    cancelled: std::sync::atomic::AtomicBool,
+}
+
+impl Job {
+    /// How it stands.
+    pub fn state(&self) -> JobState {
+        super::read(&self.state).clone()
+    }
+
+    /// Ends it early: the start of a domain is the only one that can be.
+    pub async fn cancel(&self) -> Result<(), Error> {
+        let Some(domain) = &self.cancel else { return Err(Error::NotCancellable(self.operation)) };
+        self.cancelled.store(true, std::sync::atomic::Ordering::Relaxed);
+        Ok(domain.stop(false).await?)
+    }
+}
+
+/// The next number, kept in RUN so that a new service goes on counting.
+#[derive(Debug)]
+pub(super) struct Counter {
+    path: PathBuf,
+    next: Mutex<u64>,
+}
+
+impl Counter {
+    pub(super) fn new(run: &Path) -> Self {
+        let path = run.join("next-job");
+        let next = fs_err::read_to_string(&path).ok().and_then(|n| n.trim().parse().ok()).unwrap_or(1);
+        Self { path, next: Mutex::new(next) }
+    }
+
+    fn take(&self) -> u64 {
+        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        let id = *next;
+        *next += 1;
+        if let Err(e) = fs_err::write(&self.path, next.to_string()) {
+            tracing::warn!("the number of the next job is not kept: {e}");
+        }
+        id
+    }
+}
+
+impl Manager {
+    /// Does some work: `None` when it was done in time, else the job that goes on with it. `name_error`
+    /// gives an error's name and message on the bus. `cancel`: the domain whose stop ends the work.
+    pub async fn run_job(
+        self: &Arc<Self>,
+        operation: &'static str,
+        object: Object,
+        no_wait: bool,
+        cancel: Option<domain::Handle>,
+        name_error: fn(Error) -> (String, String),
+        work: impl Future<Output = Result<(), Error>> + Send + 'static,
+    ) -> Result<Option<u64>, Error> {
+        let mut task = tokio::spawn(work);
+        if !no_wait && let Ok(result) = tokio::time::timeout(PATIENCE, &mut task).await {
+            return result.map_err(|_| Error::JobLost)?.map(|()| None);
+        }
+        let job = Arc::new(Job {
+            id: self.jobs.take(),
+            operation,
+            object,
+            state: RwLock::new(JobState::Running),
+            cancel,
+            cancelled: std::sync::atomic::AtomicBool::new(false),
+        });
+        self.tell(Event::JobAdded(job.clone()));
+        let (manager, id) = (self.clone(), job.id);
+        tokio::spawn(async move {
+            let result = task.await.unwrap_or(Err(Error::JobLost));
+            let cancelled = job.cancelled.load(std::sync::atomic::Ordering::Relaxed);
+            *super::write(&job.state) = match result {
+                Ok(()) => JobState::Completed,
+                Err(_) if cancelled => JobState::Cancelled,
+                Err(e) => {
+                    let (name, message) = name_error(e);
+                    JobState::Failed(name.into(), message.into())
+                }
+            };
+            manager.tell(Event::JobEnded(job));
+            tokio::time::sleep(KEPT).await;
+            manager.tell(Event::JobRemoved(id));
+        });
+        Ok(Some(id))
+    }
+}

@@ -1,0 +1,267 @@
+//! The registry of networks and domains.
+//!
+//! Owns which objects there are, the rules of their names and UUIDs, their definition, their recovery
+//! after a restart, their autostart, and the jobs. Must never decide who may call, and never hold a lock
+//! while a network or a domain works.
+
+mod define;
+mod jobs;
+mod recover;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use ipnet::IpNet;
+use tokio::sync::{mpsc, oneshot};
+use uuid::Uuid;
+
+use crate::model::{DocError, Finding, Mac};
+use crate::network::ground::Ground;
+use crate::plan::complete::CompleteError;
+use crate::scope::Scope;
+use crate::store::{Kind, Store, StoreError};
+use crate::{domain, network};
+
+pub use define::{DefineOptions, Needs, Report, needs};
+pub use jobs::{Job, JobState, Object};
+
+/// Why the manager did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum Error {
+    #[error(transparent)]
+    Document(#[from] DocError),
+    #[error("the document is not right: {}", network::list(.0))]
+    Invalid(Vec<Finding>),
+    #[error(transparent)]
+    Complete(#[from] CompleteError),
+    #[error("there is already a {kind} '{name}', with the UUID {uuid}")]
+    NameTaken { kind: &'static str, name: String, uuid: Uuid },
+    #[error("the UUID {uuid} belongs to the {kind} '{name}'")]
+    UuidTaken { kind: &'static str, name: String, uuid: Uuid },
+    #[error("the definition of '{name}' has the generation {is}, not {wanted}; somebody else changed it")]
+    Conflict { name: String, is: u64, wanted: u64 },
+    #[error("there is no network '{0}'")]
+    NoSuchNetwork(String),
+    #[error("there is no domain '{0}'")]
+    NoSuchDomain(String),
+    #[error(transparent)]
+    Network(#[from] network::Error),
+    #[error(transparent)]
+    Domain(#[from] domain::Error),
+    #[error("the host's subnets cannot be read")]
+    Subnets(#[from] network::ground::GroundError),
+    #[error("the definition could not be kept on disk")]
+    Store(#[from] StoreError),
+    #[error("the {0} cannot be cancelled; it ends by itself")]
+    NotCancellable(&'static str),
+    #[error("the job was cut off")]
+    JobLost,
+}
+
+/// What there is to tell the bus, in the order in which it happened.
+#[derive(Debug)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Event {
+    NetworkAdded(network::Handle),
+    NetworkChanged { old: Arc<network::View>, new: Arc<network::View> },
+    NetworkRemoved(Uuid),
+    DomainAdded(domain::Handle),
+    DomainChanged { old: Arc<domain::View>, new: Arc<domain::View> },
+    DomainRemoved(Uuid),
+    JobAdded(Arc<Job>),
+    JobEnded(Arc<Job>),
+    JobRemoved(u64),
+    /// Answered when all before it has been told.
+    Barrier(oneshot::Sender<()>),
+}
+
+#[derive(Debug, Clone)]
+struct NetworkEntry {
+    handle: network::Handle,
+    subnets: Vec<IpNet>,
+}
+
+#[derive(Debug, Clone)]
+struct DomainEntry {
+    handle: domain::Handle,
+    macs: Vec<Option<Mac>>,
+}
+
+/// All objects of one service.
+#[derive(Debug)]
+pub struct Manager {
+    scope: Arc<Scope>,
+    store: Store,
+    boot_id: Arc<str>,
+    ground: Ground,
+    directory: network::Directory,
+    uids: domain::Uids,
+    networks: RwLock<BTreeMap<Uuid, NetworkEntry>>,
+    domains: RwLock<BTreeMap<Uuid, DomainEntry>>,
+    /// Held while a definition is completed and entered, so that names, MACs and subnets stay unique.
+    defining: tokio::sync::Mutex<()>,
+    events: mpsc::UnboundedSender<Event>,
+    jobs: jobs::Counter,
+}
+
+fn read<T>(lock: &RwLock<T>) -> std::sync::RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn write<T>(lock: &RwLock<T>) -> std::sync::RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Manager {
+    /// An empty registry over a scope; [`Self::recover`] fills it.
+    pub fn new(scope: Arc<Scope>, boot_id: String, events: mpsc::UnboundedSender<Event>) -> Result<Self, Error> {
+        Ok(Self {
+            store: Store::open(&scope.dirs.state)?,
+            boot_id: boot_id.into(),
+            ground: Ground::new(scope.clone()),
+            directory: network::Directory::default(),
+            uids: domain::Uids::new(scope.guest_uids()),
+            networks: RwLock::default(),
+            domains: RwLock::default(),
+            defining: tokio::sync::Mutex::default(),
+            events,
+            jobs: jobs::Counter::new(&scope.dirs.run),
+            scope,
+        })
+    }
+
+    /// The scope it works in.
+    pub fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    /// Tells the bus something.
+    fn tell(&self, event: Event) {
+        // Nobody listens any more only when the service is about to end.
+        let _ = self.events.send(event);
+    }
+
+    /// Returns when everything that has happened so far has been told on the bus.
+    pub async fn told(&self) {
+        let (done, wait) = oneshot::channel();
+        self.tell(Event::Barrier(done));
+        let _ = wait.await;
+    }
+
+    fn network_context(&self) -> network::Context {
+        let events = self.events.clone();
+        network::Context {
+            scope: self.scope.clone(),
+            store: self.store.clone(),
+            ground: self.ground.clone(),
+            announce: Arc::new(move |_, old, new| {
+                let _ = events.send(Event::NetworkChanged { old: old.clone(), new: new.clone() });
+            }),
+            boot_id: self.boot_id.clone(),
+        }
+    }
+
+    fn domain_context(&self) -> domain::Context {
+        let events = self.events.clone();
+        domain::Context {
+            scope: self.scope.clone(),
+            store: self.store.clone(),
+            ground: self.ground.clone(),
+            networks: self.directory.clone(),
+            uids: self.uids.clone(),
+            announce: Arc::new(move |_, old, new| {
+                let _ = events.send(Event::DomainChanged { old: old.clone(), new: new.clone() });
+            }),
+            boot_id: self.boot_id.clone(),
+        }
+    }
+
+    /// All networks.
+    pub fn networks(&self) -> Vec<network::Handle> {
+        read(&self.networks).values().map(|e| e.handle.clone()).collect()
+    }
+
+    /// All domains.
+    pub fn domains(&self) -> Vec<domain::Handle> {
+        read(&self.domains).values().map(|e| e.handle.clone()).collect()
+    }
+
+    /// The network of that UUID.
+    pub fn network(&self, uuid: &Uuid) -> Result<network::Handle, Error> {
+        let found = read(&self.networks).get(uuid).map(|e| e.handle.clone());
+        found.ok_or_else(|| Error::NoSuchNetwork(uuid.to_string()))
+    }
+
+    /// The network of that name.
+    pub fn network_by_name(&self, name: &str) -> Result<network::Handle, Error> {
+        self.directory.get(name).ok_or_else(|| Error::NoSuchNetwork(name.to_owned()))
+    }
+
+    /// The domain of that UUID.
+    pub fn domain(&self, uuid: &Uuid) -> Result<domain::Handle, Error> {
+        let found = read(&self.domains).get(uuid).map(|e| e.handle.clone());
+        found.ok_or_else(|| Error::NoSuchDomain(uuid.to_string()))
+    }
+
+    /// The domain of that name among those of `owner`, then among root's.
+    pub fn domain_by_name(&self, name: &str, owner: u32) -> Result<domain::Handle, Error> {
+        let find = |owner| self.own_domain(name, owner);
+        find(owner).or_else(|| find(0)).ok_or_else(|| Error::NoSuchDomain(name.to_owned()))
+    }
+
+    fn own_domain(&self, name: &str, owner: u32) -> Option<domain::Handle> {
+        let domains = read(&self.domains);
+        let mine = domains.values().map(|e| &e.handle).find(|handle| {
+            let view = handle.view();
+            view.owner == owner && view.name == name
+        });
+        mine.cloned()
+    }
+
+    /// Whose NIC has this MAC, and its alias; empty where it is no domain's.
+    pub fn nic_of(&self, mac: &str) -> (Option<Uuid>, String) {
+        let Ok(mac) = mac.parse::<Mac>() else { return (None, String::new()) };
+        for (uuid, entry) in read(&self.domains).iter().filter(|(_, e)| e.handle.view().state.is_live()) {
+            if let Some(index) = entry.macs.iter().position(|m| *m == Some(mac)) {
+                return (Some(*uuid), format!("net{index}"));
+            }
+        }
+        (None, String::new())
+    }
+
+    /// Forgets a network that is not active.
+    pub async fn undefine_network(&self, uuid: &Uuid) -> Result<(), Error> {
+        let handle = self.network(uuid)?;
+        let _defining = self.defining.lock().await;
+        handle.undefine().await?;
+        self.directory.set(&handle.view().name, None);
+        write(&self.networks).remove(uuid);
+        self.tell(Event::NetworkRemoved(*uuid));
+        Ok(())
+    }
+
+    /// Forgets a domain that is not running.
+    pub async fn undefine_domain(&self, uuid: &Uuid) -> Result<(), Error> {
+        let handle = self.domain(uuid)?;
+        let _defining = self.defining.lock().await;
+        handle.undefine().await?;
+        write(&self.domains).remove(uuid);
+        self.tell(Event::DomainRemoved(*uuid));
+        Ok(())
+    }
+
+    /// Whether anything runs, so that the service must stay.
+    pub fn is_busy(&self) -> bool {
+        let active = |h: network::Handle| h.view().state != network::State::Inactive;
+        self.domains().into_iter().any(|h| h.view().state.is_live())
+            || self.networks().into_iter().any(active)
+    }
+
+    /// The path of a stored definition, for messages.
+    fn set_aside(&self, kind: Kind, uuid: &Uuid, why: &str) {
+        let path = self.store.path(kind, uuid);
+        tracing::error!("'{}' is kept aside, since it cannot be used: {why}", path.display());
+        self.store.set_aside(&path);
+    }
+}

@@ -1,0 +1,349 @@
+//! The task behind a network's mailbox: one message at a time, in the order of their arrival.
+//!
+//! Owns the definition, the live parts and the ports, and publishes a new view after each change. Must
+//! never be waited for in a getter; every step it takes has a deadline of its own.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use uuid::Uuid;
+
+use super::bring_up::{self, Up};
+use super::state::{self, Denial, Effect, Event, State};
+use super::{Context, Error, Handle, View};
+use crate::model::{Mac, NetworkDoc, Severity};
+use crate::store::{Envelope, Kind};
+use crate::sys::dnsmasq::{self, Lease};
+
+const MAILBOX: usize = 64;
+/// A dnsmasq that ends by itself is started again this often in the life of a network.
+const DNSMASQ_RESTARTS: u32 = 5;
+
+type Reply<T> = oneshot::Sender<Result<T, Error>>;
+
+#[derive(Debug)]
+pub(super) enum Message {
+    Start { reason: &'static str, reply: Reply<()> },
+    Stop { force: bool, reply: Reply<()> },
+    Undefine { reply: Reply<()> },
+    Redefine { doc: Box<NetworkDoc>, envelope: Envelope, reply: Reply<()> },
+    SetAutostart { autostart: bool, reply: Reply<()> },
+    SetAccess { access: String, reply: Reply<()> },
+    Document { live: bool, reply: Reply<NetworkDoc> },
+    Leases { reply: Reply<Vec<Lease>> },
+    Plug { request: PortRequest, reply: Reply<String> },
+    Unplug { domain: Uuid, reply: Reply<()> },
+}
+
+/// A NIC that wants to be on the network.
+#[derive(Debug, Clone)]
+pub struct PortRequest {
+    /// Whose NIC it is.
+    pub domain: Uuid,
+    /// Its name, for messages.
+    pub domain_name: String,
+    /// The NIC's address, unique among the ports.
+    pub mac: Mac,
+    /// The NIC may share its address with its teaming partner in the same domain.
+    pub teaming: bool,
+}
+
+/// What an actor begins with.
+#[derive(Debug)]
+pub struct Seed {
+    /// The complete definition.
+    pub doc: NetworkDoc,
+    /// Its uuid.
+    pub uuid: Uuid,
+    /// What is stored beside it.
+    pub envelope: Envelope,
+    /// What a former service left running, if it was taken over.
+    pub adopted: Option<super::recover::Adopted>,
+}
+
+struct Actor {
+    context: Context,
+    uuid: Uuid,
+    doc: NetworkDoc,
+    envelope: Envelope,
+    state: State,
+    reason: String,
+    up: Option<Up>,
+    ports: BTreeMap<(Uuid, Mac), PortRequest>,
+    warnings: Vec<String>,
+    restarts: u32,
+    view: watch::Sender<Arc<View>>,
+}
+
+/// Starts the actor of a network.
+pub fn spawn(context: Context, seed: Seed) -> Handle {
+    let (mailbox, messages) = mpsc::channel(MAILBOX);
+    let Seed { doc, uuid, envelope, adopted } = seed;
+    let up = adopted.map(|a| a.0);
+    let (state, reason) = match up {
+        Some(_) => (State::Active, "adopted"),
+        None => (State::Inactive, "none"),
+    };
+    let mut actor = Actor {
+        context,
+        uuid,
+        doc,
+        envelope,
+        state,
+        reason: reason.to_owned(),
+        up,
+        ports: BTreeMap::new(),
+        warnings: Vec::new(),
+        restarts: 0,
+        view: watch::Sender::new(Arc::new(View {
+            name: String::new(),
+            uuid,
+            bridge: String::new(),
+            forward_mode: String::new(),
+            state,
+            reason: String::new(),
+            autostart: false,
+            pending_changes: false,
+            generation: 0,
+            owner: 0,
+            access: String::new(),
+            warnings: Vec::new(),
+        })),
+    };
+    actor.view.send_replace(Arc::new(actor.snapshot()));
+    let handle = Handle { uuid, mailbox, view: actor.view.subscribe() };
+    tokio::spawn(async move { actor.run(messages).await });
+    handle
+}
+
+impl Actor {
+    async fn run(&mut self, mut messages: mpsc::Receiver<Message>) {
+        loop {
+            let dnsmasq = self.up.as_ref().and_then(|up| up.dnsmasq.as_ref()).map(|d| d.process.clone());
+            let dnsmasq_exit = async {
+                match dnsmasq {
+                    Some(process) => process.exited().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                message = messages.recv() => match message {
+                    Some(message) => if self.handle(message).await { return },
+                    None => return,
+                },
+                exit = dnsmasq_exit => self.revive_dnsmasq(&format!("{exit:?}")).await,
+            }
+        }
+    }
+
+    /// Answers one message; true when the network is no more.
+    async fn handle(&mut self, message: Message) -> bool {
+        match message {
+            Message::Start { reason, reply } => drop(reply.send(self.start(reason).await)),
+            Message::Stop { force, reply } => drop(reply.send(self.stop(force).await)),
+            Message::Undefine { reply } => {
+                let result = self.undefine();
+                let ended = result.is_ok();
+                let _ = reply.send(result);
+                return ended;
+            }
+            Message::Redefine { doc, envelope, reply } => {
+                let _ = reply.send(self.redefine(*doc, envelope));
+            }
+            Message::SetAutostart { autostart, reply } => {
+                let _ = reply.send(self.change(|e| e.autostart = autostart));
+            }
+            Message::SetAccess { access, reply } => {
+                let _ = reply.send(self.change(|e| e.access = access));
+            }
+            Message::Document { live, reply } => {
+                let running = self.up.as_ref().filter(|_| live).map(|up| &up.doc);
+                let _ = reply.send(Ok(running.unwrap_or(&self.doc).clone()));
+            }
+            Message::Leases { reply } => drop(reply.send(self.leases())),
+            Message::Plug { request, reply } => drop(reply.send(self.plug(request))),
+            Message::Unplug { domain, reply } => {
+                self.ports.retain(|(owner, _), _| *owner != domain);
+                let _ = reply.send(Ok(()));
+            }
+        }
+        false
+    }
+
+    fn name(&self) -> String {
+        self.doc.def().name.to_string()
+    }
+
+    fn step(&self, event: Event) -> Result<(State, Effect), Error> {
+        state::step(self.state, event).map_err(|denial| Error::Denied { name: self.name(), denial })
+    }
+
+    /// Enters a state and tells everybody.
+    fn enter(&mut self, state: State, reason: impl Into<String>) {
+        self.state = state;
+        self.reason = reason.into();
+        self.publish();
+    }
+
+    fn publish(&self) {
+        let new = Arc::new(self.snapshot());
+        let old = self.view.send_replace(new.clone());
+        if old != new {
+            (self.context.announce)(self.uuid, &old, &new);
+        }
+    }
+
+    fn snapshot(&self) -> View {
+        let def = self.doc.def();
+        let chosen = def.bridge.name.as_ref().map_or_else(String::new, ToString::to_string);
+        View {
+            name: self.name(),
+            uuid: self.uuid,
+            bridge: self.up.as_ref().map_or(chosen, |up| up.bridge.clone()),
+            forward_mode: def.forward_mode().to_owned(),
+            state: self.state,
+            reason: self.reason.clone(),
+            autostart: self.envelope.autostart,
+            pending_changes: self.up.as_ref().is_some_and(|up| up.doc.to_xml() != self.doc.to_xml()),
+            generation: self.envelope.generation,
+            owner: self.envelope.owner,
+            access: self.envelope.access.clone(),
+            warnings: self.warnings.clone(),
+        }
+    }
+
+    async fn start(&mut self, reason: &'static str) -> Result<(), Error> {
+        let (next, _) = self.step(Event::Start)?;
+        let mut findings = self.doc.findings().to_vec();
+        findings.extend(crate::plan::check::network(&self.doc));
+        findings.retain(|f| f.severity == Severity::Unsupported);
+        if !findings.is_empty() {
+            return Err(Error::NotSupported { name: self.name(), findings });
+        }
+        self.enter(next, reason);
+        match bring_up::up(&self.context, &self.uuid, &self.doc).await {
+            Ok(up) => {
+                self.reattach(&up).await;
+                self.up = Some(up);
+                self.restarts = 0;
+                self.warnings = self.context.ground.warning().await.into_iter().collect();
+                let (next, _) = self.step(Event::Up)?;
+                self.enter(next, reason);
+                tracing::info!(network = %self.name(), "network started");
+                Ok(())
+            }
+            Err(e) => {
+                let (next, _) = self.step(Event::UpFailed)?;
+                self.enter(next, format!("failed: {}", crate::chain(&e)));
+                Err(e)
+            }
+        }
+    }
+
+    /// Guests that were running when the network was stopped by force get their place back.
+    async fn reattach(&self, up: &Up) {
+        let Ok(netlink) = up.space.netlink().await else { return };
+        let Ok(links) = netlink.links().await else { return };
+        let Some(bridge) = links.iter().find(|l| l.name == up.bridge) else { return };
+        for request in self.ports.values() {
+            let alias = bring_up::alias(&request.domain);
+            // The TAP's own address ends as the NIC's does.
+            let tail = |mac: [u8; 6]| mac[1..] == request.mac.0[1..];
+            let mine = links
+                .iter()
+                .filter(|l| l.alias.as_deref() == Some(&alias) && l.master.is_none() && l.mac.is_some_and(tail));
+            for link in mine {
+                if let Err(e) = netlink.set_master(link.index, Some(bridge.index)).await {
+                    tracing::warn!("'{}' could not be attached again: {}", link.name, crate::chain(&e));
+                }
+            }
+        }
+    }
+
+    async fn stop(&mut self, force: bool) -> Result<(), Error> {
+        let (next, _) = self.step(Event::Stop)?;
+        if !force && !self.ports.is_empty() {
+            let mut domains: Vec<String> = self.ports.values().map(|p| format!("'{}'", p.domain_name)).collect();
+            domains.dedup();
+            return Err(Error::InUse { name: self.name(), domains });
+        }
+        self.enter(next, "requested");
+        let Some(up) = self.up.take() else { return Ok(()) };
+        let problems =
+            bring_up::down(&self.context, &self.uuid, &up.space, up.doc.def(), up.dnsmasq).await;
+        self.warnings.clear();
+        let (next, _) = self.step(Event::Down)?;
+        tracing::info!(network = %self.name(), "network stopped");
+        if problems.is_empty() {
+            self.enter(next, "requested");
+            return Ok(());
+        }
+        self.enter(next, format!("failed: {}", problems.join("; ")));
+        Err(Error::TearDown(problems))
+    }
+
+    fn undefine(&mut self) -> Result<(), Error> {
+        self.step(Event::Undefine)?;
+        Ok(self.context.store.remove(Kind::Network, &self.uuid)?)
+    }
+
+    fn redefine(&mut self, doc: NetworkDoc, envelope: Envelope) -> Result<(), Error> {
+        self.context.store.save(Kind::Network, &self.uuid, &envelope, &doc.to_xml())?;
+        (self.doc, self.envelope) = (doc, envelope);
+        self.publish();
+        Ok(())
+    }
+
+    fn change(&mut self, edit: impl FnOnce(&mut Envelope)) -> Result<(), Error> {
+        let mut envelope = self.envelope.clone();
+        edit(&mut envelope);
+        if envelope == self.envelope {
+            return Ok(());
+        }
+        self.redefine(self.doc.clone(), envelope)
+    }
+
+    fn leases(&self) -> Result<Vec<Lease>, Error> {
+        if self.up.is_none() {
+            return Err(Error::Denied { name: self.name(), denial: Denial::NotActive });
+        }
+        let path = dnsmasq::lease_file(&self.context.scope.network_run_dir(&self.uuid));
+        dnsmasq::read_leases(&path).map_err(|source| Error::Leases { name: self.name(), source })
+    }
+
+    fn plug(&mut self, request: PortRequest) -> Result<String, Error> {
+        let Some(up) = &self.up else {
+            return Err(Error::Denied { name: self.name(), denial: Denial::NotActive });
+        };
+        let twin = self.ports.values().find(|p| p.mac == request.mac && p.domain != request.domain);
+        if let Some(twin) = twin {
+            return Err(Error::MacInUse {
+                mac: request.mac,
+                network: self.name(),
+                domain: twin.domain_name.clone(),
+            });
+        }
+        self.ports.insert((request.domain, request.mac), request);
+        Ok(up.bridge.clone())
+    }
+
+    async fn revive_dnsmasq(&mut self, exit: &str) {
+        let Some(up) = &mut self.up else { return };
+        up.dnsmasq = None;
+        self.restarts += 1;
+        tracing::warn!(network = %self.doc.def().name, "dnsmasq ended by itself ({exit})");
+        let result = if self.restarts > DNSMASQ_RESTARTS {
+            Err("it ended too often and is not started again".to_owned())
+        } else {
+            bring_up::start_dnsmasq(&self.context, &self.uuid, up.doc.def(), &up.bridge, &up.space)
+                .await
+                .map_err(|e| crate::chain(&e))
+        };
+        match result {
+            Ok(dnsmasq) => up.dnsmasq = dnsmasq,
+            Err(e) => self.warnings.push(format!("no DHCP and no DNS: dnsmasq ended ({exit}): {e}")),
+        }
+        self.publish();
+    }
+}

@@ -1,0 +1,261 @@
+//! The steps that make a network and the ones that undo them.
+//!
+//! Owns the order: record, bridge, settings, rules, addresses, up, dnsmasq, verify; and backwards. A
+//! step that fails undoes all before it. Must never leave something in the kernel that RUN does not
+//! know of: what is about to be made is recorded first.
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::{Context, Error};
+use crate::model::{Mac, NetworkDef, NetworkDoc};
+use crate::plan;
+use crate::store;
+use crate::sys::dnsmasq::{self, Dnsmasq, DnsmasqSpec};
+use crate::sys::netlink::{BridgeSpec, Link, Netlink};
+use crate::sys::netspace::NetSpace;
+use crate::sys::nft;
+use crate::sys::unix;
+
+/// How many generated bridge names are tried.
+const BRIDGES: u32 = 4096;
+
+/// What RUN says of a network that is up, or was about to be.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Live {
+    pub(super) boot_id: String,
+    /// Whether the start was finished.
+    pub(super) active: bool,
+    pub(super) bridge: String,
+    /// The definition as it runs.
+    pub(super) xml: String,
+}
+
+/// A network that is up.
+#[derive(Debug)]
+pub(super) struct Up {
+    pub(super) bridge: String,
+    pub(super) space: NetSpace,
+    pub(super) dnsmasq: Option<Dnsmasq>,
+    pub(super) doc: NetworkDoc,
+}
+
+/// The name under which a network holds the ground.
+pub(super) fn holder(uuid: &Uuid) -> String {
+    format!("network {uuid}")
+}
+
+/// Brings a complete definition up, or leaves nothing behind.
+pub(super) async fn up(context: &Context, uuid: &Uuid, doc: &NetworkDoc) -> Result<Up, Error> {
+    let space = context.ground.hold(&holder(uuid)).await?;
+    match steps(context, uuid, doc, &space).await {
+        Ok(up) => Ok(up),
+        Err(e) => {
+            for problem in down(context, uuid, &space, doc.def(), None).await {
+                tracing::warn!(network = %uuid, "while undoing a start that failed: {problem}");
+            }
+            Err(e)
+        }
+    }
+}
+
+async fn steps(context: &Context, uuid: &Uuid, doc: &NetworkDoc, space: &NetSpace) -> Result<Up, Error> {
+    let def = doc.def();
+    let netlink = space.netlink().await.map_err(|source| Error::Netlink { step: "opening netlink", source })?;
+    refuse_used_subnets(def, &netlink).await?;
+    let (bridge, index) = make_bridge(context, uuid, doc, &netlink).await?;
+    settings(def, &bridge, space).await?;
+    if let Some(rules) = plan::firewall::plan(def, uuid, &bridge) {
+        nft::apply(space, &rules.to_string()).await?;
+    }
+    let failed = |step| move |source| Error::Netlink { step, source };
+    for net in def.ips.iter().filter_map(|ip| ip.net) {
+        netlink.add_address(index, net).await.map_err(failed("giving the bridge its address"))?;
+    }
+    netlink.set_up(index, true).await.map_err(failed("setting the bridge up"))?;
+    let dnsmasq = start_dnsmasq(context, uuid, def, &bridge, space).await?;
+    verify(def, uuid, &bridge, &netlink, space).await?;
+    save(context, uuid, doc, &bridge, true)?;
+    Ok(Up { bridge, space: space.clone(), dnsmasq, doc: doc.clone() })
+}
+
+/// Starts dnsmasq if the definition asks for DHCP or DNS.
+pub(super) async fn start_dnsmasq(
+    context: &Context,
+    uuid: &Uuid,
+    def: &NetworkDef,
+    bridge: &str,
+    space: &NetSpace,
+) -> Result<Option<Dnsmasq>, Error> {
+    let dir = context.scope.network_run_dir(uuid);
+    let upstream = context.ground.upstream_dns().await;
+    let Some(conf) = plan::dnsmasq::plan(def, bridge, &dnsmasq::lease_file(&dir), upstream) else {
+        return Ok(None);
+    };
+    let spec = DnsmasqSpec { dir, conf, run_as: context.scope.helper_user() };
+    Ok(Some(dnsmasq::start(space, &spec).await?))
+}
+
+async fn refuse_used_subnets(def: &NetworkDef, netlink: &Netlink) -> Result<(), Error> {
+    let failed = |source| Error::Netlink { step: "reading the routes", source };
+    let mut used: Vec<_> = netlink.routes().await.map_err(failed)?.into_iter().map(|r| r.dst).collect();
+    used.extend(netlink.addresses().await.map_err(failed)?.into_iter().map(|(_, net)| net.trunc()));
+    for subnet in def.ips.iter().filter_map(|ip| ip.net).map(|net| net.trunc()) {
+        let overlaps = |other: &&ipnet::IpNet| {
+            other.prefix_len() > 0 && (other.contains(&subnet) || subnet.contains(*other))
+        };
+        if let Some(other) = used.iter().find(overlaps) {
+            return Err(Error::SubnetInUse { name: def.name.to_string(), subnet, other: *other });
+        }
+    }
+    Ok(())
+}
+
+/// Makes the bridge under the name of the definition, or under the first free `wbrN`.
+async fn make_bridge(
+    context: &Context,
+    uuid: &Uuid,
+    doc: &NetworkDoc,
+    netlink: &Netlink,
+) -> Result<(String, u32), Error> {
+    let def = doc.def();
+    let failed = |source| Error::Netlink { step: "making the bridge", source };
+    let in_use = |bridge: &str| Error::BridgeInUse { name: def.name.to_string(), bridge: bridge.to_owned() };
+    let links: Vec<Link> = netlink.links().await.map_err(failed)?;
+    let is_taken = |name: &str| links.iter().any(|l| l.name == name);
+    let candidates: Vec<String> = match &def.bridge.name {
+        Some(name) if is_taken(name.as_str()) => return Err(in_use(name.as_str())),
+        Some(name) => vec![name.to_string()],
+        None => (0..BRIDGES).map(|n| format!("wbr{n}")).filter(|name| !is_taken(name)).collect(),
+    };
+    for name in &candidates {
+        save(context, uuid, doc, name, false)?;
+        let spec = BridgeSpec {
+            name: name.clone(),
+            mac: def.mac.unwrap_or_else(|| Mac::for_guest([0; 3])).0,
+            stp: def.bridge.stp,
+            delay_seconds: def.bridge.delay,
+            mtu: def.mtu,
+            alias: alias(uuid),
+        };
+        match netlink.create_bridge(&spec).await {
+            Ok(index) => return Ok((name.clone(), index)),
+            // Another network, or another program, was faster.
+            Err(e) if e.is_exists() => {}
+            Err(e) => return Err(failed(e)),
+        }
+    }
+    Err(in_use(candidates.last().map_or("wbr%d", String::as_str)))
+}
+
+/// The alias by which everything of an object is found again in the kernel.
+pub(super) fn alias(uuid: &Uuid) -> String {
+    format!("warren:{uuid}")
+}
+
+async fn settings(def: &NetworkDef, bridge: &str, space: &NetSpace) -> Result<(), Error> {
+    let has = |v6: bool| def.ips.iter().filter_map(|ip| ip.net).any(|net| net.addr().is_ipv6() == v6);
+    // A kernel without IPv6 has none of these files, and nothing to switch off either.
+    if space.sysctl_get("net/ipv6/conf/all/forwarding").await.is_ok() {
+        let device = |key: &str| format!("net/ipv6/conf/{bridge}/{key}");
+        space.sysctl(&device("disable_ipv6"), if has(true) { "0" } else { "1" }).await?;
+        space.sysctl(&device("accept_ra"), "0").await?;
+        if def.forward.is_some() && has(true) {
+            space.sysctl("net/ipv6/conf/all/forwarding", "1").await?;
+        }
+    }
+    if def.forward.is_some() && has(false) {
+        space.sysctl("net/ipv4/ip_forward", "1").await?;
+    }
+    Ok(())
+}
+
+/// Asks the kernel whether it has what it was told.
+async fn verify(
+    def: &NetworkDef,
+    uuid: &Uuid,
+    bridge: &str,
+    netlink: &Netlink,
+    space: &NetSpace,
+) -> Result<(), Error> {
+    let missing = |what: String| Error::NotVerified { bridge: bridge.to_owned(), what };
+    let failed = |source| Error::Netlink { step: "verifying the bridge", source };
+    let link = netlink.link(bridge).await.map_err(failed)?.filter(|l| l.up);
+    let link = link.ok_or_else(|| missing("being up".into()))?;
+    let addresses = netlink.addresses().await.map_err(failed)?;
+    for net in def.ips.iter().filter_map(|ip| ip.net) {
+        if !addresses.contains(&(link.index, net)) {
+            return Err(missing(format!("its address {net}")));
+        }
+    }
+    if plan::firewall::plan(def, uuid, bridge).is_some() {
+        let table = plan::firewall::table_name(uuid);
+        if !nft::tables(space).await?.iter().any(|(family, name)| family == "inet" && *name == table) {
+            return Err(missing(format!("its firewall table '{table}'")));
+        }
+    }
+    Ok(())
+}
+
+fn save(context: &Context, uuid: &Uuid, doc: &NetworkDoc, bridge: &str, active: bool) -> Result<(), Error> {
+    let dir = context.scope.network_run_dir(uuid);
+    let mode = if context.scope.is_root() { 0o711 } else { 0o700 };
+    for path in [dir.parent().unwrap_or(&dir), &dir] {
+        unix::make_dir(path, mode)
+            .map_err(|source| store::StoreError::Write { path: path.to_owned(), source })?;
+    }
+    let boot_id = context.boot_id.to_string();
+    Ok(store::save_live(&dir, &Live { boot_id, active, bridge: bridge.to_owned(), xml: doc.to_xml() })?)
+}
+
+/// Undoes all that [`up`] makes, as far as it is there; goes on after a failure and tells them all.
+pub(super) async fn down(
+    context: &Context,
+    uuid: &Uuid,
+    space: &NetSpace,
+    def: &NetworkDef,
+    dnsmasq: Option<Dnsmasq>,
+) -> Vec<String> {
+    let mut problems = Vec::new();
+    let mut note = |what: &str, result: Result<(), String>| {
+        if let Err(e) = result {
+            problems.push(format!("{what}: {e}"));
+        }
+    };
+    let dir = context.scope.network_run_dir(uuid);
+    let dnsmasq = dnsmasq.map_or_else(|| dnsmasq::adopt(&dir), |d| Ok(Some(d)));
+    match dnsmasq {
+        Ok(Some(dnsmasq)) => note("dnsmasq", dnsmasq.stop().await.map_err(|e| crate::chain(&e))),
+        Ok(None) => {}
+        Err(e) => note("dnsmasq", Err(crate::chain(&e))),
+    }
+    note("the bridge", remove_bridge(context, uuid, space, def).await.map_err(|e| crate::chain(&e)));
+    let table = plan::firewall::table_name(uuid);
+    note("the rules", nft::delete_table(space, "inet", &table).await.map_err(|e| crate::chain(&e)));
+    note("the runtime files", store::remove_live(&dir).map_err(|e| crate::chain(&e)));
+    context.ground.release(&holder(uuid)).await;
+    problems
+}
+
+/// Removes the bridge that RUN names, if it is ours: by alias, or, where the daemon died between making
+/// it and naming it, by the MAC of the definition that it was made with.
+async fn remove_bridge(
+    context: &Context,
+    uuid: &Uuid,
+    space: &NetSpace,
+    def: &NetworkDef,
+) -> Result<(), Error> {
+    let failed = |source| Error::Netlink { step: "removing the bridge", source };
+    let recorded = store::load_live::<Live>(&context.scope.network_run_dir(uuid)).ok().flatten();
+    let netlink = space.netlink().await.map_err(failed)?;
+    for link in netlink.links().await.map_err(failed)? {
+        let by_alias = link.alias.as_deref() == Some(alias(uuid).as_str());
+        let by_mac = link.alias.is_none()
+            && link.mac == def.mac.map(|m| m.0)
+            && recorded.as_ref().is_some_and(|live| live.bridge == link.name);
+        if link.kind.as_deref() == Some("bridge") && (by_alias || by_mac) {
+            netlink.delete(link.index).await.map_err(failed)?;
+        }
+    }
+    Ok(())
+}

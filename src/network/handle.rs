@@ -1,0 +1,101 @@
+//! The one way to a network: a mailbox and its latest view. Owns no state; must never wait for
+//! anything but its actor's answer.
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use uuid::Uuid;
+
+use super::actor::{Message, PortRequest};
+use super::{Error, View};
+use crate::model::NetworkDoc;
+use crate::store::Envelope;
+use crate::sys::dnsmasq::Lease;
+
+/// A network, from outside. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    pub(super) uuid: Uuid,
+    pub(super) mailbox: mpsc::Sender<Message>,
+    pub(super) view: watch::Receiver<Arc<View>>,
+}
+
+impl Handle {
+    /// The network's UUID, which never changes.
+    pub fn uuid(&self) -> Uuid {
+        self.uuid
+    }
+
+    /// What everybody may know, without waiting.
+    pub fn view(&self) -> Arc<View> {
+        self.view.borrow().clone()
+    }
+
+    async fn ask<T>(
+        &self,
+        message: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> Message,
+    ) -> Result<T, Error> {
+        let (reply, answer) = oneshot::channel();
+        let gone = || Error::Gone(self.view().name.clone());
+        self.mailbox.send(message(reply)).await.map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())?
+    }
+
+    /// Starts it; refused if it is active.
+    pub async fn start(&self, reason: &'static str) -> Result<(), Error> {
+        self.ask(|reply| Message::Start { reason, reply }).await
+    }
+
+    /// Starts it unless it is active.
+    pub async fn ensure_active(&self) -> Result<(), Error> {
+        match self.start("requested").await {
+            Err(Error::Denied { denial: super::state::Denial::AlreadyActive, .. }) => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Stops it; refused while domains are on it, unless forced.
+    pub async fn stop(&self, force: bool) -> Result<(), Error> {
+        self.ask(|reply| Message::Stop { force, reply }).await
+    }
+
+    /// Forgets it, on disk too; the actor ends.
+    pub async fn undefine(&self) -> Result<(), Error> {
+        self.ask(|reply| Message::Undefine { reply }).await
+    }
+
+    /// Takes a new definition of the same network. What runs is untouched.
+    pub async fn redefine(&self, doc: NetworkDoc, envelope: Envelope) -> Result<(), Error> {
+        self.ask(|reply| Message::Redefine { doc: Box::new(doc), envelope, reply }).await
+    }
+
+    /// Whether it is started once in a boot.
+    pub async fn set_autostart(&self, autostart: bool) -> Result<(), Error> {
+        self.ask(|reply| Message::SetAutostart { autostart, reply }).await
+    }
+
+    /// `admin` or `users`.
+    pub async fn set_access(&self, access: String) -> Result<(), Error> {
+        self.ask(|reply| Message::SetAccess { access, reply }).await
+    }
+
+    /// The definition: as stored, or as it runs.
+    pub async fn document(&self, live: bool) -> Result<NetworkDoc, Error> {
+        self.ask(|reply| Message::Document { live, reply }).await
+    }
+
+    /// Current DHCP leases.
+    pub async fn leases(&self) -> Result<Vec<Lease>, Error> {
+        self.ask(|reply| Message::Leases { reply }).await
+    }
+
+    /// Reserves a port for a NIC of a domain; answers the bridge to attach the TAP to.
+    pub async fn plug(&self, request: PortRequest) -> Result<String, Error> {
+        self.ask(|reply| Message::Plug { request, reply }).await
+    }
+
+    /// Gives up all ports of a domain. Never fails: a network that is gone has no ports.
+    pub async fn unplug(&self, domain: Uuid) {
+        let _ = self.ask(|reply| Message::Unplug { domain, reply }).await;
+    }
+}

@@ -1,0 +1,24 @@
+//! What everybody may know of a network: the cached answer to every property. Owns no more than a
+//! snapshot; must never hold what only authorised callers may see.
+
+use uuid::Uuid;
+
+use super::State;
+
+/// A network's public properties at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each is the property of that name in dbus/org.warren1.Network.xml")]
+pub struct View {
+    pub name: String,
+    pub uuid: Uuid,
+    pub bridge: String,
+    pub forward_mode: String,
+    pub state: State,
+    pub reason: String,
+    pub autostart: bool,
+    pub pending_changes: bool,
+    pub generation: u64,
+    pub owner: u32,
+    pub access: String,
+    pub warnings: Vec<String>,
+}

@@ -1,0 +1,233 @@
+//! Everything that differs between the system and the session service.
+//!
+//! Owns where files live, which uid each child runs under, and the configuration file. Must never act
+//! on what it says: it answers questions, the other rooms do the work.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+use fs_err as fs;
+use serde::Deserialize;
+
+use crate::sys::process::RunAs;
+use crate::sys::unix;
+
+/// Which of the two services this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ScopeKind {
+    /// Root, the system bus, polkit, the host's network.
+    System,
+    /// One user, the session bus, networks in namespaces of that user.
+    Session,
+}
+
+impl ScopeKind {
+    /// The word on the bus: `system` or `session`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::System => "system",
+            Self::Session => "session",
+        }
+    }
+}
+
+/// Why the scope could not be set up.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum ScopeError {
+    #[error("the system service needs root; an ordinary user runs 'warrend --session'")]
+    NotRoot,
+    #[error("neither {0} nor HOME is set, so there is no place for Warren's files")]
+    NoHome(&'static str),
+    #[error("cannot prepare the directory '{path}'")]
+    Directory { path: PathBuf, source: std::io::Error },
+    #[error("the directory '{path}' belongs to uid {owner}, not to uid {me}; remove it or set RUNTIME_DIRECTORY")]
+    ForeignDirectory { path: PathBuf, owner: u32, me: u32 },
+    #[error("cannot read '{path}'")]
+    ReadConfig { path: PathBuf, source: std::io::Error },
+    #[error("'{path}' is not a valid configuration")]
+    Config { path: PathBuf, source: toml::de::Error },
+    #[error("cannot find out which program this is")]
+    Exe(#[source] std::io::Error),
+}
+
+/// `CONFIG/warrend.toml`; every key has a default.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Config {
+    /// First of the uids (and gids of the same number) that Warren keeps for guests and helpers when it
+    /// runs as root. The default lies in the range that systemd leaves to the administrator.
+    pub uid_base: u32,
+    /// How many uids follow: the first is for helpers, each other for one running guest.
+    pub uid_count: u32,
+    /// Seconds without a call after which a service with nothing running ends; 0 means never.
+    pub idle_seconds: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { uid_base: 1_900_000_000, uid_count: 65_536, idle_seconds: 60 }
+    }
+}
+
+/// The three places for files, each existing and of mode 0700 (RUN 0711 for root, so that helpers
+/// without privileges reach their own directory below it).
+#[derive(Debug, Clone)]
+pub struct Dirs {
+    /// Definitions and what belongs to them; survives a boot.
+    pub state: PathBuf,
+    /// Live state; gone after a boot.
+    pub run: PathBuf,
+    /// Written by people, only read here; need not exist.
+    pub config: PathBuf,
+}
+
+/// The answers for one running service.
+#[derive(Debug, Clone)]
+pub struct Scope {
+    /// Which service.
+    pub kind: ScopeKind,
+    /// Where files live.
+    pub dirs: Dirs,
+    /// The configuration.
+    pub config: Config,
+    /// Our own program, for its helper modes.
+    pub exe: PathBuf,
+    /// The uid the service runs under.
+    pub uid: u32,
+}
+
+impl Scope {
+    /// Finds the directories (`STATE_DIRECTORY`, `RUNTIME_DIRECTORY`, `CONFIGURATION_DIRECTORY`, else the
+    /// scope's own), makes them and reads the configuration.
+    pub fn prepare(kind: ScopeKind) -> Result<Self, ScopeError> {
+        let uid = rustix::process::geteuid().as_raw();
+        if kind == ScopeKind::System && uid != 0 {
+            return Err(ScopeError::NotRoot);
+        }
+        let dirs = find_dirs(kind, uid)?;
+        make_dir(&dirs.state, 0o700, uid)?;
+        make_dir(&dirs.run, if uid == 0 { 0o711 } else { 0o700 }, uid)?;
+        let config = read_config(&dirs.config.join("warrend.toml"))?;
+        let exe = env::current_exe().map_err(ScopeError::Exe)?;
+        Ok(Self { kind, dirs, config, exe, uid })
+    }
+
+    /// Whether the service itself runs as root.
+    pub fn is_root(&self) -> bool {
+        self.uid == 0
+    }
+
+    /// The uid for helpers (nethost, pasta, dnsmasq); `None`: the service's own.
+    pub fn helper_user(&self) -> Option<RunAs> {
+        self.is_root().then(|| numbered_user(self.config.uid_base, Vec::new()))
+    }
+
+    /// The uids from which each running guest gets one of its own; empty: guests run as the service.
+    pub fn guest_uids(&self) -> std::ops::Range<u32> {
+        if !self.is_root() {
+            return 0..0;
+        }
+        let base = self.config.uid_base;
+        base.saturating_add(1)..base.saturating_add(self.config.uid_count)
+    }
+
+    /// The identity of a guest with that uid. The group `kvm` comes along, which owns `/dev/kvm`.
+    pub fn guest_user(&self, uid: u32) -> RunAs {
+        numbered_user(uid, unix::group_of_file(Path::new("/dev/kvm")).into_iter().filter(|g| *g != 0).collect())
+    }
+
+    /// Under which identity the files of a domain of `owner` are opened; `None`: the service's own.
+    pub fn opener(&self, owner: u32) -> Option<RunAs> {
+        (owner != self.uid).then(|| crate::sys::images::groups_of(owner))
+    }
+
+    /// `RUN/networks/UUID`.
+    pub fn network_run_dir(&self, uuid: &uuid::Uuid) -> PathBuf {
+        self.dirs.run.join("networks").join(uuid.to_string())
+    }
+
+    /// `RUN/domains/UUID`.
+    pub fn domain_run_dir(&self, uuid: &uuid::Uuid) -> PathBuf {
+        self.dirs.run.join("domains").join(uuid.to_string())
+    }
+}
+
+fn numbered_user(uid: u32, groups: Vec<u32>) -> RunAs {
+    RunAs { uid, gid: uid, groups }
+}
+
+fn find_dirs(kind: ScopeKind, uid: u32) -> Result<Dirs, ScopeError> {
+    let given = |name: &str| env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    let or = |name, default: Result<PathBuf, ScopeError>| given(name).map_or(default, Ok);
+    Ok(match kind {
+        ScopeKind::System => Dirs {
+            state: or("STATE_DIRECTORY", Ok("/var/lib/warren".into()))?,
+            run: or("RUNTIME_DIRECTORY", Ok("/run/warren".into()))?,
+            config: or("CONFIGURATION_DIRECTORY", Ok("/etc/warren".into()))?,
+        },
+        ScopeKind::Session => {
+            let home = given("HOME");
+            let xdg = |name: &'static str, below: &str| {
+                let base = given(name).or_else(|| home.as_ref().map(|h| h.join(below)));
+                base.map(|b| b.join("warren")).ok_or(ScopeError::NoHome(name))
+            };
+            let run = given("XDG_RUNTIME_DIR")
+                .map_or_else(|| PathBuf::from(format!("/tmp/warren-{uid}")), |d| d.join("warren"));
+            Dirs {
+                state: or("STATE_DIRECTORY", xdg("XDG_STATE_HOME", ".local/state"))?,
+                run: or("RUNTIME_DIRECTORY", Ok(run))?,
+                config: or("CONFIGURATION_DIRECTORY", xdg("XDG_CONFIG_HOME", ".config"))?,
+            }
+        }
+    })
+}
+
+/// Makes a directory, and refuses one that somebody else put there (in `/tmp` anyone may).
+fn make_dir(path: &Path, mode: u32, me: u32) -> Result<(), ScopeError> {
+    use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+    let failed = |source| ScopeError::Directory { path: path.to_owned(), source };
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent).map_err(failed)?;
+    }
+    match std::fs::DirBuilder::new().mode(mode).create(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => return Err(failed(e)),
+        _ => {}
+    }
+    let meta = fs::symlink_metadata(path).map_err(failed)?;
+    if meta.uid() != me || !meta.is_dir() {
+        return Err(ScopeError::ForeignDirectory { path: path.to_owned(), owner: meta.uid(), me });
+    }
+    fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).map_err(failed)
+}
+
+fn read_config(path: &Path) -> Result<Config, ScopeError> {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Config::default()),
+        Err(source) => return Err(ScopeError::ReadConfig { path: path.to_owned(), source }),
+    };
+    toml::from_str(&text).map_err(|source| ScopeError::Config { path: path.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn configuration_has_defaults_and_refuses_unknown_keys() {
+        let config: Config = toml::from_str("idle-seconds = 5").unwrap();
+        assert_eq!(config.idle_seconds, 5);
+        assert_eq!(config.uid_count, 65_536);
+        let error = toml::from_str::<Config>("idle = 5").unwrap_err().to_string();
+        assert!(error.contains("idle-seconds"), "{error}");
+    }
+
+    #[test]
+    fn a_directory_of_somebody_else_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("run");
+        make_dir(&path, 0o700, rustix::process::geteuid().as_raw()).unwrap();
+        assert!(matches!(make_dir(&path, 0o700, 12345), Err(ScopeError::ForeignDirectory { .. })));
+    }
+}

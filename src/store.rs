@@ -1,0 +1,299 @@
+//! Definitions and live state on disk.
+//!
+//! Owns the files of STATE (`networks/UUID.xml`, `domains/UUID.xml`: one file an object, the user's
+//! document inside an envelope, so that one rename commits all) and the `state.json` of RUN. Must never
+//! let a name become a path, leave a half-written file behind, or hide objects because one file is
+//! broken: that one is kept aside and reported.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use fs_err as fs;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use uuid::Uuid;
+
+use crate::xml;
+
+const NAMESPACE: &str = "urn:org.warren1:object:1";
+const VERSION: &str = "1";
+
+/// Why something could not be kept or found again.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum StoreError {
+    #[error("cannot write '{path}'")]
+    Write { path: PathBuf, source: io::Error },
+    #[error("cannot read '{path}'")]
+    Read { path: PathBuf, source: io::Error },
+    #[error("cannot remove '{path}'")]
+    Remove { path: PathBuf, source: io::Error },
+    #[error("'{path}' is broken: {reason}")]
+    Broken { path: PathBuf, reason: String },
+}
+
+/// The kind of an object, which is also its directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Kind {
+    Network,
+    Domain,
+}
+
+impl Kind {
+    fn dir(self) -> &'static str {
+        match self {
+            Self::Network => "networks",
+            Self::Domain => "domains",
+        }
+    }
+}
+
+/// What Warren knows of an object beside its document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Envelope {
+    /// uid of who defined it.
+    pub owner: u32,
+    /// Counts the changes of the definition, from 1.
+    pub generation: u64,
+    /// Started once in a boot.
+    pub autostart: bool,
+    /// Networks: `admin` or `users`.
+    pub access: String,
+}
+
+/// One stored object.
+#[derive(Debug, Clone)]
+pub struct Stored {
+    /// From the file's name.
+    pub uuid: Uuid,
+    /// What is known beside the document.
+    pub envelope: Envelope,
+    /// The document.
+    pub xml: String,
+}
+
+/// The files of one service.
+#[derive(Debug, Clone)]
+pub struct Store {
+    state: PathBuf,
+}
+
+impl Store {
+    /// Over the STATE directory, whose subdirectories are made.
+    pub fn open(state: &Path) -> Result<Self, StoreError> {
+        for kind in [Kind::Network, Kind::Domain] {
+            let path = state.join(kind.dir());
+            crate::sys::unix::make_dir(&path, 0o700).map_err(|source| StoreError::Write { path, source })?;
+        }
+        Ok(Self { state: state.to_owned() })
+    }
+
+    /// Where the definition of an object is.
+    pub fn path(&self, kind: Kind, uuid: &Uuid) -> PathBuf {
+        self.state.join(kind.dir()).join(format!("{uuid}.xml"))
+    }
+
+    /// Writes a definition; when this returns, it is on the disk.
+    pub fn save(&self, kind: Kind, uuid: &Uuid, envelope: &Envelope, xml: &str) -> Result<(), StoreError> {
+        let path = self.path(kind, uuid);
+        write_atomically(&path, wrap(envelope, xml).as_bytes())
+            .map_err(|source| StoreError::Write { path, source })
+    }
+
+    /// Removes a definition; one that is not there is as good.
+    pub fn remove(&self, kind: Kind, uuid: &Uuid) -> Result<(), StoreError> {
+        let path = self.path(kind, uuid);
+        match fs::remove_file(&path).and_then(|()| sync_dir(&path)) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(StoreError::Remove { path, source: e }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Reads all definitions of a kind. A broken file is renamed to `….broken`, so that nothing
+    /// overwrites it, and reported beside the others.
+    pub fn load(&self, kind: Kind) -> Result<(Vec<Stored>, Vec<StoreError>), StoreError> {
+        let dir = self.state.join(kind.dir());
+        let read = |source| StoreError::Read { path: dir.clone(), source };
+        let (mut found, mut broken) = (Vec::new(), Vec::new());
+        for entry in fs::read_dir(&dir).map_err(read)? {
+            let path = entry.map_err(read)?.path();
+            let Some(uuid) = uuid_of_file(&path) else { continue };
+            match read_definition(&path) {
+                Ok((envelope, xml)) => found.push(Stored { uuid, envelope, xml }),
+                Err(e) => {
+                    self.set_aside(&path);
+                    broken.push(e);
+                }
+            }
+        }
+        found.sort_by_key(|s| s.uuid);
+        Ok((found, broken))
+    }
+
+    /// Keeps a definition that cannot be used out of the way, under another name.
+    pub fn set_aside(&self, path: &Path) {
+        let aside = path.with_extension("xml.broken");
+        if let Err(e) = fs::rename(path, &aside) {
+            tracing::warn!("cannot keep '{}' aside: {e}", path.display());
+        }
+    }
+
+    /// Whether `name` was never marked before; marks it. For what happens once in the life of a STATE.
+    pub fn first_time(&self, name: &str) -> Result<bool, StoreError> {
+        let path = self.state.join(name);
+        if path.exists() {
+            return Ok(false);
+        }
+        write_atomically(&path, b"").map_err(|source| StoreError::Write { path, source })?;
+        Ok(true)
+    }
+}
+
+/// Writes live state: complete or not at all. Not synced, since RUN is gone after a boot anyway.
+pub fn save_live<T: Serialize>(dir: &Path, state: &T) -> Result<(), StoreError> {
+    let path = dir.join("state.json");
+    let failed = |source| StoreError::Write { path: path.clone(), source };
+    let text = serde_json::to_vec_pretty(state).map_err(|e| failed(e.into()))?;
+    let new = dir.join("state.json.new");
+    fs::write(&new, text).map_err(failed)?;
+    fs::rename(&new, &path).map_err(failed)
+}
+
+/// Reads live state; `None` where there is none.
+pub fn load_live<T: DeserializeOwned>(dir: &Path) -> Result<Option<T>, StoreError> {
+    let path = dir.join("state.json");
+    let text = match fs::read(&path) {
+        Ok(text) => text,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(StoreError::Read { path, source }),
+    };
+    serde_json::from_slice(&text)
+        .map(Some)
+        .map_err(|e| StoreError::Broken { path, reason: e.to_string() })
+}
+
+/// The UUIDs that have a directory in RUN.
+pub fn live_uuids(run: &Path, kind: Kind) -> Vec<Uuid> {
+    let Ok(entries) = fs::read_dir(run.join(kind.dir())) else { return Vec::new() };
+    entries.filter_map(|e| Uuid::try_parse(e.ok()?.file_name().to_str()?).ok()).collect()
+}
+
+/// Removes a directory of RUN; one that is not there is as good.
+pub fn remove_live(dir: &Path) -> Result<(), StoreError> {
+    match fs::remove_dir_all(dir) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => {
+            Err(StoreError::Remove { path: dir.to_owned(), source: e })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn uuid_of_file(path: &Path) -> Option<Uuid> {
+    if path.extension()? != "xml" {
+        return None;
+    }
+    Uuid::try_parse(path.file_stem()?.to_str()?).ok()
+}
+
+/// The envelope's start tag stands on a line of its own, so that the document inside is found again to
+/// the byte, and its depth and line numbers stay its own.
+fn wrap(envelope: &Envelope, xml: &str) -> String {
+    let Envelope { owner, generation, autostart, access } = envelope;
+    format!(
+        "<w:object xmlns:w='{NAMESPACE}' version='{VERSION}' owner='{owner}' generation='{generation}' \
+         autostart='{autostart}' access='{access}'>\n{}\n</w:object>\n",
+        without_declaration(xml)
+    )
+}
+
+/// An XML declaration may stand only at the start of a file.
+fn without_declaration(xml: &str) -> &str {
+    let text = xml.trim_start_matches('\u{feff}').trim_start();
+    if !text.starts_with("<?xml ") {
+        return text.trim_end();
+    }
+    text.split_once("?>").map_or(text, |(_, rest)| rest).trim()
+}
+
+fn read_definition(path: &Path) -> Result<(Envelope, String), StoreError> {
+    let text =
+        fs::read_to_string(path).map_err(|source| StoreError::Read { path: path.to_owned(), source })?;
+    unwrap(&text).map_err(|reason| StoreError::Broken { path: path.to_owned(), reason })
+}
+
+fn unwrap(text: &str) -> Result<(Envelope, String), String> {
+    let (first, rest) = text.split_once('\n').ok_or("it has no envelope")?;
+    let inner = rest.trim_end().strip_suffix("</w:object>").ok_or("its end is missing")?;
+    let tag = first.strip_suffix('>').ok_or("its envelope is cut")?;
+    let tag = xml::Document::parse(&format!("{tag}/>")).map_err(|e| e.to_string())?;
+    let attr = |name: &str| tag.root().attr(name).ok_or(format!("its envelope has no {name}"));
+    let number = |name: &str| attr(name)?.parse::<u64>().map_err(|e| format!("{name}: {e}"));
+    if attr("version")? != VERSION {
+        return Err(format!("its version is {}, this Warren knows {VERSION}", attr("version")?));
+    }
+    let envelope = Envelope {
+        owner: u32::try_from(number("owner")?).map_err(|e| format!("owner: {e}"))?,
+        generation: number("generation")?,
+        autostart: attr("autostart")? == "true",
+        access: attr("access")?.to_owned(),
+    };
+    Ok((envelope, inner.trim_end().to_owned()))
+}
+
+fn write_atomically(path: &Path, content: &[u8]) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let mut file = atomic_write_file::AtomicWriteFile::open(path)?;
+    file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    file.commit()?;
+    sync_dir(path)
+}
+
+/// Makes a rename or a removal in the directory of `path` durable.
+fn sync_dir(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(dir) => fs::File::open(dir)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn envelope() -> Envelope {
+        Envelope { owner: 1000, generation: 7, autostart: true, access: "admin".into() }
+    }
+
+    #[test]
+    fn what_is_saved_is_loaded_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let uuid = Uuid::from_u128(5);
+        let xml = "<!-- mine -->\n<network>\n  <name>a</name>\n</network>";
+        store.save(Kind::Network, &uuid, &envelope(), &format!("<?xml version='1.0'?>\n{xml}\n")).unwrap();
+        let (found, broken) = store.load(Kind::Network).unwrap();
+        assert!(broken.is_empty());
+        assert_eq!(found.len(), 1);
+        assert_eq!((found[0].uuid, &found[0].envelope, found[0].xml.as_str()), (uuid, &envelope(), xml));
+        store.remove(Kind::Network, &uuid).unwrap();
+        store.remove(Kind::Network, &uuid).unwrap();
+        assert!(store.load(Kind::Network).unwrap().0.is_empty());
+    }
+
+    #[test]
+    fn a_broken_file_is_kept_aside_and_hides_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let (good, bad) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        store.save(Kind::Domain, &good, &envelope(), "<domain/>").unwrap();
+        fs::write(store.path(Kind::Domain, &bad), "<w:object xmlns:w='urn:org").unwrap();
+        let (found, broken) = store.load(Kind::Domain).unwrap();
+        assert_eq!(found.len(), 1);
+        assert!(broken[0].to_string().contains(&bad.to_string()));
+        assert!(store.path(Kind::Domain, &bad).with_extension("xml.broken").exists());
+        assert!(store.load(Kind::Domain).unwrap().1.is_empty());
+    }
+}

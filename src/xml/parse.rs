@@ -6,6 +6,7 @@
 
 use quick_xml::XmlVersion;
 use quick_xml::escape::resolve_predefined_entity;
+use quick_xml::events::attributes::AttrError;
 use quick_xml::events::{BytesRef, BytesStart, Event};
 use quick_xml::reader::Reader;
 
@@ -125,7 +126,8 @@ impl<'t> Parser<'t> {
                 Event::End(tag) => {
                     // quick-xml has checked that the tag closes the innermost open element.
                     if let Some(mut element) = self.open.pop() {
-                        let inner = raw.strip_prefix("</").and_then(|r| r.strip_suffix('>')).unwrap_or_default();
+                        let inner =
+                            raw.strip_prefix("</").and_then(|r| r.strip_suffix('>')).unwrap_or_default();
                         element.end_space = inner.get(tag.name().0.len()..).unwrap_or_default().to_owned();
                         self.close(element);
                     }
@@ -152,10 +154,8 @@ impl<'t> Parser<'t> {
 
     fn finish(self) -> Result<Document, XmlError> {
         if let Some(open) = self.open.last() {
-            return self.fail(format!(
-                "the document ends, but <{}> of line {} is still open",
-                open.name, open.line
-            ));
+            return self
+                .fail(format!("the document ends, but <{}> of line {} is still open", open.name, open.line));
         }
         match self.root {
             Some(root) => Ok(Document { prolog: self.prolog, root, epilog: self.epilog }),
@@ -233,6 +233,10 @@ impl<'t> Parser<'t> {
         for attribute in tag.attributes() {
             let attribute = match attribute {
                 Ok(a) => a,
+                Err(AttrError::Duplicated(at, _)) => {
+                    let name = tag.get(at..).unwrap_or_default().split(['=', ' ']).next().unwrap_or_default();
+                    return self.fail(format!("the attribute '{name}' stands twice in <{}>", tag.name().0));
+                }
                 Err(e) => return self.fail(format!("in the tag <{}>: {e}", tag.name().0)),
             };
             let name = attribute.key.0;
@@ -377,25 +381,25 @@ mod tests {
 
     #[test]
     fn what_is_not_xml_is_refused_with_its_place() {
-        insta::assert_snapshot!(error("<a><b/><b><c"), @"");
-        insta::assert_snapshot!(error("<a>\n <b>\n"), @"");
-        insta::assert_snapshot!(error("<a></b>"), @"");
-        insta::assert_snapshot!(error("<a x='1' x='2'/>"), @"");
-        insta::assert_snapshot!(error("<a/><b/>"), @"");
-        insta::assert_snapshot!(error("<a/>tail"), @"");
-        insta::assert_snapshot!(error("head<a/>"), @"");
-        insta::assert_snapshot!(error(""), @"");
-        insta::assert_snapshot!(error("<!DOCTYPE a [<!ENTITY x 'y'>]><a>&x;</a>"), @"");
-        insta::assert_snapshot!(error("<a>&x;</a>"), @"");
-        insta::assert_snapshot!(error("<a b='&x;'/>"), @"");
-        insta::assert_snapshot!(error("<a>&#1;</a>"), @"");
-        insta::assert_snapshot!(error("<a>\u{1}</a>"), @"");
-        insta::assert_snapshot!(error("<a b='1'c='2'/>"), @"");
-        insta::assert_snapshot!(error("<a b=1/>"), @"");
-        insta::assert_snapshot!(error("<1a/>"), @"");
-        insta::assert_snapshot!(error("<a b='<'/>"), @"");
-        insta::assert_snapshot!(error("<a/><?xml version='1.0'?>"), @"");
-        insta::assert_snapshot!(error("<a><!-- x -- y --></a>"), @"");
+        insta::assert_snapshot!(error("<a><b/><b><c"), @"/a/b[2] (line 1, column 11): syntax error: tag not closed: `>` not found before end of input");
+        insta::assert_snapshot!(error("<a>\n <b>\n"), @"/a/b (line 3, column 1): the document ends, but <b> of line 2 is still open");
+        insta::assert_snapshot!(error("<a></b>"), @"/a (line 1, column 4): ill-formed document: expected `</a>`, but `</b>` was found");
+        insta::assert_snapshot!(error("<a x='1' x='2'/>"), @"line 1, column 1: in the tag <a>: position 8: duplicated attribute, previous declaration at position 2");
+        insta::assert_snapshot!(error("<a/><b/>"), @"line 1, column 5: <b> follows the root element; there is one root");
+        insta::assert_snapshot!(error("<a/>tail"), @"line 1, column 5: text 'tail' stands outside the root element");
+        insta::assert_snapshot!(error("head<a/>"), @"line 1, column 1: text 'head' stands outside the root element");
+        insta::assert_snapshot!(error(""), @"line 1, column 1: there is no element in the document");
+        insta::assert_snapshot!(error("<!DOCTYPE a [<!ENTITY x 'y'>]><a>&x;</a>"), @"line 1, column 1: a DOCTYPE is not taken; leave it out");
+        insta::assert_snapshot!(error("<a>&x;</a>"), @"/a (line 1, column 4): the entity '&x;' is not known");
+        insta::assert_snapshot!(error("<a b='&x;'/>"), @"line 1, column 1: in the value of 'b': at 1..2: unrecognized entity `x`");
+        insta::assert_snapshot!(error("<a>&#1;</a>"), @"/a (line 1, column 4): '&#1;' is not a character of XML");
+        insta::assert_snapshot!(error("<a>\u{1}</a>"), @"line 1, column 4: the character U+0001 cannot stand in XML");
+        insta::assert_snapshot!(error("<a b='1'c='2'/>"), @"line 1, column 1: white space is missing before the attribute 'c'");
+        insta::assert_snapshot!(error("<a b=1/>"), @r#"line 1, column 1: in the tag <a>: position 4: attribute value must be enclosed in `"` or `'`"#);
+        insta::assert_snapshot!(error("<1a/>"), @"line 1, column 1: '1a' is not a name for an element");
+        insta::assert_snapshot!(error("<a b='<'/>"), @"line 1, column 1: '<' stands in the value of 'b'; '&lt;' is right");
+        insta::assert_snapshot!(error("<a/><?xml version='1.0'?>"), @"line 1, column 5: the XML declaration stands only at the very beginning");
+        insta::assert_snapshot!(error("<a><!-- x -- y --></a>"), @"/a (line 1, column 11): ill-formed document: forbidden string `--` was found in a comment");
     }
 
     #[test]
@@ -404,7 +408,9 @@ mod tests {
         assert!(Document::parse(&deep(MAX_DEPTH)).is_ok());
         assert!(error(&deep(MAX_DEPTH + 1)).contains("nested deeper"));
         assert!(error(&"<a>".repeat(200_000)).contains("nested deeper"));
-        assert!(error(&format!("<a>{}</a>", "<b/>".repeat(MAX_ELEMENTS))).contains("more than 65536 elements"));
+        assert!(
+            error(&format!("<a>{}</a>", "<b/>".repeat(MAX_ELEMENTS))).contains("more than 65536 elements")
+        );
         assert!(error(&format!("<a>{}</a>", " ".repeat(MAX_BYTES))).contains("at most 4194304"));
         let many: String = (0..300).map(|i| format!(" a{i}=''")).collect();
         assert!(error(&format!("<a{many}/>")).contains("more than 256 attributes"));

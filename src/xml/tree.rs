@@ -372,10 +372,7 @@ mod tests {
         let mut parent = Element::new("p");
         parent.append(Element::new("q"));
         d.root_mut().child_mut("nic").unwrap().insert(0, parent);
-        assert_eq!(
-            d.to_string(),
-            "<a>\n  <nic type=\"x\">\n    <p>\n      <q/>\n    </p>\n  </nic>\n</a>"
-        );
+        assert_eq!(d.to_string(), "<a>\n  <nic type=\"x\">\n    <p>\n      <q/>\n    </p>\n  </nic>\n</a>");
         let mut line = doc("<a><b/></a>");
         line.root_mut().append(Element::new("c"));
         assert_eq!(line.to_string(), "<a><b/><c/></a>");

@@ -273,8 +273,10 @@ impl<'a> View<'a> {
                 self.unsupported_at(&a.name, message, "");
             }
         }
-        let has_text = |n: &Node| matches!(n, Node::Text{value: t, ..} | Node::CData(t) if !t.trim().is_empty());
-        if !self.log.text.borrow().contains(&address(self.element)) && self.element.nodes().iter().any(has_text)
+        let has_text =
+            |n: &Node| matches!(n, Node::Text{value: t, ..} | Node::CData(t) if !t.trim().is_empty());
+        if !self.log.text.borrow().contains(&address(self.element))
+            && self.element.nodes().iter().any(has_text)
         {
             self.unsupported(format!("Warren does not know what text in <{}> means", self.name()), "");
         }
@@ -306,14 +308,20 @@ mod tests {
 
     #[test]
     fn what_nobody_asked_for_is_reported() {
-        let text = "<a x='1' y='2' xmlns:q='urn:q'>\n<b u='1'/>\n<b>t</b>\n<c/>\n<c/>\n<d><e f='g'/></d>\n</a>";
+        let text =
+            "<a x='1' y='2' xmlns:q='urn:q'>\n<b u='1'/>\n<b>t</b>\n<c/>\n<c/>\n<d><e f='g'/></d>\n</a>";
         let found = remarks(text, |v| {
             assert_eq!(v.attr("x"), Some("1"));
             assert_eq!(v.children("b").len(), 2);
             assert!(v.child("c").is_some());
             v.accept_children("d");
         });
-        insta::assert_snapshot!(found.join("\n"), @"");
+        insta::assert_snapshot!(found.join("\n"), @r#"
+        1:1 /a/@y Warren does not know the attribute 'y' of <a>
+        2:1 /a/b[1]/@u Warren does not know the attribute 'u' of <b>
+        3:1 /a/b[2] Warren does not know what text in <b> means
+        5:1 /a/c[2] Warren takes only the first <c> here
+        "#);
     }
 
     #[test]
@@ -325,7 +333,11 @@ mod tests {
             assert_eq!(v.yes_no("b"), None);
             assert_eq!(v.one_of("w", &[("red", 1), ("green", 2)]), None);
         });
-        insta::assert_snapshot!(found.join("\n"), @"");
+        insta::assert_snapshot!(found.join("\n"), @r#"
+        1:1 /a/@n 'x' cannot stand here: invalid digit found in string
+        1:1 /a/@b 'maybe' is neither yes nor no
+        1:1 /a/@w 'blue' is not known
+        "#);
     }
 
     #[test]
@@ -339,6 +351,9 @@ mod tests {
                 }
             }
         });
-        insta::assert_snapshot!(found.join("\n"), @"");
+        insta::assert_snapshot!(found.join("\n"), @r#"
+        1:1 /a Warren does not know what text in <a> means
+        1:8 /a/b Warren does not know <b> here
+        "#);
     }
 }

@@ -1,0 +1,144 @@
+//! Reads `<disk>`. Owns libvirt's words and defaults for disks; must never open what they name.
+
+use super::doc::{boot_order, host_path, required, skip_alias, skip_bus_address};
+use super::{DiskBus, DiskDef, DiskDevice, DiskFormat, DiskSource};
+use crate::xml::view::View;
+
+const BUSES: &[(&str, DiskBus)] =
+    &[("ide", DiskBus::Ide), ("sata", DiskBus::Sata), ("scsi", DiskBus::Scsi), ("virtio", DiskBus::Virtio)];
+
+/// Settings of `<driver>` that a guest runs without.
+const TUNING: &[&str] = &["cache", "io", "discard", "detect_zeroes", "error_policy", "rerror_policy"];
+
+/// Kinds of `<disk>` that are legal and that Warren does not run yet.
+const OTHER_TYPES: &[&str] = &["dir", "network", "volume", "nvme", "vhostuser", "vhostvdpa"];
+
+/// The disk, or `None` with a remark that says why not.
+pub(super) fn disk(view: &View<'_>) -> Option<DiskDef> {
+    let block = match view.filled("type").unwrap_or("file") {
+        "file" => false,
+        "block" => true,
+        other if OTHER_TYPES.contains(&other) => {
+            view.accept();
+            view.unsupported_at("type", format!("Warren does not run disks of type '{other}' yet"), "");
+            return None;
+        }
+        other => {
+            view.accept();
+            view.error_at("type", format!("'{other}' is not a type of disk"), "give file or block");
+            return None;
+        }
+    };
+    let device = match view.filled("device").unwrap_or("disk") {
+        "disk" => DiskDevice::Disk,
+        "cdrom" => DiskDevice::Cdrom,
+        other @ ("lun" | "floppy") => {
+            view.accept();
+            view.unsupported_at("device", format!("Warren does not run a disk as '{other}' yet"), "");
+            return None;
+        }
+        other => {
+            view.accept();
+            view.error_at("device", format!("'{other}' is not a kind of disk"), "give disk or cdrom");
+            return None;
+        }
+    };
+    skip_bus_address(view);
+    skip_alias(view);
+    if let Some(backing) = view.child("backingStore")
+        && backing.element().attrs().next().is_none()
+    {
+        // An empty one only says that the chain ends here.
+        backing.attr("type");
+    }
+    let source = source(view, block, device);
+    let format = view.child("driver").map_or(Some(DiskFormat::Raw), |d| format(&d));
+    let target = view.child("target");
+    if target.is_none() {
+        view.error("the disk has no <target>", "add <target dev='vda'/>");
+    }
+    let (target, bus) = self::target(&target?)?;
+    Some(DiskDef {
+        path: view.path().to_owned(),
+        device,
+        source: source?,
+        format: format?,
+        target,
+        bus,
+        readonly: view.child("readonly").is_some() || device == DiskDevice::Cdrom,
+        boot_order: boot_order(view),
+    })
+}
+
+/// The outer `Option` is whether it can be read, the inner one whether it is there.
+fn source(view: &View<'_>, block: bool, device: DiskDevice) -> Option<Option<DiskSource>> {
+    let attr = if block { "dev" } else { "file" };
+    let child = view.child("source");
+    let given = child.as_ref().and_then(|s| s.filled(attr));
+    if given.is_none() {
+        if device == DiskDevice::Cdrom {
+            return Some(None);
+        }
+        let message = format!("the disk has no <source {attr}>");
+        view.error(message, "name the image, or make the device a cdrom, which may be empty");
+        return None;
+    }
+    let path = host_path(&child?, Some(attr))?;
+    Some(Some(if block { DiskSource::Block(path) } else { DiskSource::File(path) }))
+}
+
+fn format(driver: &View<'_>) -> Option<DiskFormat> {
+    if let Some(name) = driver.filled("name").filter(|n| *n != "qemu") {
+        driver.unsupported_at("name", format!("Warren does not have the disk driver '{name}'"), "give qemu");
+    }
+    for attr in TUNING {
+        if driver.attr(attr).is_some() {
+            driver.warning_at(attr, format!("'{attr}' has no effect yet"), "");
+        }
+    }
+    match driver.filled("type").unwrap_or("raw") {
+        "raw" => Some(DiskFormat::Raw),
+        "qcow2" => Some(DiskFormat::Qcow2),
+        other => {
+            let message = format!("Warren does not run images of format '{other}'");
+            driver.unsupported_at("type", message, "convert the image to qcow2 or raw");
+            None
+        }
+    }
+}
+
+fn target(view: &View<'_>) -> Option<(String, DiskBus)> {
+    let dev = required(view.filled("dev"), view, "dev", "give a name like vda");
+    let bus = match view.filled("bus") {
+        Some(other @ ("fdc" | "usb" | "sd" | "xen" | "uml" | "nvme")) => {
+            view.unsupported_at("bus", format!("Warren has no disks on the bus '{other}' yet"), "");
+            return None;
+        }
+        _ => view.one_of("bus", BUSES),
+    };
+    let dev = dev?;
+    let letters = dev.trim_end_matches(|c: char| c.is_ascii_digit());
+    let (prefix, unit) = letters.split_at_checked(2).unwrap_or((letters, ""));
+    let default = match prefix {
+        "hd" => DiskBus::Ide,
+        "sd" => DiskBus::Scsi,
+        "vd" => DiskBus::Virtio,
+        "fd" | "xv" | "ub" => {
+            view.unsupported_at(
+                "dev",
+                format!("Warren does not run a disk as '{dev}'"),
+                "give hd*, sd* or vd*",
+            );
+            return None;
+        }
+        _ => {
+            view.error_at("dev", format!("'{dev}' does not name a disk"), "give a name like hda, sda or vda");
+            return None;
+        }
+    };
+    if unit.is_empty() || unit.len() > 6 || !unit.chars().all(|c| c.is_ascii_lowercase()) {
+        view.error_at("dev", format!("'{dev}' does not name a disk"), "give a name like hda, sda or vda");
+        return None;
+    }
+    Some((dev.to_owned(), bus.unwrap_or(default)))
+}

@@ -131,9 +131,9 @@ pub async fn open_as(
 ) -> Result<Vec<Vec<OpenedImage>>, ImagesError> {
     let exe = exe.to_owned();
     let name = owner_name(owner.as_ref());
-    tokio::task::spawn_blocking(move || exchange(&exe, owner.as_ref(), &requests)).await.unwrap_or_else(|e| {
-        Err(ImagesError::Helper { owner: name, source: io::Error::other(e) })
-    })
+    tokio::task::spawn_blocking(move || exchange(&exe, owner.as_ref(), &requests))
+        .await
+        .unwrap_or_else(|e| Err(ImagesError::Helper { owner: name, source: io::Error::other(e) }))
 }
 
 /// The primary group and all supplementary groups of a user, from the host's user database.
@@ -184,11 +184,9 @@ fn exchange(
     requests: &[ImageRequest],
 ) -> Result<Vec<Vec<OpenedImage>>, ImagesError> {
     let name = owner_name(owner);
-    let not_started =
-        |source| ImagesError::Start { exe: exe.to_owned(), owner: name.clone(), source };
-    let (ours, theirs) =
-        socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-            .map_err(|e| not_started(e.into()))?;
+    let not_started = |source| ImagesError::Start { exe: exe.to_owned(), owner: name.clone(), source };
+    let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+        .map_err(|e| not_started(e.into()))?;
     let mut helper = start(exe, owner, theirs).map_err(not_started)?;
     let until = Instant::now() + DEADLINE;
     let opened = requests.iter().map(|request| ask(&ours, request, until, &name)).collect();
@@ -217,7 +215,9 @@ fn ask(
                 chain.push(OpenedImage { fd, qcow2, readonly, block, path });
             }
             Some((Answer::Done, None)) => return Ok(chain),
-            Some((Answer::Unfit { what, problem }, None)) => return Err(ImagesError::Unfit { what, problem }),
+            Some((Answer::Unfit { what, problem }, None)) => {
+                return Err(ImagesError::Unfit { what, problem });
+            }
             Some((Answer::Refused { what, errno }, None)) => {
                 let source = io::Error::from_raw_os_error(errno);
                 return Err(ImagesError::Open { owner: owner.to_owned(), what, source });
@@ -229,7 +229,8 @@ fn ask(
 }
 
 fn readable(socket: &OwnedFd, until: Instant) -> io::Result<bool> {
-    let left = Timespec::try_from(until.saturating_duration_since(Instant::now())).map_err(io::Error::other)?;
+    let left =
+        Timespec::try_from(until.saturating_duration_since(Instant::now())).map_err(io::Error::other)?;
     loop {
         match poll(&mut [PollFd::new(socket, PollFlags::IN)], Some(&left)) {
             Ok(ready) => return Ok(ready > 0),

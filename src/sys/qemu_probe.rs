@@ -55,7 +55,8 @@ static CACHE: Mutex<Option<HashMap<PathBuf, (Stamp, QemuFacts)>>> = Mutex::new(N
 pub async fn probe(path: &Path) -> Result<QemuFacts, ProbeError> {
     let not_run = |source| ProbeError::Run { path: path.to_owned(), source };
     let stamp = stamp(path).map_err(not_run)?;
-    let kept = CACHE.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default().get(path).cloned();
+    let kept =
+        CACHE.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default().get(path).cloned();
     if let Some((at, facts)) = kept
         && at == stamp
     {
@@ -127,7 +128,10 @@ async fn ask(path: &Path, stream: UnixStream) -> Result<QemuFacts, QmpError> {
         machines: list(&machines).filter_map(machine).collect(),
         // QEMU falls back to TCG unless /dev/kvm opens and speaks the right API.
         kvm: kvm["enabled"].as_bool().unwrap_or(false),
-        devices: list(&devices).filter_map(|d| d["name"].as_str()).map(str::to_owned).collect::<BTreeSet<_>>(),
+        devices: list(&devices)
+            .filter_map(|d| d["name"].as_str())
+            .map(str::to_owned)
+            .collect::<BTreeSet<_>>(),
     })
 }
 

@@ -147,10 +147,8 @@ fn copy_blob(path: &Path) -> Result<Opened, Answer> {
     if opened.block {
         return Err(unfit(&what, "is a block device, and a kernel or initrd is a regular file".into()));
     }
-    let (copy, size) = copy_sealed(&mut opened.file).map_err(|e| Answer::Refused {
-        what: what.clone(),
-        errno: e.raw_os_error().unwrap_or(libc::EIO),
-    })?;
+    let (copy, size) = copy_sealed(&mut opened.file)
+        .map_err(|e| Answer::Refused { what: what.clone(), errno: e.raw_os_error().unwrap_or(libc::EIO) })?;
     if size > BLOB_LIMIT {
         return Err(unfit(&what, format!("has more than {BLOB_LIMIT} bytes")));
     }
@@ -175,7 +173,11 @@ fn unfit(what: &str, problem: String) -> Answer {
 }
 
 /// Sends one packet, with a descriptor if there is one.
-pub(super) fn send(socket: BorrowedFd<'_>, message: &impl Serialize, fd: Option<BorrowedFd<'_>>) -> io::Result<()> {
+pub(super) fn send(
+    socket: BorrowedFd<'_>,
+    message: &impl Serialize,
+    fd: Option<BorrowedFd<'_>>,
+) -> io::Result<()> {
     let text = serde_json::to_vec(message)?;
     if text.len() > PACKET {
         return Err(io::ErrorKind::InvalidInput.into());
@@ -191,7 +193,9 @@ pub(super) fn send(socket: BorrowedFd<'_>, message: &impl Serialize, fd: Option<
 }
 
 /// Takes one packet with its descriptor; `None` when the other side is gone.
-pub(super) fn receive<T: DeserializeOwned>(socket: BorrowedFd<'_>) -> io::Result<Option<(T, Option<OwnedFd>)>> {
+pub(super) fn receive<T: DeserializeOwned>(
+    socket: BorrowedFd<'_>,
+) -> io::Result<Option<(T, Option<OwnedFd>)>> {
     let mut packet = vec![0; PACKET];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);

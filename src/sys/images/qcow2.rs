@@ -52,7 +52,9 @@ pub(super) fn backing(image: &File, path: &Path) -> Result<Option<Backing>, Stri
     let qcow2 = match header.backing_format(image)?.as_deref() {
         Some("qcow2") => true,
         Some("raw") => false,
-        Some(other) => return Err(format!("has a backing file of format '{other}'; raw and qcow2 are known")),
+        Some(other) => {
+            return Err(format!("has a backing file of format '{other}'; raw and qcow2 are known"));
+        }
         None => {
             return Err(format!(
                 "does not say the format of its backing file '{name}', and it is never guessed; \

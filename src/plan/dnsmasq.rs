@@ -31,7 +31,7 @@ pub fn plan(def: &NetworkDef, bridge: &str, leasefile: &Path, upstream: Option<I
         addresses(&mut conf, subnet);
     }
     dhcp_options(&mut conf, def, &subnets, leasefile);
-    advertisements(&mut conf, &subnets);
+    advertisements(&mut conf, def, &subnets);
     Some(conf.0)
 }
 
@@ -153,10 +153,14 @@ fn dhcp_options(conf: &mut Conf, def: &NetworkDef, subnets: &[Subnet<'_>], lease
 }
 
 /// Guests learn IPv6 prefixes from router advertisements: with DHCPv6 where any subnet has it, else alone.
-fn advertisements(conf: &mut Conf, subnets: &[Subnet<'_>]) {
+fn advertisements(conf: &mut Conf, def: &NetworkDef, subnets: &[Subnet<'_>]) {
     let v6 = || subnets.iter().filter(|s| s.net.addr().is_ipv6());
     if v6().next().is_none() {
         return;
+    }
+    if def.forward.is_none() {
+        // The prefix, but no default route.
+        conf.set("ra-param", "*,0,0");
     }
     if v6().any(Subnet::serves_dhcp) {
         conf.flag("enable-ra");
@@ -256,7 +260,10 @@ mod tests {
 
     #[test]
     fn isolated_network() {
-        insta::assert_snapshot!(tested(&network(None, vec![v4()]), None));
+        insta::assert_snapshot!(tested(
+            &network(None, vec![v4(), ip("fd00:5::1/64", &[], Vec::new())]),
+            None
+        ));
     }
 
     #[test]

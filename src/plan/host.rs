@@ -1,1 +1,45 @@
-//! Host facts.
+//! What is known of the host's QEMU programs. Owns the shape of those facts; must never look for them
+//! itself (that is `sys::qemu_probe`).
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+/// One QEMU program and what it can do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QemuFacts {
+    /// The program, by the name under which it is run.
+    pub path: PathBuf,
+    /// Major, minor and micro version.
+    pub version: (u32, u32, u32),
+    /// The guest's architecture in QEMU's words: `x86_64` or `i386`.
+    pub arch: String,
+    /// The machine types it has.
+    pub machines: Vec<MachineFacts>,
+    /// Whether KVM can be used by it on this host.
+    pub kvm: bool,
+    /// The names of its device drivers, for `-device`.
+    pub devices: BTreeSet<String>,
+}
+
+/// One machine type of a QEMU program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MachineFacts {
+    /// The canonical name, as `pc-i440fx-7.2`.
+    pub name: String,
+    /// Its short name, as `pc`.
+    pub alias: Option<String>,
+    /// Whether QEMU takes it where none is asked for.
+    pub is_default: bool,
+}
+
+impl QemuFacts {
+    /// The canonical name of the machine type that `name` or alias stands for.
+    pub fn canonical_machine(&self, name: &str) -> Option<&str> {
+        let by_alias = |m: &&MachineFacts| m.alias.as_deref() == Some(name);
+        self.machines
+            .iter()
+            .find(|m| m.name == name)
+            .or_else(|| self.machines.iter().find(by_alias))
+            .map(|m| m.name.as_str())
+    }
+}

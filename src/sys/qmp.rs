@@ -1,1 +1,424 @@
-//! qmp.
+//! A small client of QEMU's monitor protocol, QMP.
+//!
+//! Owns one connection: the greeting, commands matched to their replies by id, events in order. What
+//! QEMU sends is not trusted: a line has a length limit, JSON a depth limit, the event queue a bound, and
+//! each wait a deadline. Must never know what a command means to a guest.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+/// The longest line that is taken from QEMU, in bytes. Its longest regular answer, the list of all types,
+/// has about 100 KiB.
+const LINE_LIMIT: usize = 4 << 20;
+/// Events that may wait for their reader; what comes on top is dropped and counted.
+const EVENT_QUEUE: usize = 256;
+/// Commands that may wait to be written.
+const COMMAND_QUEUE: usize = 64;
+
+/// Why a command has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum QmpError {
+    /// QEMU did not answer in time. The connection stays; a late answer is dropped.
+    #[error("QEMU did not answer '{command}' within {} s", .deadline.as_secs_f32())]
+    Timeout {
+        /// What was asked.
+        command: String,
+        /// How long was waited.
+        deadline: Duration,
+    },
+    /// The connection is closed.
+    #[error("QEMU closed its monitor")]
+    Disconnected,
+    /// What came is not QMP; the connection was closed.
+    #[error("QEMU's monitor does not speak QMP: {0}")]
+    Protocol(String),
+    /// QEMU refused the command.
+    #[error("QEMU refused '{command}': {message}")]
+    Refused {
+        /// What was asked.
+        command: String,
+        /// QEMU's error class, as `GenericError`.
+        class: String,
+        /// QEMU's own words.
+        message: String,
+    },
+}
+
+/// Something that QEMU tells unasked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct QmpEvent {
+    /// Its name, as `SHUTDOWN`.
+    pub name: String,
+    /// Its data; null where it has none.
+    pub data: Value,
+    /// QEMU's clock in microseconds since 1970; 0 where QEMU gives none.
+    pub timestamp_usec: u64,
+}
+
+/// One connection to a QEMU. Clones share it; it is closed when the last one is gone.
+#[derive(Debug, Clone)]
+pub struct Qmp {
+    commands: mpsc::Sender<Vec<u8>>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    next_id: AtomicU64,
+    dropped_events: AtomicU64,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    waiting: HashMap<u64, oneshot::Sender<Value>>,
+    /// Set once the connection has ended: `Some` with what was wrong, if QEMU did not just close it.
+    ended: Option<Option<String>>,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn why_ended(&self) -> QmpError {
+        match self.lock().ended.clone().flatten() {
+            Some(what) => QmpError::Protocol(what),
+            None => QmpError::Disconnected,
+        }
+    }
+}
+
+impl Qmp {
+    /// Takes the greeting and enters command mode. The receiver gets QEMU's events in order and is closed
+    /// when the connection ends. `deadline` bounds both steps together.
+    pub async fn connect(
+        stream: UnixStream,
+        deadline: Duration,
+    ) -> Result<(Self, mpsc::Receiver<QmpEvent>), QmpError> {
+        let late = || QmpError::Timeout { command: "the greeting".into(), deadline };
+        timeout(deadline, Self::handshake(stream, deadline)).await.unwrap_or_else(|_| Err(late()))
+    }
+
+    async fn handshake(
+        stream: UnixStream,
+        deadline: Duration,
+    ) -> Result<(Self, mpsc::Receiver<QmpEvent>), QmpError> {
+        let (reader, writer) = stream.into_split();
+        let mut lines = Lines { reader, buffer: Vec::new(), searched: 0 };
+        let greeting = match lines.next().await {
+            Ok(Some(line)) => parse(&line).map_err(QmpError::Protocol)?,
+            Ok(None) => return Err(QmpError::Disconnected),
+            Err(what) => return Err(QmpError::Protocol(what)),
+        };
+        if greeting.get("QMP").is_none() {
+            return Err(QmpError::Protocol("its first line is no greeting".into()));
+        }
+        let shared = Arc::new(Shared::default());
+        let (commands, command_queue) = mpsc::channel(COMMAND_QUEUE);
+        let (event_sender, events) = mpsc::channel(EVENT_QUEUE);
+        tokio::spawn(run(lines, writer, command_queue, event_sender, Arc::clone(&shared)));
+        let qmp = Self { commands, shared };
+        qmp.execute("qmp_capabilities", Value::Null, deadline).await?;
+        Ok((qmp, events))
+    }
+
+    /// Runs one command and gives what it returns; `arguments` is an object or null. Several may be under
+    /// way at once: QEMU runs them in the order in which they were given.
+    pub async fn execute(
+        &self,
+        command: &str,
+        arguments: Value,
+        deadline: Duration,
+    ) -> Result<Value, QmpError> {
+        let id = self.shared.next_id.fetch_add(1, Ordering::Relaxed);
+        let mut request = json!({ "execute": command });
+        if !arguments.is_null() {
+            request["arguments"] = arguments;
+        }
+        request["id"] = id.into();
+        let mut line = request.to_string().into_bytes();
+        line.push(b'\n');
+
+        let (sender, reply) = oneshot::channel();
+        {
+            let mut state = self.shared.lock();
+            if state.ended.is_none() {
+                state.waiting.insert(id, sender);
+            }
+        }
+        let _forget = Forget { shared: &self.shared, id };
+        let exchange = async {
+            self.commands.send(line).await.ok()?;
+            reply.await.ok()
+        };
+        match timeout(deadline, exchange).await {
+            Err(_) => Err(QmpError::Timeout { command: command.into(), deadline }),
+            Ok(None) => Err(self.shared.why_ended()),
+            Ok(Some(reply)) => unpack(command, reply),
+        }
+    }
+
+    /// How many events were dropped because their reader was too slow.
+    pub fn dropped_events(&self) -> u64 {
+        self.shared.dropped_events.load(Ordering::Relaxed)
+    }
+}
+
+/// Takes a command off the list of those that wait, however the wait ends: a late reply then has no
+/// receiver and is dropped.
+struct Forget<'a> {
+    shared: &'a Shared,
+    id: u64,
+}
+
+impl Drop for Forget<'_> {
+    fn drop(&mut self) {
+        self.shared.lock().waiting.remove(&self.id);
+    }
+}
+
+fn unpack(command: &str, mut reply: Value) -> Result<Value, QmpError> {
+    if let Some(value) = reply.get_mut("return") {
+        return Ok(value.take());
+    }
+    let text = |key| reply["error"][key].as_str().unwrap_or("no reason given").to_owned();
+    Err(QmpError::Refused { command: command.into(), class: text("class"), message: text("desc") })
+}
+
+/// Serves one connection until it ends from either side.
+async fn run(
+    mut lines: Lines,
+    mut writer: OwnedWriteHalf,
+    mut commands: mpsc::Receiver<Vec<u8>>,
+    events: mpsc::Sender<QmpEvent>,
+    shared: Arc<Shared>,
+) {
+    // Reading goes on while a write waits: QEMU may take no command before its output is read.
+    let write = async {
+        while let Some(line) = commands.recv().await {
+            if writer.write_all(&line).await.is_err() {
+                // What QEMU still had to say is read to its end.
+                std::future::pending::<()>().await;
+            }
+        }
+    };
+    let read = async {
+        loop {
+            match lines.next().await {
+                Ok(Some(line)) => match parse(&line) {
+                    Ok(message) => take(message, &events, &shared),
+                    Err(what) => return Some(what),
+                },
+                Ok(None) => return None,
+                Err(what) => return Some(what),
+            }
+        }
+    };
+    let ended = tokio::select! {
+        () = write => None,
+        ended = read => ended,
+    };
+    let mut state = shared.lock();
+    state.ended = Some(ended);
+    state.waiting.clear();
+}
+
+fn take(mut message: Value, events: &mpsc::Sender<QmpEvent>, shared: &Shared) {
+    if let Some(name) = message["event"].as_str() {
+        let part = |key| message["timestamp"][key].as_u64().unwrap_or(0);
+        let timestamp_usec = part("seconds").saturating_mul(1_000_000).saturating_add(part("microseconds"));
+        let event = QmpEvent { name: name.to_owned(), timestamp_usec, data: message["data"].take() };
+        if let Err(mpsc::error::TrySendError::Full(event)) = events.try_send(event) {
+            let before = shared.dropped_events.fetch_add(1, Ordering::Relaxed);
+            if before == 0 {
+                tracing::warn!(event = event.name, "QEMU sends events faster than they are read");
+            }
+        }
+    } else if let Some(sender) = message["id"].as_u64().and_then(|id| shared.lock().waiting.remove(&id)) {
+        // The one who asked may have given up in this moment.
+        drop(sender.send(message));
+    }
+}
+
+fn parse(line: &[u8]) -> Result<Value, String> {
+    match serde_json::from_slice::<Value>(line) {
+        Ok(value) if value.is_object() => Ok(value),
+        Ok(_) => Err("a line is not a JSON object".into()),
+        Err(e) => Err(format!("a line is not JSON: {e}")),
+    }
+}
+
+/// Lines of bounded length.
+struct Lines {
+    reader: OwnedReadHalf,
+    buffer: Vec<u8>,
+    /// How much of the buffer is known to hold no end of line.
+    searched: usize,
+}
+
+impl Lines {
+    /// The next line without its end; `None` at the end of the stream.
+    async fn next(&mut self) -> Result<Option<Vec<u8>>, String> {
+        loop {
+            if let Some(at) = self.buffer[self.searched..].iter().position(|b| *b == b'\n') {
+                let rest = self.buffer.split_off(self.searched + at + 1);
+                let mut line = std::mem::replace(&mut self.buffer, rest);
+                self.searched = 0;
+                line.pop();
+                if line.iter().all(u8::is_ascii_whitespace) {
+                    continue;
+                }
+                return Ok(Some(line));
+            }
+            self.searched = self.buffer.len();
+            if self.buffer.len() > LINE_LIMIT {
+                return Err(format!("a line has more than {LINE_LIMIT} bytes"));
+            }
+            // A reset connection is a closed one: QEMU died.
+            match self.reader.read_buf(&mut self.buffer).await {
+                Ok(0) | Err(_) => return Ok(None),
+                Ok(_) => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncBufReadExt, BufReader};
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const GREETING: &[u8] = b"{\"QMP\": {\"version\": {}, \"capabilities\": []}}\r\n";
+
+    /// A QEMU that greets, answers the first command, and then is played by the test.
+    async fn connected() -> (Qmp, mpsc::Receiver<QmpEvent>, BufReader<UnixStream>) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let mut fake = BufReader::new(theirs);
+        let play = async {
+            fake.write_all(GREETING).await.unwrap();
+            let id = read_id(&mut fake).await;
+            answer(&mut fake, &json!({"return": {}, "id": id})).await;
+        };
+        let (connection, ()) = tokio::join!(Qmp::connect(ours, SECOND), play);
+        let (qmp, events) = connection.unwrap();
+        (qmp, events, fake)
+    }
+
+    async fn read_id(fake: &mut BufReader<UnixStream>) -> Value {
+        let mut line = String::new();
+        fake.read_line(&mut line).await.unwrap();
+        serde_json::from_str::<Value>(&line).unwrap()["id"].take()
+    }
+
+    async fn answer(fake: &mut BufReader<UnixStream>, value: &Value) {
+        fake.write_all(format!("{value}\r\n").as_bytes()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn replies_find_their_command_in_any_order() {
+        let (qmp, _events, mut fake) = connected().await;
+        let play = async {
+            let (a, b) = (read_id(&mut fake).await, read_id(&mut fake).await);
+            answer(&mut fake, &json!({"return": "second", "id": b})).await;
+            answer(&mut fake, &json!({"error": {"class": "GenericError", "desc": "no"}, "id": a})).await;
+        };
+        let first = qmp.execute("a", Value::Null, SECOND);
+        let second = qmp.execute("b", json!({"x": 1}), SECOND);
+        let (first, second, ()) = tokio::join!(first, second, play);
+        assert_eq!(second.unwrap(), "second");
+        assert_eq!(first.unwrap_err().to_string(), "QEMU refused 'a': no");
+    }
+
+    #[tokio::test]
+    async fn a_late_reply_is_dropped_and_the_connection_stays() {
+        let (qmp, _events, mut fake) = connected().await;
+        let slow = qmp.execute("slow", Value::Null, Duration::from_millis(20)).await;
+        assert!(matches!(slow, Err(QmpError::Timeout { .. })));
+        let late = read_id(&mut fake).await;
+        answer(&mut fake, &json!({"return": "late", "id": late})).await;
+        let play = async {
+            let id = read_id(&mut fake).await;
+            answer(&mut fake, &json!({"return": "now", "id": id})).await;
+        };
+        let (reply, ()) = tokio::join!(qmp.execute("quick", Value::Null, SECOND), play);
+        assert_eq!(reply.unwrap(), "now");
+    }
+
+    #[tokio::test]
+    async fn garbage_ends_the_connection() {
+        let deep = format!("{}\n", "[".repeat(100_000));
+        let long = "x".repeat(LINE_LIMIT + 2);
+        for garbage in [b"\xff\xfe\n".as_slice(), b"[]\n", deep.as_bytes(), long.as_bytes()] {
+            let (qmp, mut events, fake) = connected().await;
+            let (_unread, mut out) = fake.into_inner().into_split();
+            let bytes = garbage.to_vec();
+            let writer = tokio::spawn(async move {
+                // The reader may hang up before all of it is written.
+                drop(out.write_all(&bytes).await);
+                out
+            });
+            let reply = qmp.execute("x", Value::Null, Duration::from_secs(5)).await;
+            assert!(matches!(reply, Err(QmpError::Protocol(_))), "{reply:?}");
+            assert_eq!(events.recv().await, None);
+            drop(writer.await.unwrap());
+            assert!(matches!(qmp.execute("y", Value::Null, SECOND).await, Err(QmpError::Protocol(_))));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_flood_of_events_is_bounded_and_does_not_hold_up_replies() {
+        let (qmp, mut events, mut fake) = connected().await;
+        let play = async {
+            let id = read_id(&mut fake).await;
+            for n in 0..1000 {
+                let at = json!({"seconds": 2, "microseconds": 5});
+                answer(&mut fake, &json!({"event": "E", "data": {"n": n}, "timestamp": at})).await;
+            }
+            answer(&mut fake, &json!({"return": {}, "id": id})).await;
+        };
+        let (reply, ()) = tokio::join!(qmp.execute("x", Value::Null, SECOND), play);
+        reply.unwrap();
+        assert_eq!(qmp.dropped_events(), 1000 - EVENT_QUEUE as u64);
+        let first = events.recv().await.unwrap();
+        assert_eq!((first.name.as_str(), first.timestamp_usec), ("E", 2_000_005));
+        assert_eq!(first.data["n"], 0);
+    }
+
+    #[tokio::test]
+    async fn hanging_up_is_told_to_both_sides() {
+        let (qmp, mut events, mut fake) = connected().await;
+        let other = qmp.clone();
+        drop(qmp);
+        let asking = tokio::spawn(async move { other.execute("x", Value::Null, SECOND).await });
+        read_id(&mut fake).await;
+        drop(fake);
+        assert!(matches!(asking.await.unwrap(), Err(QmpError::Disconnected)));
+        assert_eq!(events.recv().await, None);
+
+        let (qmp, _events, mut fake) = connected().await;
+        drop(qmp);
+        let mut rest = String::new();
+        assert_eq!(fake.read_line(&mut rest).await.unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_silent_peer_and_a_wrong_greeting_are_refused() {
+        let (ours, _silent) = UnixStream::pair().unwrap();
+        let silent = Qmp::connect(ours, Duration::from_millis(20)).await;
+        assert!(matches!(silent, Err(QmpError::Timeout { .. })));
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        theirs.write_all(b"{\"hello\": 1}\n").await.unwrap();
+        assert!(matches!(Qmp::connect(ours, SECOND).await, Err(QmpError::Protocol(_))));
+    }
+}

@@ -1,0 +1,68 @@
+//! What the guest boots: the order of its devices, or a kernel that is handed in.
+
+use super::{Handed, Plan, fd_path};
+use crate::model::{BootDev, DiskDevice, DomainDef};
+
+/// The boot index of each disk and each interface, in order; 1 is tried first.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Indexes {
+    pub(super) disks: Vec<Option<u32>>,
+    pub(super) nics: Vec<Option<u32>>,
+}
+
+/// `<boot order>` of the devices where there is one. Else `<boot dev>`, each of which means the first
+/// device of its kind, and `hd` where nothing is said.
+pub(super) fn indexes(def: &DomainDef) -> Indexes {
+    let mut indexes = Indexes {
+        disks: def.disks().map(|d| d.boot_order).collect(),
+        nics: def.interfaces().map(|n| n.boot_order).collect(),
+    };
+    if indexes.disks.iter().chain(&indexes.nics).any(Option::is_some) {
+        return indexes;
+    }
+    let by_kind = if def.os.boot.is_empty() { &[BootDev::Hd][..] } else { &def.os.boot };
+    for (index, dev) in (1..).zip(by_kind) {
+        let disk_of = |kind| def.disks().position(|d| d.device == kind);
+        let place = match dev {
+            BootDev::Hd => disk_of(DiskDevice::Disk).map(|at| &mut indexes.disks[at]),
+            BootDev::Cdrom => disk_of(DiskDevice::Cdrom).map(|at| &mut indexes.disks[at]),
+            BootDev::Network => indexes.nics.first_mut(),
+            // No floppy drive can be defined, so there is none to boot from.
+            BootDev::Fd => None,
+        };
+        if let Some(place) = place {
+            place.get_or_insert(index);
+        }
+    }
+    indexes
+}
+
+/// The kernel, the initial RAM disk and the command line. Both files are descriptors, which QEMU opens by
+/// its own `/proc`.
+pub(super) fn kernel(plan: &mut Plan<'_>, handed: &Handed) {
+    let os = &plan.def.os;
+    if os.kernel.is_none() {
+        for (what, given) in [("initrd", os.initrd.is_some()), ("cmdline", os.cmdline.is_some())] {
+            if given {
+                let message = format!("<{what}> is there without a <kernel>");
+                plan.error(&format!("/domain/os/{what}"), message, "name the <kernel> it belongs to");
+            }
+        }
+        return;
+    }
+    for (flag, what, wanted, fd) in [
+        ("-kernel", "kernel", true, handed.kernel),
+        ("-initrd", "initrd", os.initrd.is_some(), handed.initrd),
+    ] {
+        match fd {
+            Some(fd) if wanted => plan.args.pair(flag, fd_path(fd)),
+            None if wanted => {
+                plan.error(&format!("/domain/os/{what}"), format!("the {what} was not opened"), "");
+            }
+            _ => {}
+        }
+    }
+    if let Some(line) = &os.cmdline {
+        plan.args.pair("-append", line);
+    }
+}

@@ -65,6 +65,10 @@ impl Source {
 fn places(message: &str) -> Vec<(usize, usize)> {
     let mut found = Vec::new();
     for (at, word) in message.match_indices("line ") {
+        // A deadline is no line.
+        if message[..at].ends_with(char::is_alphanumeric) {
+            continue;
+        }
         let rest = &message[at + word.len()..];
         let Some((line, rest)) = number(rest) else { continue };
         let column = rest.strip_prefix(", column ").and_then(number).map_or(0, |(column, _)| column);

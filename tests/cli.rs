@@ -1,6 +1,8 @@
 //! `warrenctl` as a person or a script meets it: against no service at all, and against a small stand-in
 //! for the service on a private bus.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 #[path = "cli/service.rs"]
 mod service;
 

@@ -133,7 +133,7 @@ pub(super) fn property(name: &str, value: &Variant<'_>) -> String {
 /// An amount of memory, in the largest unit that divides it.
 fn memory(bytes: u64) -> String {
     const UNITS: [(u64, &str); 3] = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
-    match UNITS.iter().find(|(size, _)| bytes >= *size && bytes % size == 0) {
+    match UNITS.iter().find(|(size, _)| bytes >= *size && bytes.is_multiple_of(*size)) {
         Some((size, unit)) => format!("{} {unit}", bytes / size),
         None => format!("{bytes} B"),
     }

@@ -328,6 +328,7 @@ impl Job {
     }
 
     #[zbus(property)]
+    #[expect(clippy::needless_pass_by_value, reason = "the interface macro wants it so")]
     fn progress(&self, #[zbus(header)] header: Option<zbus::message::Header<'_>>) -> f64 {
         // Only a look at this object counts, not a reading of all.
         if header.is_some() {

@@ -1,6 +1,7 @@
 //! Waits for what takes long: a call that answers `/` is done, one that answers a Job goes on. Owns the
 //! progress bar; must never start anything itself.
 
+use std::io::IsTerminal;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -15,13 +16,17 @@ const LOOK: Duration = Duration::from_millis(500);
 
 /// Calls a method that answers `/` or a Job, and waits until all is done.
 ///
-/// Ctrl-C cancels a job and waits for its end; a second one leaves it alone and ends the waiting.
+/// At a terminal it asks for a Job at once, so that there is something to watch and to cancel: Ctrl-C
+/// cancels and waits for the end; a second one leaves the job alone and ends the waiting.
 pub(super) async fn call(
     object: &Object,
     method: &str,
-    options: Options<'_>,
+    mut options: Options<'_>,
     what: &str,
 ) -> Result<(), CliError> {
+    if std::io::stderr().is_terminal() {
+        options.insert("no-wait", true.into());
+    }
     let bus = object.bus();
     let completions = bus.completions().await?;
     let job: OwnedObjectPath = object.act(method, options).await?;
@@ -72,8 +77,10 @@ async fn wait(
                     return Err(CliError::Unreachable(format!("not waited for; {job} may go on")));
                 }
                 cancelled = true;
-                bar.set_message("cancelling");
-                bus.job_cancel(job).await?;
+                match bus.job_cancel(job).await {
+                    Ok(()) => bar.set_message("cancelling"),
+                    Err(e) => bar.suspend(|| eprintln!("it goes on: {e}")),
+                }
             }
             _ = look.tick() => match bus.job_progress(job).await {
                 Ok(done) if done >= 0.0 => bar.set_position((done * 1000.0) as u64),

@@ -1,0 +1,100 @@
+//! What can go wrong for the caller of `warrenctl`, and the exit status of each. Must never print.
+
+use std::io;
+use std::process::ExitCode;
+
+use zbus::DBusError;
+use zbus::fdo;
+
+/// Why a command was not done.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CliError {
+    /// The service, or the bus for it, answered with an error.
+    #[error("{name}: {message}")]
+    Refused { name: String, message: String },
+    /// Nobody answered.
+    #[error("the Warren service cannot be reached: {0}")]
+    Unreachable(String),
+    /// The command cannot mean anything here.
+    #[error("{0}")]
+    Usage(String),
+    /// This side of the bus failed.
+    #[error("{what}: {source}")]
+    Local { what: String, source: io::Error },
+}
+
+impl CliError {
+    /// The exit status that is promised for it.
+    pub(super) fn exit_code(&self) -> ExitCode {
+        ExitCode::from(match self {
+            Self::Refused { .. } | Self::Local { .. } => 1,
+            Self::Usage(_) => 2,
+            Self::Unreachable(_) => 3,
+        })
+    }
+
+    /// Whether it is the service's error of this short name, as `NoSuchNetwork`.
+    pub(super) fn is(&self, short: &str) -> bool {
+        matches!(self, Self::Refused { name, .. } if name.rsplit('.').next() == Some(short))
+    }
+
+    /// Whether the caller was not allowed to do it.
+    pub(super) fn is_denied(&self) -> bool {
+        self.is("AccessDenied") || self.is("InteractiveAuthorizationRequired")
+    }
+}
+
+impl From<zbus::Error> for CliError {
+    fn from(error: zbus::Error) -> Self {
+        match error {
+            zbus::Error::MethodError(name, message, _) => {
+                Self::Refused { name: name.to_string(), message: message.unwrap_or_default() }
+            }
+            zbus::Error::FDO(error) => (*error).into(),
+            zbus::Error::InputOutput(e) => Self::Unreachable(e.to_string()),
+            other => Self::Unreachable(other.to_string()),
+        }
+    }
+}
+
+impl From<fdo::Error> for CliError {
+    fn from(error: fdo::Error) -> Self {
+        if let fdo::Error::ZBus(error) = error {
+            return error.into();
+        }
+        let name = error.name().to_string();
+        let message = error.description().unwrap_or_default().to_owned();
+        // These come from the bus, which found no service, could not start it or lost it.
+        const NOBODY: [&str; 7] = [
+            "ServiceUnknown",
+            "NameHasNoOwner",
+            "NoReply",
+            "NoServer",
+            "Timeout",
+            "TimedOut",
+            "Disconnected",
+        ];
+        let short = name.strip_prefix("org.freedesktop.DBus.Error.").unwrap_or(&name);
+        if NOBODY.contains(&short) || short.starts_with("Spawn.") {
+            Self::Unreachable(message)
+        } else {
+            Self::Refused { name, message }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_absent_service_is_unreachable_and_a_denial_is_not() {
+        let absent: CliError = fdo::Error::ServiceUnknown("no".into()).into();
+        assert!(matches!(absent, CliError::Unreachable(_)));
+        let broken: CliError = fdo::Error::SpawnChildExited("no".into()).into();
+        assert!(matches!(broken, CliError::Unreachable(_)));
+        let denied: CliError = fdo::Error::AccessDenied("not you".into()).into();
+        assert!(denied.is_denied());
+        assert_eq!(denied.to_string(), "org.freedesktop.DBus.Error.AccessDenied: not you");
+    }
+}

@@ -1,0 +1,102 @@
+//! Waits for what takes long: a call that answers `/` is done, one that answers a Job goes on. Owns the
+//! progress bar; must never start anything itself.
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use indicatif::{ProgressBar, ProgressStyle};
+use zbus::{MessageStream, OwnedObjectPath};
+
+use super::error::CliError;
+use super::proxy::{Bus, Object, Options};
+
+/// Between two looks at a job: its progress, and whether it is still there.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Calls a method that answers `/` or a Job, and waits until all is done.
+///
+/// At a terminal it asks for a Job at once, so that there is something to watch and to cancel: Ctrl-C
+/// cancels and waits for the end; a second one leaves the job alone and ends the waiting.
+pub(super) async fn call(
+    object: &Object,
+    method: &str,
+    mut options: Options<'_>,
+    what: &str,
+) -> Result<(), CliError> {
+    if std::io::stderr().is_terminal() {
+        options.insert("no-wait", true.into());
+    }
+    let bus = object.bus();
+    let completions = bus.completions().await?;
+    let job: OwnedObjectPath = object.act(method, options).await?;
+    if job.as_str() == "/" {
+        return Ok(());
+    }
+    let bar = bar(what);
+    let end = wait(bus, job.as_str(), completions, &bar).await;
+    bar.finish_and_clear();
+    end
+}
+
+/// A bar on stderr; indicatif draws nothing where that is no terminal.
+fn bar(what: &str) -> ProgressBar {
+    let bar = ProgressBar::new(1000);
+    if let Ok(style) = ProgressStyle::with_template("{msg} [{bar:30}] {percent}% {elapsed}") {
+        bar.set_style(style);
+    }
+    bar.set_message(what.to_owned());
+    bar
+}
+
+async fn wait(
+    bus: &Bus,
+    job: &str,
+    mut completions: MessageStream,
+    bar: &ProgressBar,
+) -> Result<(), CliError> {
+    let mut look = tokio::time::interval(LOOK);
+    let mut cancelled = false;
+    loop {
+        tokio::select! {
+            // A completion that has come is taken before a look at a job that may have gone since.
+            biased;
+            message = completions.next() => match message {
+                Some(Ok(message)) if message.header().path().is_some_and(|p| p.as_str() == job) => {
+                    let body = message.body();
+                    let (state, name, text): (String, String, String) = body.deserialize()?;
+                    return verdict(&state, name, text);
+                }
+                Some(_) => {}
+                None => return Err(CliError::Unreachable("the bus closed the connection".into())),
+            },
+            interrupted = tokio::signal::ctrl_c() => {
+                let cannot = |e| CliError::Local { what: "cannot hear Ctrl-C".into(), source: e };
+                interrupted.map_err(cannot)?;
+                if cancelled {
+                    return Err(CliError::Unreachable(format!("not waited for; {job} may go on")));
+                }
+                cancelled = true;
+                match bus.job_cancel(job).await {
+                    Ok(()) => bar.set_message("cancelling"),
+                    Err(e) => bar.suspend(|| eprintln!("it goes on: {e}")),
+                }
+            }
+            _ = look.tick() => match bus.job_progress(job).await {
+                Ok(done) if done >= 0.0 => bar.set_position((done * 1000.0) as u64),
+                Ok(_) => bar.tick(),
+                Err(e) => return Err(CliError::Unreachable(format!("{job} is not there any more: {e}"))),
+            },
+        }
+    }
+}
+
+fn verdict(state: &str, name: String, message: String) -> Result<(), CliError> {
+    match state {
+        "completed" => Ok(()),
+        "cancelled" if name.is_empty() => {
+            Err(CliError::Refused { name: "org.warren1.Error.Cancelled".into(), message })
+        }
+        _ => Err(CliError::Refused { name, message }),
+    }
+}

@@ -1,0 +1,190 @@
+//! Tables for people and JSON for scripts. Owns how values look; must never ask the service.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+use comfy_table::presets::NOTHING;
+use comfy_table::{ContentArrangement, Table};
+use serde_json::Value;
+use zbus::Variant;
+
+use super::error::CliError;
+use super::kind::Kind;
+use super::proxy::Map;
+
+/// Writes to stdout. A reader that has gone (`| head`) is no error.
+pub(super) fn write(bytes: &[u8]) -> Result<(), CliError> {
+    let mut out = io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        Err(e) => Err(CliError::Local { what: "cannot write to standard output".into(), source: e }),
+        Ok(()) => Ok(()),
+    }
+}
+
+/// Writes a line to stdout.
+pub(super) fn line(text: &str) -> Result<(), CliError> {
+    write(format!("{}\n", text.trim_end_matches('\n')).as_bytes())
+}
+
+/// Writes a JSON value, indented.
+pub(super) fn json(value: &Value) -> Result<(), CliError> {
+    line(&format!("{value:#}"))
+}
+
+/// Plain columns under a header, without lines around them. Cells are never cut or folded, so that a
+/// script that reads them sees the same on every terminal.
+pub(super) fn table(header: &[&str], rows: Vec<Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(header.iter().map(|h| h.to_string()));
+    table.add_rows(rows);
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    table.trim_fmt()
+}
+
+/// A table of `aa{sv}`: the columns of `order` that any row has, then the others by name.
+pub(super) fn records(rows: &[Map], order: &[&str]) -> String {
+    let mut keys: Vec<&str> = rows.iter().flat_map(|row| row.keys().map(String::as_str)).collect();
+    keys.sort_by_key(|key| rank(order, key));
+    keys.dedup();
+    let header: Vec<String> = keys.iter().map(|key| title(key)).collect();
+    let header: Vec<&str> = header.iter().map(String::as_str).collect();
+    let cell = |row: &Map, key: &str| row.get(key).map_or(String::new(), |value| text(value));
+    let cells = rows.iter().map(|row| keys.iter().map(|key| cell(row, key)).collect()).collect();
+    table(&header, cells)
+}
+
+/// `a{sv}` as a JSON object, sorted by name.
+pub(super) fn record(map: &Map) -> Value {
+    let sorted: BTreeMap<&String, Value> = map.iter().map(|(key, value)| (key, to_json(value))).collect();
+    Value::Object(sorted.into_iter().map(|(key, value)| (key.clone(), value)).collect())
+}
+
+/// Properties in the order of their kind.
+pub(super) fn ordered(kind: Kind, properties: &Map) -> Vec<(&str, &Variant<'static>)> {
+    let mut names: Vec<&str> = properties.keys().map(String::as_str).collect();
+    names.sort_by_key(|name| rank(kind.properties(), name));
+    names.into_iter().map(|name| (name, &*properties[name])).collect()
+}
+
+/// Where a name stands: as in `order`, what is not there behind, by name.
+fn rank<'a>(order: &[&str], name: &'a str) -> (usize, &'a str) {
+    (order.iter().position(|o| *o == name).unwrap_or(order.len()), name)
+}
+
+/// A JSON object of properties.
+pub(super) fn object(kind: Kind, properties: &Map) -> serde_json::Map<String, Value> {
+    ordered(kind, properties).into_iter().map(|(name, value)| (kebab(name), to_json(value))).collect()
+}
+
+/// `StateReason` becomes `state-reason`.
+pub(super) fn kebab(name: &str) -> String {
+    let mut out = String::new();
+    for c in name.chars() {
+        if c.is_ascii_uppercase() && !out.is_empty() {
+            out.push('-');
+        }
+        out.push(c.to_ascii_lowercase());
+    }
+    out
+}
+
+/// `state-reason` becomes `State reason`; what is an abbreviation is written as one.
+pub(super) fn title(key: &str) -> String {
+    match key {
+        "uuid" => return "UUID".into(),
+        "mac" => return "MAC".into(),
+        "vcpus" => return "vCPUs".into(),
+        "pid" => return "PID".into(),
+        "memory-bytes" => return "Memory".into(),
+        _ => {}
+    }
+    let mut chars = key.chars();
+    let first = chars.next().map(|c| c.to_ascii_uppercase());
+    first.into_iter().chain(chars.map(|c| if c == '-' { ' ' } else { c })).collect()
+}
+
+/// A value in a table.
+pub(super) fn text(value: &Variant<'_>) -> String {
+    match value {
+        Variant::Bool(true) => "yes".into(),
+        Variant::Bool(false) => "no".into(),
+        Variant::Array(items) => items.inner().iter().map(text).collect::<Vec<_>>().join(", "),
+        other => match to_json(other) {
+            Value::String(s) => s,
+            Value::Null => String::new(),
+            other => other.to_string(),
+        },
+    }
+}
+
+/// A property's value in a table.
+pub(super) fn property(name: &str, value: &Variant<'_>) -> String {
+    match (name, value) {
+        ("MemoryBytes", Variant::U64(bytes)) => memory(*bytes),
+        ("Pid", Variant::U32(0)) => String::new(),
+        _ => text(value),
+    }
+}
+
+/// An amount of memory, in the largest unit that divides it.
+fn memory(bytes: u64) -> String {
+    const UNITS: [(u64, &str); 3] = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    match UNITS.iter().find(|(size, _)| bytes >= *size && bytes.is_multiple_of(*size)) {
+        Some((size, unit)) => format!("{} {unit}", bytes / size),
+        None => format!("{bytes} B"),
+    }
+}
+
+/// A D-Bus value as JSON; a descriptor, which has no meaning outside of a message, is `null`.
+pub(super) fn to_json(value: &Variant<'_>) -> Value {
+    match value {
+        Variant::U8(n) => (*n).into(),
+        Variant::Bool(b) => (*b).into(),
+        Variant::I16(n) => (*n).into(),
+        Variant::U16(n) => (*n).into(),
+        Variant::I32(n) => (*n).into(),
+        Variant::U32(n) => (*n).into(),
+        Variant::I64(n) => (*n).into(),
+        Variant::U64(n) => (*n).into(),
+        Variant::F64(n) => (*n).into(),
+        Variant::Str(s) => s.as_str().into(),
+        Variant::Signature(s) => s.to_string().into(),
+        Variant::ObjectPath(p) => p.as_str().into(),
+        Variant::Variant(inner) => to_json(inner),
+        Variant::Array(items) => items.inner().iter().map(to_json).collect(),
+        Variant::Dict(entries) => Value::Object(entries.iter().map(|(k, v)| (text(k), to_json(v))).collect()),
+        Variant::Structure(fields) => fields.fields().iter().map(to_json).collect(),
+        Variant::Fd(_) => Value::Null,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_kebab_for_scripts_and_words_for_people() {
+        assert_eq!(kebab("StateReason"), "state-reason");
+        assert_eq!(kebab("Uuid"), "uuid");
+        assert_eq!(title("state-reason"), "State reason");
+        assert_eq!(title("uuid"), "UUID");
+    }
+
+    #[test]
+    fn memory_is_exact() {
+        assert_eq!(memory(128 << 20), "128 MiB");
+        assert_eq!(memory(219_200 << 10), "219200 KiB");
+        assert_eq!(memory(2 << 30), "2 GiB");
+        assert_eq!(memory(1000), "1000 B");
+    }
+
+    #[test]
+    fn a_table_has_plain_columns() {
+        let shown = table(&["Name", "State"], vec![vec!["private".into(), "active".into()]]);
+        assert_eq!(shown, "Name     State\nprivate  active");
+    }
+}

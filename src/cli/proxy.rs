@@ -1,0 +1,201 @@
+//! The service as seen from here: one connection, one method for each thing that is asked. Owns names
+//! of members and their signatures; must never decide what to ask or print what came.
+
+use std::collections::HashMap;
+use std::io::IsTerminal;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use serde::Serialize;
+use zbus::fdo::ManagedObjects;
+use zbus::message::Type as MessageType;
+use zbus::proxy::{Builder, CacheProperties, MethodFlags};
+use zbus::wire::DynamicDeserialize;
+use zbus::{
+    Connection, DynamicType, MatchRule, MessageStream, OwnedFd, OwnedObjectPath, OwnedVariant, Variant,
+};
+
+use super::error::CliError;
+use super::kind::Kind;
+
+const SERVICE: &str = "org.warren1";
+const ROOT: &str = "/org/warren1";
+const MANAGER: &str = "org.warren1.Manager";
+const JOB: &str = "org.warren1.Job";
+const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
+
+/// Every call is answered within D-Bus's 25 s; what is silent for longer is stuck. With a person to ask
+/// there is no such limit.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Which of the two services.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// On the system bus.
+    System,
+    /// On the session bus.
+    Session,
+}
+
+/// `a{sv}`.
+pub(super) type Map = HashMap<String, OwnedVariant>;
+/// `a{sv}` options of a call.
+pub(super) type Options<'a> = HashMap<&'a str, Variant<'a>>;
+
+/// A connection to the service. Clones share it.
+#[derive(Debug, Clone)]
+pub(super) struct Bus {
+    connection: Connection,
+    /// polkit may ask the person at this terminal.
+    interactive: bool,
+}
+
+impl Bus {
+    /// Connects to the bus; the service is started by the first call.
+    pub(super) async fn connect(scope: Scope) -> Result<Self, CliError> {
+        let interactive = std::io::stdin().is_terminal();
+        let builder = match scope {
+            Scope::System => zbus::connection::Builder::system(),
+            Scope::Session => zbus::connection::Builder::session(),
+        };
+        let builder = if interactive { builder } else { builder.method_timeout(PATIENCE) };
+        let connection = builder.build().await.map_err(|e| CliError::Unreachable(e.to_string()))?;
+        Ok(Self { connection, interactive })
+    }
+
+    /// All objects of the service, by one call.
+    pub(super) async fn managed_objects(&self) -> Result<ManagedObjects, CliError> {
+        self.ask(ROOT, "org.freedesktop.DBus.ObjectManager", "GetManagedObjects", &()).await
+    }
+
+    /// `DefineNetwork` or `DefineDomain`.
+    pub(super) async fn define(&self, kind: Kind, xml: &str) -> Result<OwnedObjectPath, CliError> {
+        self.act(ROOT, MANAGER, &format!("Define{}", kind.word()), &(xml, Options::new())).await
+    }
+
+    /// `CheckNetwork` or `CheckDomain`.
+    pub(super) async fn check(&self, kind: Kind, xml: &str) -> Result<Map, CliError> {
+        self.act(ROOT, MANAGER, &format!("Check{}", kind.word()), &(xml, Options::new())).await
+    }
+
+    /// The object of this name or UUID.
+    pub(super) async fn find(&self, kind: Kind, name: &str) -> Result<Object, CliError> {
+        let word = kind.word();
+        if uuid::Uuid::try_parse(name).is_ok() {
+            match self.ask(ROOT, MANAGER, &format!("Get{word}ByUuid"), &name).await {
+                Ok(path) => return Ok(self.object(kind, path)),
+                // A name may look like a UUID.
+                Err(e) if e.is(&format!("NoSuch{word}")) => {}
+                Err(e) => return Err(e),
+            }
+        }
+        let path = self.ask(ROOT, MANAGER, &format!("Get{word}ByName"), &name).await?;
+        Ok(self.object(kind, path))
+    }
+
+    /// The object at this path.
+    pub(super) fn object(&self, kind: Kind, path: OwnedObjectPath) -> Object {
+        Object { bus: self.clone(), kind, path }
+    }
+
+    /// The `Completed` signals of all jobs from now on, so that a job which ends before its path is
+    /// known here is not missed.
+    pub(super) async fn completions(&self) -> Result<MessageStream, CliError> {
+        let rule = MatchRule::builder()
+            .msg_type(MessageType::Signal)
+            .sender(SERVICE)
+            .interface(JOB)
+            .member("Completed")
+            .build()?;
+        // Jobs of everybody are heard while a call waits, when nobody reads the queue.
+        Ok(MessageStream::for_match_rule(rule, &self.connection, NonZeroUsize::new(1024)).await?)
+    }
+
+    /// A job's `Progress`, or the error that tells that the job or the service is gone.
+    pub(super) async fn job_progress(&self, job: &str) -> Result<f64, CliError> {
+        let flags = MethodFlags::NO_AUTO_START;
+        let value: OwnedVariant = self.call(job, PROPERTIES, "Get", flags, &(JOB, "Progress")).await?;
+        Ok(f64::try_from(value).unwrap_or(-1.0))
+    }
+
+    /// `Job.Cancel`.
+    pub(super) async fn job_cancel(&self, job: &str) -> Result<(), CliError> {
+        self.act(job, JOB, "Cancel", &Options::new()).await
+    }
+
+    /// A call that changes nothing and that anybody may make.
+    async fn ask<B, R>(&self, path: &str, interface: &str, method: &str, body: &B) -> Result<R, CliError>
+    where
+        B: Serialize + DynamicType,
+        R: for<'d> DynamicDeserialize<'d>,
+    {
+        self.call(path, interface, method, MethodFlags::empty(), body).await
+    }
+
+    /// A call that the service authorises, with a prompt if somebody sits at the terminal.
+    async fn act<B, R>(&self, path: &str, interface: &str, method: &str, body: &B) -> Result<R, CliError>
+    where
+        B: Serialize + DynamicType,
+        R: for<'d> DynamicDeserialize<'d>,
+    {
+        let flags = if self.interactive { MethodFlags::ALLOW_INTERACTIVE_AUTH } else { MethodFlags::empty() };
+        self.call(path, interface, method, flags, body).await
+    }
+
+    async fn call<B, R>(
+        &self,
+        path: &str,
+        interface: &str,
+        method: &str,
+        flags: MethodFlags,
+        body: &B,
+    ) -> Result<R, CliError>
+    where
+        B: Serialize + DynamicType,
+        R: for<'d> DynamicDeserialize<'d>,
+    {
+        let proxy: zbus::Proxy<'_> = Builder::new(&self.connection)
+            .destination(SERVICE)
+            .path(path)
+            .interface(interface)
+            .cache_properties(CacheProperties::No)
+            .build()
+            .await?;
+        let answer = proxy.call_with_flags(method, flags, body).await?;
+        answer.ok_or_else(|| CliError::Unreachable("it gave no answer".into()))
+    }
+}
+
+/// One network or machine of the service.
+#[derive(Debug)]
+pub(super) struct Object {
+    bus: Bus,
+    kind: Kind,
+    path: OwnedObjectPath,
+}
+
+impl Object {
+    /// All its public properties.
+    pub(super) async fn properties(&self) -> Result<Map, CliError> {
+        self.bus.ask(self.path.as_str(), PROPERTIES, "GetAll", &self.kind.interface()).await
+    }
+
+    /// A method that takes only options: `Start`, `GetXml` and the like.
+    pub(super) async fn act<R>(&self, method: &str, options: Options<'_>) -> Result<R, CliError>
+    where
+        R: for<'d> DynamicDeserialize<'d>,
+    {
+        self.bus.act(self.path.as_str(), self.kind.interface(), method, &options).await
+    }
+
+    /// `OpenConsole`.
+    pub(super) async fn open_console(&self) -> Result<std::os::fd::OwnedFd, CliError> {
+        let fd: OwnedFd = self.act("OpenConsole", Options::new()).await?;
+        Ok(fd.into())
+    }
+
+    /// The connection it is reached by.
+    pub(super) fn bus(&self) -> &Bus {
+        &self.bus
+    }
+}

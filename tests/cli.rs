@@ -1,0 +1,247 @@
+//! `warrenctl` as a person or a script meets it: against no service at all, and against a small stand-in
+//! for the service on a private bus.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+#[path = "cli/service.rs"]
+mod service;
+
+use std::time::Duration;
+
+use assert_cmd::Command;
+use service::{Bus, UUID};
+
+/// The program with no bus to be found and nothing said in the environment.
+fn warrenctl() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_warrenctl"));
+    command
+        .env_remove("WARREN_SCOPE")
+        .env("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/nonexistent")
+        .env("DBUS_SESSION_BUS_ADDRESS", "unix:path=/nonexistent")
+        .timeout(Duration::from_secs(30));
+    command
+}
+
+fn on(bus: &Bus, args: &[&str]) -> Command {
+    let mut command = warrenctl();
+    command.env("DBUS_SESSION_BUS_ADDRESS", bus.address()).arg("--session").args(args);
+    command
+}
+
+/// Standard output of a call that must succeed.
+fn output(bus: &Bus, args: &[&str]) -> String {
+    let output = on(bus, args).output().unwrap();
+    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Exit status and standard error of a call.
+fn failure(command: &mut Command) -> (i32, String) {
+    let output = command.output().unwrap();
+    (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn wrong_usage_is_2() {
+    for args in [
+        &["net"][..],
+        &["net", "dance"],
+        &["net", "start"],
+        &["vm", "start", "a", "--force"],
+        &["--system", "--session", "net", "list"],
+        &[],
+    ] {
+        let mut command = warrenctl();
+        let (code, text) = failure(command.args(args));
+        assert_eq!(code, 2, "{args:?}: {text}");
+        assert!(!text.is_empty(), "{args:?}");
+    }
+    let bus = Bus::empty();
+    let (code, text) = failure(&mut on(&bus, &["net", "define", "/nonexistent/file.xml"]));
+    assert_eq!(code, 2, "{text}");
+    assert!(text.contains("/nonexistent/file.xml"), "{text}");
+    let (code, text) = failure(warrenctl().args(["net", "list"]).env("WARREN_SCOPE", "both"));
+    assert_eq!((code, text.trim()), (2, "WARREN_SCOPE is 'both'; it must be 'system' or 'session'"));
+}
+
+#[test]
+fn an_unreachable_service_is_3() {
+    for scope in ["--system", "--session"] {
+        let (code, text) = failure(warrenctl().args([scope, "net", "list"]));
+        assert_eq!(code, 3, "{text}");
+        assert!(text.starts_with("the Warren service cannot be reached: "), "{text}");
+    }
+    // A bus on which nobody has the name.
+    let bus = Bus::empty();
+    let (code, text) = failure(&mut on(&bus, &["vm", "list"]));
+    assert_eq!(code, 3, "{text}");
+    assert!(text.contains("org.warren1"), "{text}");
+}
+
+#[test]
+fn the_scope_comes_from_flag_or_environment() {
+    let bus = Bus::with_service();
+    let mut command = warrenctl();
+    command.env("WARREN_SCOPE", "session").env("DBUS_SESSION_BUS_ADDRESS", bus.address());
+    assert!(command.args(["net", "list"]).output().unwrap().status.success());
+    let (code, _) = failure(command.arg("--system"));
+    assert_eq!(code, 3, "the flag goes before the environment");
+}
+
+#[test]
+fn completions_and_manual_pages_need_no_service() {
+    for shell in ["bash", "zsh", "fish"] {
+        let output = warrenctl().args(["completions", shell]).output().unwrap();
+        assert!(output.status.success());
+        assert!(String::from_utf8(output.stdout).unwrap().contains("undefine"), "{shell}");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    assert!(warrenctl().arg("man").arg(dir.path()).output().unwrap().status.success());
+    for page in ["warrenctl.1", "warrenctl-net.1", "warrenctl-vm-console.1"] {
+        assert!(dir.path().join(page).exists(), "{page}");
+    }
+}
+
+#[test]
+fn lists_are_tables_for_people_and_json_for_scripts() {
+    let bus = Bus::with_service();
+    let table = output(&bus, &["net", "list"]);
+    let lines: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(lines[0], ["Name", "State", "Autostart", "Mode", "Bridge", "UUID"]);
+    assert_eq!(lines[1], ["private", "inactive", "no", "isolated", "virbr0", UUID]);
+    assert_eq!(lines.len(), 2);
+
+    let json: serde_json::Value = serde_json::from_str(&output(&bus, &["--json", "net", "list"])).unwrap();
+    assert_eq!(json[0]["name"], "private");
+    assert_eq!(json[0]["forward-mode"], "isolated");
+    assert_eq!(json[0]["autostart"], false);
+    assert_eq!(json[0]["generation"], 7);
+    assert_eq!(json[0]["warnings"], serde_json::json!(["be careful"]));
+
+    let table = output(&bus, &["vm", "list"]);
+    assert_eq!(
+        table,
+        "Name  State    vCPUs  Memory   Owner  UUID\n\
+         echo  running  2      128 MiB  1000   c7a5fdbd-edaf-9455-926a-d65c16db1809\n"
+    );
+    let json: serde_json::Value = serde_json::from_str(&output(&bus, &["--json", "vm", "list"])).unwrap();
+    assert_eq!(json[0]["memory-bytes"], 128 << 20);
+}
+
+#[test]
+fn one_object_is_shown_by_name_or_uuid() {
+    let bus = Bus::with_service();
+    for name in ["private", UUID] {
+        let shown = output(&bus, &["net", "show", name]);
+        assert!(shown.starts_with("Name:             private\n"), "{shown}");
+        assert!(shown.contains("\nPending changes:  no\n"), "{shown}");
+        let json: serde_json::Value =
+            serde_json::from_str(&output(&bus, &["--json", "net", "show", name])).unwrap();
+        assert_eq!((&json["uuid"], &json["state-reason"]), (&UUID.into(), &"none".into()));
+    }
+    assert_eq!(output(&bus, &["net", "show", "--xml", "private"]), "<network/>\n");
+    let leases = output(&bus, &["net", "leases", "private"]);
+    let row: Vec<&str> = leases.lines().nth(1).unwrap().split_whitespace().collect();
+    assert_eq!(row, ["192.168.122.5/24", "52:54:00:00:00:01", "guest", "never", "eth0"]);
+}
+
+#[test]
+fn a_machine_is_shown_with_what_it_is_made_of() {
+    let bus = Bus::with_service();
+    let shown = output(&bus, &["vm", "show", "echo"]);
+    assert!(shown.contains("Memory:  128 MiB\n"), "{shown}");
+    assert!(
+        shown.contains("Interfaces:\n  Type     Network  MAC\n  network  private  52:54:00:00:00:01"),
+        "{shown}"
+    );
+    let json: serde_json::Value =
+        serde_json::from_str(&output(&bus, &["--json", "vm", "show", "echo"])).unwrap();
+    assert_eq!(json["interfaces"][0]["network"], "private");
+}
+
+#[test]
+fn an_error_of_the_service_is_1_with_name_and_message() {
+    let bus = Bus::with_service();
+    let (code, text) = failure(&mut on(&bus, &["net", "start", "nothing"]));
+    assert_eq!(
+        (code, text.as_str()),
+        (1, "org.warren1.Error.NoSuchNetwork: there is no network 'nothing'\n")
+    );
+    let (code, text) = failure(&mut on(&bus, &["net", "undefine", "private"]));
+    assert_eq!((code, text.as_str()), (1, "org.freedesktop.DBus.Error.AccessDenied: not you\n"));
+}
+
+#[test]
+fn a_wrong_document_is_shown_where_it_is_wrong() {
+    let bus = Bus::with_service();
+    let (code, text) =
+        failure(on(&bus, &["net", "define", "-"]).write_stdin("<network>\n  <nonsense/>\n</network>\n"));
+    assert_eq!(code, 1);
+    assert_eq!(
+        text,
+        "org.warren1.Error.InvalidConfig: /network/nonsense (line 2, column 3): no such thing\n \
+         --> <stdin>:2:3\n2 |   <nonsense/>\n  |   ^\n"
+    );
+    let checked =
+        on(&bus, &["net", "check", "-"]).write_stdin("<network>\n  <odd/>\n</network>\n").output().unwrap();
+    assert_eq!(checked.status.code(), Some(1), "an error in the report");
+    assert_eq!(
+        String::from_utf8(checked.stdout).unwrap(),
+        "error: /network/odd: it is odd; make it even\n --> <stdin>:2:3\n2 |   <odd/>\n  |   ^\n"
+    );
+}
+
+#[test]
+fn a_job_is_followed_to_its_end() {
+    let bus = Bus::with_service();
+    assert_eq!(output(&bus, &["net", "start", "private"]), "");
+    // The stand-in's Stop is a job that fails.
+    let (code, text) = failure(&mut on(&bus, &["net", "stop", "private"]));
+    assert_eq!((code, text.as_str()), (1, "org.warren1.Error.InUse: guests are on it\n"));
+    // With force, it is one that ends before its path is answered.
+    assert_eq!(output(&bus, &["net", "stop", "--force", "private"]), "");
+}
+
+#[test]
+fn a_job_that_vanishes_with_its_service_is_3() {
+    let bus = Bus::with_service();
+    let mut start = std::process::Command::new(env!("CARGO_BIN_EXE_warrenctl"))
+        .args(["--session", "net", "define", "--start", "-"])
+        .env("DBUS_SESSION_BUS_ADDRESS", bus.address())
+        .stdin(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::io::Write::write_all(&mut start.stdin.take().unwrap(), b"<network><slow/></network>").unwrap();
+    bus.wait_for_endless_job();
+    drop(bus);
+    let output = start.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(3), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn ctrl_c_cancels_a_job() {
+    let bus = Bus::with_service();
+    let mut start = std::process::Command::new(env!("CARGO_BIN_EXE_warrenctl"))
+        .args(["--session", "net", "define", "--start", "-"])
+        .env("DBUS_SESSION_BUS_ADDRESS", bus.address())
+        .stdin(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::io::Write::write_all(&mut start.stdin.take().unwrap(), b"<network><slow/></network>").unwrap();
+    bus.wait_for_endless_job();
+    let pid = rustix::process::Pid::from_child(&start);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let output = start.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "org.warren1.Error.Cancelled: it was cancelled\n");
+}
+
+#[test]
+fn a_console_in_a_script_ends_after_silence() {
+    let bus = Bus::with_service();
+    let output = on(&bus, &["vm", "console", "echo", "--idle", "1"]).write_stdin("hello\n").output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "history\nhello\n");
+}

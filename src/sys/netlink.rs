@@ -1,1 +1,320 @@
-//! netlink.
+//! Links, addresses and routes, over rtnetlink.
+//!
+//! Owns the translation between the kernel's messages and the few facts that are needed. Must never
+//! open a socket: it is given one, which may belong to another namespace.
+
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
+
+use futures_util::TryStreamExt;
+use ipnet::IpNet;
+use netlink_sys::TokioSocket;
+use rtnetlink::packet_route::address::AddressAttribute;
+use rtnetlink::packet_route::link::{BridgeStpState, InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
+use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteType};
+use rtnetlink::{Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, RouteMessageBuilder};
+
+/// Why the kernel did not do it.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum NetlinkError {
+    #[error("the netlink socket could not be had")]
+    Socket(#[source] io::Error),
+    #[error("the interface '{0}' already exists")]
+    Exists(String),
+    #[error("the kernel refused")]
+    Refused(#[source] io::Error),
+    #[error("netlink failed")]
+    Other(#[source] Box<rtnetlink::Error>),
+}
+
+impl NetlinkError {
+    /// Whether something of that name is there already.
+    pub fn is_exists(&self) -> bool {
+        matches!(self, Self::Exists(_))
+    }
+}
+
+impl From<rtnetlink::Error> for NetlinkError {
+    fn from(e: rtnetlink::Error) -> Self {
+        match e {
+            rtnetlink::Error::NetlinkError(message) => Self::Refused(message.to_io()),
+            e => Self::Other(Box::new(e)),
+        }
+    }
+}
+
+type Result<T> = std::result::Result<T, NetlinkError>;
+
+/// An interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// The kernel's number for it.
+    pub index: u32,
+    /// At most 15 bytes.
+    pub name: String,
+    /// What somebody noted on it; Warren's begin with `warren:`.
+    pub alias: Option<String>,
+    /// `bridge`, `tun`, `veth` …
+    pub kind: Option<String>,
+    /// Ethernet address.
+    pub mac: Option<[u8; 6]>,
+    /// The bridge whose port it is.
+    pub master: Option<u32>,
+    /// Set up by an administrator.
+    pub up: bool,
+    /// In bytes.
+    pub mtu: u32,
+}
+
+/// A bridge that is to be made.
+#[derive(Debug, Clone)]
+pub struct BridgeSpec {
+    /// At most 15 bytes.
+    pub name: String,
+    /// Its address, which does not follow its ports'.
+    pub mac: [u8; 6],
+    /// Spanning tree.
+    pub stp: bool,
+    /// Before a new port forwards.
+    pub delay_seconds: u32,
+    /// In bytes; the kernel's default where absent.
+    pub mtu: Option<u32>,
+    /// Noted on it.
+    pub alias: String,
+}
+
+/// A route.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// Where to; a default route has the length 0.
+    pub dst: IpNet,
+    /// Through which interface.
+    pub oif: Option<u32>,
+}
+
+/// A connection to the kernel.
+#[derive(Debug, Clone)]
+pub struct Netlink {
+    handle: Handle,
+}
+
+impl Netlink {
+    /// Over an open routing netlink socket.
+    pub(super) fn over(socket: OwnedFd) -> Result<Self> {
+        // SAFETY: the descriptor is a netlink socket that we own, and give up here.
+        let socket = unsafe { TokioSocket::from_raw_fd(socket.into_raw_fd()) };
+        let (connection, handle, _) = rtnetlink::from_socket(socket);
+        tokio::spawn(connection);
+        Ok(Self { handle })
+    }
+
+    /// All interfaces.
+    pub async fn links(&self) -> Result<Vec<Link>> {
+        let messages: Vec<LinkMessage> = self.handle.link().get().execute().try_collect().await?;
+        Ok(messages.into_iter().map(link).collect())
+    }
+
+    /// The interface of that name.
+    pub async fn link(&self, name: &str) -> Result<Option<Link>> {
+        Ok(self.links().await?.into_iter().find(|link| link.name == name))
+    }
+
+    /// Makes a bridge, not up yet; answers its index.
+    pub async fn create_bridge(&self, spec: &BridgeSpec) -> Result<u32> {
+        // The kernel refuses a delay under 2 s while the spanning tree is on; the order below, which is
+        // also the kernel's order of reading, sets the delay first. It counts in hundredths of a second.
+        let bridge = LinkBridge::new(&spec.name)
+            .address(spec.mac.to_vec())
+            .forward_delay(spec.delay_seconds.saturating_mul(100))
+            .stp_state(if spec.stp { BridgeStpState::KernelStp } else { BridgeStpState::Disabled });
+        let bridge = match spec.mtu {
+            Some(mtu) => bridge.mtu(mtu),
+            None => bridge,
+        };
+        match self.handle.link().add(bridge.build()).execute().await.map_err(NetlinkError::from) {
+            Err(NetlinkError::Refused(e)) if e.raw_os_error() == Some(libc::EEXIST) => {
+                return Err(NetlinkError::Exists(spec.name.clone()));
+            }
+            other => other?,
+        }
+        let made = self.link(&spec.name).await?.ok_or_else(|| NetlinkError::Refused(io::ErrorKind::NotFound.into()))?;
+        // The kernel reads no alias when it makes a link.
+        self.set_alias(made.index, &spec.alias).await?;
+        Ok(made.index)
+    }
+
+    async fn set(&self, change: LinkMessageBuilder<LinkUnspec>) -> Result<()> {
+        Ok(self.handle.link().set(change.build()).execute().await?)
+    }
+
+    /// Notes something on an interface.
+    pub async fn set_alias(&self, index: u32, alias: &str) -> Result<()> {
+        self.set(LinkUnspec::new_with_index(index).alias(alias)).await
+    }
+
+    /// Makes an interface a bridge's port, or nobody's.
+    pub async fn set_master(&self, index: u32, master: Option<u32>) -> Result<()> {
+        self.set(LinkUnspec::new_with_index(index).controller(master.unwrap_or(0))).await
+    }
+
+    /// Sets an interface up or down.
+    pub async fn set_up(&self, index: u32, up: bool) -> Result<()> {
+        let change = LinkUnspec::new_with_index(index);
+        self.set(if up { change.up() } else { change.down() }).await
+    }
+
+    /// Sets the largest packet, in bytes.
+    pub async fn set_mtu(&self, index: u32, mtu: u32) -> Result<()> {
+        self.set(LinkUnspec::new_with_index(index).mtu(mtu)).await
+    }
+
+    /// Sets the Ethernet address.
+    pub async fn set_mac(&self, index: u32, mac: [u8; 6]) -> Result<()> {
+        self.set(LinkUnspec::new_with_index(index).address(mac.to_vec())).await
+    }
+
+    /// Gives an interface an address.
+    pub async fn add_address(&self, index: u32, net: IpNet) -> Result<()> {
+        Ok(self.handle.address().add(index, net.addr(), net.prefix_len()).execute().await?)
+    }
+
+    /// All addresses with their interfaces.
+    pub async fn addresses(&self) -> Result<Vec<(u32, IpNet)>> {
+        let messages: Vec<_> = self.handle.address().get().execute().try_collect().await?;
+        let mut found = Vec::new();
+        for message in messages {
+            let mut address = None;
+            for attribute in &message.attributes {
+                match attribute {
+                    // On a point-to-point link Local is ours and Address the peer's.
+                    AddressAttribute::Local(ip) => address = Some(*ip),
+                    AddressAttribute::Address(ip) => address = address.or(Some(*ip)),
+                    _ => {}
+                }
+            }
+            let net = address.and_then(|ip| IpNet::new(ip, message.header.prefix_len).ok());
+            found.extend(net.map(|net| (message.header.index, net)));
+        }
+        Ok(found)
+    }
+
+    /// All unicast routes of both families, but for those to the host itself.
+    pub async fn routes(&self) -> Result<Vec<Route>> {
+        let v4 = RouteMessageBuilder::<std::net::Ipv4Addr>::new().build();
+        let v6 = RouteMessageBuilder::<std::net::Ipv6Addr>::new().build();
+        let mut found = Vec::new();
+        for query in [v4, v6] {
+            let v6 = query.header.address_family == rtnetlink::packet_route::AddressFamily::Inet6;
+            let messages: Vec<_> = self.handle.route().get(query).execute().try_collect().await?;
+            for message in messages.iter().filter(|m| m.header.kind == RouteType::Unicast) {
+                let unspecified: IpAddr =
+                    if v6 { std::net::Ipv6Addr::UNSPECIFIED.into() } else { std::net::Ipv4Addr::UNSPECIFIED.into() };
+                let (mut dst, mut oif) = (unspecified, None);
+                for attribute in &message.attributes {
+                    match attribute {
+                        RouteAttribute::Destination(RouteAddress::Inet(ip)) => dst = (*ip).into(),
+                        RouteAttribute::Destination(RouteAddress::Inet6(ip)) => dst = (*ip).into(),
+                        RouteAttribute::Oif(index) => oif = Some(*index),
+                        _ => {}
+                    }
+                }
+                let net = IpNet::new(dst, message.header.destination_prefix_length);
+                found.extend(net.map(|dst| Route { dst, oif }));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Removes an interface; one that is gone is as good.
+    pub async fn delete(&self, index: u32) -> Result<()> {
+        match self.handle.link().del(index).execute().await.map_err(NetlinkError::from) {
+            Err(NetlinkError::Refused(e)) if e.raw_os_error() == Some(libc::ENODEV) => Ok(()),
+            other => other,
+        }
+    }
+}
+
+fn link(message: LinkMessage) -> Link {
+    let mut link = Link {
+        index: message.header.index,
+        name: String::new(),
+        alias: None,
+        kind: None,
+        mac: None,
+        master: None,
+        up: message.header.flags.contains(LinkFlags::Up),
+        mtu: 0,
+    };
+    for attribute in message.attributes {
+        match attribute {
+            LinkAttribute::IfName(name) => link.name = name,
+            LinkAttribute::IfAlias(alias) => link.alias = Some(alias),
+            LinkAttribute::Address(mac) => link.mac = mac.try_into().ok(),
+            LinkAttribute::Controller(index) => link.master = Some(index),
+            LinkAttribute::Mtu(mtu) => link.mtu = mtu,
+            LinkAttribute::LinkInfo(info) => link.kind = kind(&info),
+            _ => {}
+        }
+    }
+    link
+}
+
+fn kind(info: &[LinkInfo]) -> Option<String> {
+    info.iter().find_map(|i| match i {
+        LinkInfo::Kind(InfoKind::Bridge) => Some("bridge".to_owned()),
+        LinkInfo::Kind(kind) => Some(kind.to_string()),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::netspace::NetSpace;
+
+    /// Runs a test in a network namespace of its own; the host's is never touched.
+    fn in_own_namespace(test: impl Future<Output = ()>) {
+        // SAFETY: only this thread is unshared, and it shares no descriptors table.
+        unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNET) }
+            .expect("a network namespace needs root, or a user namespace");
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test);
+    }
+
+    #[test]
+    fn a_bridge_is_made_named_addressed_and_removed() {
+        in_own_namespace(async {
+            let netlink = NetSpace::host().netlink().await.unwrap();
+            let spec = BridgeSpec {
+                name: "wbr0".into(),
+                mac: [0x52, 0x54, 0, 1, 2, 3],
+                stp: true,
+                delay_seconds: 0,
+                mtu: Some(1400),
+                alias: "warren:x".into(),
+            };
+            let index = netlink.create_bridge(&spec).await.unwrap();
+            assert!(netlink.create_bridge(&spec).await.unwrap_err().is_exists());
+            let tap = NetSpace::host().open_tap("wtap%d", true).await.unwrap();
+            let again = NetSpace::host().open_tap(&tap.name, true).await.unwrap_err().to_string();
+            assert_eq!(again, "the interface 'wtap0' already exists");
+            let port = netlink.link(&tap.name).await.unwrap().unwrap();
+            netlink.set_master(port.index, Some(index)).await.unwrap();
+            let net: IpNet = "192.168.7.1/24".parse().unwrap();
+            netlink.add_address(index, net).await.unwrap();
+            netlink.set_up(index, true).await.unwrap();
+            let link = netlink.link("wbr0").await.unwrap().unwrap();
+            assert_eq!((link.alias.as_deref(), link.kind.as_deref()), (Some("warren:x"), Some("bridge")));
+            assert_eq!((link.mac, link.up, link.mtu), (Some(spec.mac), true, 1400));
+            assert_eq!(netlink.link("wtap0").await.unwrap().unwrap().master, Some(index));
+            assert!(netlink.addresses().await.unwrap().contains(&(index, net)));
+            assert!(netlink.routes().await.unwrap().iter().any(|r| r.dst == net.trunc()));
+            drop(tap);
+            netlink.delete(index).await.unwrap();
+            netlink.delete(index).await.unwrap();
+            let left: Vec<_> = netlink.links().await.unwrap().into_iter().map(|l| l.name).collect();
+            assert!(!left.iter().any(|n| n.starts_with('w')), "{left:?}");
+        });
+    }
+}

@@ -1,0 +1,177 @@
+//! What a child does to itself between fork and exec.
+//!
+//! Owns the order in which rights are taken off and namespaces entered. Must never allocate, lock or
+//! call anything that is not async-signal-safe: the parent may have had other threads.
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+
+/// `linux/capability.h`
+const CAP_NET_BIND_SERVICE: u32 = 10;
+const CAP_NET_ADMIN: u32 = 12;
+const CAP_NET_RAW: u32 = 13;
+const NETWORK_CAPABILITIES: [u32; 3] = [CAP_NET_BIND_SERVICE, CAP_NET_ADMIN, CAP_NET_RAW];
+/// `_LINUX_CAPABILITY_VERSION_3`
+const CAPABILITY_VERSION: u32 = 0x2008_0522;
+const LAST_CAPABILITY: libc::c_ulong = 63;
+
+/// The steps, numbered so that the parent can tell which of them failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Stage {
+    Session = 1,
+    Identity,
+    Rights,
+    User,
+    Namespaces,
+    Capabilities,
+    Exec,
+}
+
+impl Stage {
+    /// What could not be done, for a message.
+    pub(super) fn describe(byte: u8) -> &'static str {
+        match byte {
+            b if b == Self::Session as u8 => "begin a session of its own",
+            b if b == Self::Identity as u8 => "note its identity",
+            b if b == Self::Rights as u8 => "give up its rights",
+            b if b == Self::User as u8 => "take its uid (in a container the range of uids may be too small)",
+            b if b == Self::Namespaces as u8 => "enter the session's namespaces",
+            b if b == Self::Capabilities as u8 => "keep the network capabilities",
+            _ => "be executed",
+        }
+    }
+}
+
+/// Everything the child needs, made ready before the fork.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) identity: Option<OwnedFd>,
+    /// uid, gid, supplementary groups.
+    pub(super) user: Option<(u32, u32, Vec<libc::gid_t>)>,
+    /// User and network namespace.
+    pub(super) namespaces: Option<(OwnedFd, OwnedFd)>,
+    pub(super) network_capabilities: bool,
+    pub(super) no_privileges: bool,
+    /// Where the stage is told.
+    pub(super) stage: OwnedFd,
+}
+
+fn check(result: libc::c_long) -> io::Result<()> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+impl Plan {
+    /// Runs in the child.
+    pub(super) fn run(&self) -> io::Result<()> {
+        self.enter(Stage::Session);
+        // SAFETY: setsid has no arguments; in a fresh child it cannot fail but by being a leader already.
+        check(unsafe { libc::setsid() }.into())?;
+        if let Some(fd) = &self.identity {
+            self.enter(Stage::Identity);
+            note_identity(fd.as_raw_fd())?;
+        }
+        if self.no_privileges {
+            self.enter(Stage::Rights);
+            give_up_rights()?;
+        }
+        if let Some((uid, gid, groups)) = &self.user {
+            self.enter(Stage::User);
+            become_user(*uid, *gid, groups, self.network_capabilities && self.namespaces.is_none())?;
+        }
+        if let Some((user, net)) = &self.namespaces {
+            self.enter(Stage::Namespaces);
+            for (fd, kind) in [(user, libc::CLONE_NEWUSER), (net, libc::CLONE_NEWNET)] {
+                // SAFETY: the descriptor is open, and the child has one thread, as setns asks.
+                check(unsafe { libc::setns(fd.as_raw_fd(), kind) }.into())?;
+            }
+        }
+        if self.network_capabilities {
+            self.enter(Stage::Capabilities);
+            keep_network_capabilities()?;
+        }
+        self.enter(Stage::Exec);
+        Ok(())
+    }
+
+    fn enter(&self, stage: Stage) {
+        let byte = stage as u8;
+        // SAFETY: one byte from the stack into an open pipe; a failure only makes a message poorer.
+        unsafe { libc::write(self.stage.as_raw_fd(), (&raw const byte).cast(), 1) };
+    }
+}
+
+/// Copies our line of `/proc` into a file: pid and start time stay the same over exec.
+fn note_identity(to: RawFd) -> io::Result<()> {
+    let mut buffer = [0u8; 1024];
+    // SAFETY: the path is a literal with its NUL, the buffer is as long as is said, and the descriptor is
+    // closed again.
+    unsafe {
+        let stat = libc::open(c"/proc/self/stat".as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC);
+        check(stat.into())?;
+        let read = libc::read(stat, buffer.as_mut_ptr().cast(), buffer.len());
+        libc::close(stat);
+        check(read as libc::c_long)?;
+        check(libc::write(to, buffer.as_ptr().cast(), read.unsigned_abs()) as libc::c_long)
+    }
+}
+
+fn give_up_rights() -> io::Result<()> {
+    let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: plain numbers, and a struct that outlives its call. Dropping from the bounding set is
+    // refused to those who have no rights to begin with, and to them nothing can be added anyway.
+    unsafe {
+        for capability in 0..=LAST_CAPABILITY {
+            libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0);
+        }
+        libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+        check(libc::setrlimit(libc::RLIMIT_CORE, &raw const none).into())?;
+        check(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0).into())
+    }
+}
+
+fn become_user(uid: u32, gid: u32, groups: &[libc::gid_t], keep_capabilities: bool) -> io::Result<()> {
+    // SAFETY: plain numbers, and a slice with its length. The raw system calls change this thread alone,
+    // which in a child is the whole process; libc's wrappers would look for other threads.
+    unsafe {
+        if keep_capabilities {
+            check(libc::prctl(libc::PR_SET_KEEPCAPS, 1, 0, 0, 0).into())?;
+        }
+        check(libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()))?;
+        check(libc::syscall(libc::SYS_setresgid, gid, gid, gid))?;
+        check(libc::syscall(libc::SYS_setresuid, uid, uid, uid))
+    }
+}
+
+#[repr(C)]
+struct CapabilityHeader {
+    version: u32,
+    pid: i32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct CapabilityData {
+    effective: u32,
+    permitted: u32,
+    inheritable: u32,
+}
+
+/// Reduces the capabilities to those of the network, and makes them survive exec.
+fn keep_network_capabilities() -> io::Result<()> {
+    let mask = NETWORK_CAPABILITIES.iter().fold(0u32, |mask, capability| mask | 1 << capability);
+    let header = CapabilityHeader { version: CAPABILITY_VERSION, pid: 0 };
+    let none = CapabilityData { effective: 0, permitted: 0, inheritable: 0 };
+    let data = [CapabilityData { effective: mask, permitted: mask, inheritable: mask }, none];
+    // SAFETY: header and data have the kernel's layout for version 3 and outlive the call.
+    unsafe {
+        check(libc::syscall(libc::SYS_capset, &raw const header, data.as_ptr()))?;
+        for capability in NETWORK_CAPABILITIES {
+            let capability = libc::c_ulong::from(capability);
+            check(
+                libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE, capability, 0, 0).into(),
+            )?;
+        }
+    }
+    Ok(())
+}

@@ -45,12 +45,8 @@ pub(super) fn disk(view: &View<'_>) -> Option<DiskDef> {
     };
     skip_bus_address(view);
     skip_alias(view);
-    if let Some(backing) = view.child("backingStore")
-        && backing.element().attrs().next().is_none()
-    {
-        // An empty one only says that the chain ends here.
-        backing.attr("type");
-    }
+    // An empty one only says that the chain ends here; what is in it is reported as not known.
+    view.child("backingStore");
     let source = source(view, block, device);
     let format = view.child("driver").map_or(Some(DiskFormat::Raw), |d| format(&d));
     let target = view.child("target");

@@ -28,6 +28,7 @@ readonly DEBIAN_PACKAGES=(
     cpio                # packs the test guest
     xz-utils            # unpacks compressed kernel modules
     kmod                # modinfo: what a module needs
+    tcpdump             # captures of the tests
     gcc                 # linker of the Rust build
     libc6-dev
     systemd             # busctl
@@ -35,7 +36,7 @@ readonly DEBIAN_PACKAGES=(
     python3             # the demo's HTTP server
 )
 readonly FEDORA_PACKAGES=(
-    qemu-system-x86-core qemu-img dnsmasq nftables iproute iputils dbus-daemon polkit passt
+    qemu-system-x86-core qemu-img dnsmasq nftables iproute iputils tcpdump dbus-daemon polkit passt
     busybox kernel-core kernel-modules-core kernel-modules cpio xz kmod gcc glibc-devel systemd curl python3
 )
 

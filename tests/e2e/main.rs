@@ -1,0 +1,8 @@
+//! End to end: real guests, real networks, real buses, each test in a world of its own.
+//!
+//! One binary, so that it is linked once; one module for each theme.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod harness;

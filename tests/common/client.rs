@@ -14,7 +14,7 @@ use super::guest::Console;
 use super::world::eventually;
 
 /// `a{sv}`.
-pub(crate) type Properties = HashMap<String, OwnedVariant>;
+type Properties = HashMap<String, OwnedVariant>;
 /// `a{sv}` of a call.
 type Options<'a> = HashMap<&'a str, Variant<'a>>;
 

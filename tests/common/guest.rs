@@ -58,12 +58,25 @@ pub(crate) fn example(file: &str) -> String {
 pub(crate) struct GuestXml {
     name: String,
     devices: String,
+    os: String,
 }
 
 impl GuestXml {
     /// A guest without a NIC, with a serial console.
     pub(crate) fn new(name: &str) -> Self {
-        Self { name: name.into(), devices: String::new() }
+        Self { name: name.into(), devices: String::new(), os: boot(name) }
+    }
+
+    /// Without kernel and disk: it asks the network what to boot.
+    pub(crate) fn diskless(mut self) -> Self {
+        self.os = "<boot dev='network'/>".into();
+        self
+    }
+
+    /// With this kernel in place of the image's.
+    pub(crate) fn with_kernel(mut self, path: &str) -> Self {
+        self.os = format!("<kernel>{path}</kernel>");
+        self
     }
 
     /// With these device elements, after those that are there.
@@ -100,7 +113,7 @@ impl fmt::Display for GuestXml {
              <os><type arch='x86_64' machine='pc'>hvm</type>{boot}</os>\n  \
              <devices>\n    {devices}\n    <serial type='pty'/>\n  </devices>\n</domain>\n",
             name = self.name,
-            boot = boot(&self.name),
+            boot = self.os,
             devices = self.devices
         )
     }

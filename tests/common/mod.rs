@@ -10,13 +10,15 @@ mod capture;
 mod client;
 mod daemon;
 mod guest;
+mod service;
 mod snapshot;
 mod world;
 
 pub(crate) use bus::{Bus, Polkit};
 pub(crate) use capture::{Capture, holds, join_group};
-pub(crate) use client::{Client, Object, Properties, assert_error, text};
+pub(crate) use client::{Client, Object, assert_error, text};
 pub(crate) use daemon::Daemon;
 pub(crate) use guest::{Console, GuestXml, example, guest_files};
-pub(crate) use snapshot::{HostState, none_runs, processes};
-pub(crate) use world::{ALICE, BOB, User, World, eventually, world};
+pub(crate) use service::Service;
+pub(crate) use snapshot::{HostState, none_runs};
+pub(crate) use world::{ALICE, BOB, World, eventually, world};

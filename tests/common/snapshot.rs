@@ -45,7 +45,7 @@ impl HostState {
 
 /// The command lines of all processes of the world that run, sorted; zombies are gone, and so are the
 /// short-lived tools of this harness.
-pub(crate) fn processes() -> Vec<String> {
+fn processes() -> Vec<String> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc").expect("/proc is mounted").flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();

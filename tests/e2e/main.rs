@@ -5,4 +5,13 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod bad_input;
+mod cleanup;
+mod examples;
 mod harness;
+mod networks;
+mod nics;
+mod origin;
+mod session;
+mod sockets;
+mod system;

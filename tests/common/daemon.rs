@@ -114,10 +114,13 @@ impl Daemon {
         self.child.wait().expect("a child can be waited for");
     }
 
-    /// Its status, once it has ended by itself.
-    pub(crate) async fn ended(&mut self, patience: Duration) -> ExitStatus {
-        eventually("warrend ends", patience, async || self.child.try_wait().expect("a child can be asked"))
-            .await
+    /// SIGTERM; its status.
+    pub(crate) async fn terminate(&mut self, world: &World) -> ExitStatus {
+        world.sh(&format!("kill -TERM {}", self.child.id()));
+        eventually("warrend ends when it is asked to", Duration::from_secs(10), async || {
+            self.child.try_wait().expect("a child can be asked")
+        })
+        .await
     }
 
     /// What it has logged.

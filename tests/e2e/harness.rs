@@ -42,7 +42,9 @@ fn the_guest_does_as_it_is_told() {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().expect("a socket pair");
         let dir = guest_files();
         let mut qemu = std::process::Command::new("qemu-system-x86_64")
-            .args("-nodefaults -display none -machine pc -accel tcg -m 96 -netdev user,id=n -device virtio-net-pci,netdev=n,mac=52:54:00:00:00:07 -serial stdio".split(' '))
+            .args(["-nodefaults", "-display", "none", "-machine", "pc", "-accel", "tcg", "-m", "96"])
+            .args(["-netdev", "user,id=n", "-device", "virtio-net-pci,netdev=n,mac=52:54:00:00:00:07"])
+            .args(["-serial", "stdio"])
             .arg("-kernel")
             .arg(dir.join("kernel"))
             .arg("-initrd")
@@ -59,5 +61,6 @@ fn the_guest_does_as_it_is_told() {
         assert!(console.reaches("10.0.2.2").await);
         assert_eq!(console.try_run("false").await.1, 1);
         qemu.kill().expect("a child can be killed");
+        qemu.wait().expect("a child can be waited for");
     });
 }

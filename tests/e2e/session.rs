@@ -88,6 +88,7 @@ async fn networks_without_root(world: &World, uid: u32) {
     none_runs("qemu-system").await;
     none_runs("dnsmasq").await;
     assert_eq!(one.state().await, "shutoff");
+    assert!(service.daemon.terminate(world).await.success(), "asked to stop, the daemon ends well");
 }
 
 /// A viewer on the host reaches the guest's display.

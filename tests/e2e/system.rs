@@ -23,8 +23,8 @@ fn user_guest(name: &str) -> String {
 }
 
 /// The answer to a caller who may not: refused, or told that an administrator would be asked.
-fn assert_refused<T: std::fmt::Debug>(answer: Result<T, zbus::Error>) {
-    let Err(zbus::Error::MethodError(name, ..)) = &answer else {
+fn assert_refused<T: std::fmt::Debug>(answer: &Result<T, zbus::Error>) {
+    let Err(zbus::Error::MethodError(name, ..)) = answer else {
         panic!("a refusal was expected: {answer:?}")
     };
     let refusals = [
@@ -54,9 +54,9 @@ fn a_rule_lets_ordinary_users_have_guests_of_their_own() {
         let service = Service::system(&world).await;
         let (alice, bob) = (service.bus.connect(ALICE.uid).await, service.bus.connect(BOB.uid).await);
         assert_eq!(text(&alice.manager_property("Scope").await), "system");
-        assert_refused(alice.define_domain(&user_guest("refused")).await);
-        assert_refused(alice.define_domain("<not even XML").await);
-        assert_refused(alice.define_network("<network><name>refused</name></network>").await);
+        assert_refused(&alice.define_domain(&user_guest("refused")).await);
+        assert_refused(&alice.define_domain("<not even XML").await);
+        assert_refused(&alice.define_network("<network><name>refused</name></network>").await);
         assert!(alice.objects().await.keys().all(|path| !path.as_str().contains("/domain/")));
 
         service.polkit.as_ref().expect("system scope has polkit").add_rules(&world, RULES);
@@ -89,13 +89,13 @@ fn a_rule_lets_ordinary_users_have_guests_of_their_own() {
 
 /// Guests of others, networks and paths of the host stay out of reach.
 async fn others_keep_out(alice: &Client, bob: &Client, of_alice: &Object) {
-    assert_refused(of_alice.seen_by(bob).act("Stop").await);
-    assert_refused(of_alice.seen_by(bob).ask::<String>("GetXml").await);
-    assert_refused(of_alice.seen_by(bob).ask::<zbus::OwnedFd>("OpenConsole").await);
-    assert_refused(alice.define_network("<network><name>mine</name></network>").await);
+    assert_refused(&of_alice.seen_by(bob).act("Stop").await);
+    assert_refused(&of_alice.seen_by(bob).ask::<String>("GetXml").await);
+    assert_refused(&of_alice.seen_by(bob).ask::<zbus::OwnedFd>("OpenConsole").await);
+    assert_refused(&alice.define_network("<network><name>mine</name></network>").await);
     let bridged =
         GuestXml::new("bridged").with("<interface type='bridge'><source bridge='br0'/></interface>");
-    assert_refused(alice.define_domain(&bridged.to_string()).await);
+    assert_refused(&alice.define_domain(&bridged.to_string()).await);
     // What a document names is opened with the rights of its owner.
     let secret = World::DIR.to_owned() + "/secret";
     std::fs::write(&secret, "only root reads this").expect("files of the world can be written");

@@ -31,13 +31,11 @@ readonly DEBIAN_PACKAGES=(
     tcpdump             # captures of the tests
     gcc                 # linker of the Rust build
     libc6-dev
-    systemd             # busctl
-    curl                # the demo's request over NAT
-    python3             # the demo's HTTP server
+    util-linux          # unshare, nsenter, setpriv
 )
 readonly FEDORA_PACKAGES=(
     qemu-system-x86-core qemu-img dnsmasq nftables iproute iputils tcpdump dbus-daemon polkit passt
-    busybox kernel-core kernel-modules-core kernel-modules cpio xz kmod gcc glibc-devel systemd curl python3
+    busybox kernel-core kernel-modules-core kernel-modules cpio xz kmod gcc glibc-devel util-linux
 )
 
 as_root() {

@@ -111,13 +111,14 @@ async fn others_keep_out(alice: &Client, bob: &Client, of_alice: &Object) {
 fn a_call_starts_the_daemon_and_an_idle_one_ends() {
     world(async |world: World| {
         let bus = Bus::system(&world);
+        world.write("warren-0/config/warrend.toml", "idle-seconds = 2\n");
         let _polkit = Polkit::start(&world, &bus, "").await;
         let client = bus.connect(0).await;
         assert!(!client.has_owner("org.warren1").await);
         assert_eq!(text(&client.manager_property("Scope").await), "system");
         assert!(client.has_owner("org.warren1").await, "a call on the name has started the daemon");
         let guest = client.define_domain(&user_guest("kept")).await.expect("root may define");
-        eventually("an idle daemon ends", Duration::from_secs(90), async || {
+        eventually("an idle daemon ends", Duration::from_secs(30), async || {
             (!client.has_owner("org.warren1").await).then_some(())
         })
         .await;

@@ -1,0 +1,132 @@
+#!/bin/bash
+# Makes this machine able to build, test and demonstrate Warren.
+#
+# Installs the system packages that are missing (and says which), with apt-get on Debian and its
+# kin, with dnf on Fedora and its kin; by sudo when not root. Checks the Rust tool chain and
+# /dev/net/tun. Safe to run again: where nothing is missing it changes nothing.
+set -euo pipefail
+
+# The oldest rustc that builds Warren; Cargo.toml's `rust-version` says the same.
+readonly RUST_MIN="1.89"
+
+say() { printf 'setup: %s\n' "$*"; }
+die() { printf 'setup: %s\n' "$*" >&2; exit 1; }
+
+# What each package is for, so that nobody has to guess why it is wanted.
+readonly DEBIAN_PACKAGES=(
+    qemu-system-x86     # the virtual machines
+    qemu-utils          # qemu-img, for disk images in tests
+    dnsmasq-base        # DHCP and DNS of networks
+    nftables            # firewall rules of networks
+    iproute2            # hosts of the tests
+    iputils-ping        # reachability from those hosts
+    dbus-daemon         # private buses
+    polkitd             # authorisation in system scope
+    passt               # pasta: uplink of the session's networks
+    busybox-static      # the test guest's user land
+    linux-image-cloud-amd64 # the test guest's kernel
+    cpio                # packs the test guest
+    xz-utils            # unpacks compressed kernel modules
+    kmod                # modinfo: what a module needs
+    tcpdump             # captures of the tests
+    gcc                 # linker of the Rust build
+    libc6-dev
+    util-linux          # unshare, nsenter, setpriv
+)
+readonly FEDORA_PACKAGES=(
+    qemu-system-x86-core qemu-img dnsmasq nftables iproute iputils tcpdump dbus-daemon polkit passt
+    busybox kernel-core kernel-modules-core kernel-modules cpio xz kmod gcc glibc-devel util-linux
+)
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    elif command -v sudo >/dev/null; then
+        sudo "$@"
+    else
+        die "root is needed for '$*', and sudo is not installed: run 'make' as root once"
+    fi
+}
+
+install_debian() {
+    local missing=() package
+    for package in "${DEBIAN_PACKAGES[@]}"; do
+        dpkg-query -W -f '${db:Status-Status}\n' "$package" 2>/dev/null | grep -qx installed || missing+=("$package")
+    done
+    # A cloud kernel that is there without its meta package serves as well.
+    if compgen -G '/boot/vmlinuz-*-cloud-amd64' >/dev/null; then
+        local kept=()
+        for package in "${missing[@]}"; do
+            [ "$package" = linux-image-cloud-amd64 ] || kept+=("$package")
+        done
+        missing=("${kept[@]}")
+    fi
+    if [ "${#missing[@]}" = 0 ]; then
+        say "all system packages are installed"
+        return
+    fi
+    say "installing with apt-get: ${missing[*]}"
+    export DEBIAN_FRONTEND=noninteractive
+    as_root apt-get update -q
+    # The kernel is only read by test guests: no boot loader, no recommends, nothing that starts.
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${missing[@]}"
+}
+
+install_fedora() {
+    local missing=() package
+    for package in "${FEDORA_PACKAGES[@]}"; do
+        rpm -q --whatprovides "$package" >/dev/null 2>&1 || missing+=("$package")
+    done
+    if [ "${#missing[@]}" = 0 ]; then
+        say "all system packages are installed"
+        return
+    fi
+    say "installing with dnf: ${missing[*]}"
+    as_root dnf install -y --setopt=install_weak_deps=False "${missing[@]}"
+}
+
+install_packages() {
+    if command -v apt-get >/dev/null; then
+        install_debian
+    elif command -v dnf >/dev/null; then
+        install_fedora
+    else
+        die "neither apt-get nor dnf is here; install by hand what Debian calls: ${DEBIAN_PACKAGES[*]}"
+    fi
+}
+
+check_rust() {
+    # Not every login reads the profile that rustup wrote.
+    [ -d "$HOME/.cargo/bin" ] && PATH="$HOME/.cargo/bin:$PATH"
+    local how="get it from https://rustup.rs (curl --proto '=https' -sSf https://sh.rustup.rs | sh), then open a new shell"
+    command -v cargo >/dev/null || die "cargo is not installed; $how"
+    local have
+    have=$(rustc --version | awk '{print $2}')
+    if [ "$(printf '%s\n' "$RUST_MIN" "$have" | sort -V | head -n1)" != "$RUST_MIN" ]; then
+        die "rustc $have is too old, $RUST_MIN or newer is needed; 'rustup update' fetches it, or $how"
+    fi
+    say "rustc $have"
+    cargo fmt --version >/dev/null 2>&1 || die "rustfmt is missing: rustup component add rustfmt"
+    cargo clippy --version >/dev/null 2>&1 || die "clippy is missing: rustup component add clippy"
+}
+
+# Rootless networks open TAP devices as an ordinary user, inside a namespace of that user. Both
+# distributions ship the device with mode 0666 for that reason; containers sometimes do not have it.
+check_tun() {
+    if [ ! -c /dev/net/tun ]; then
+        say "making /dev/net/tun (character device 10:200)"
+        as_root mkdir -p /dev/net
+        as_root modprobe tun 2>/dev/null || true
+        [ -c /dev/net/tun ] || as_root mknod /dev/net/tun c 10 200
+    fi
+    if [ "$(stat -c %a /dev/net/tun)" != 666 ]; then
+        say "setting /dev/net/tun to mode 0666, the distributions' default"
+        as_root chmod 0666 /dev/net/tun
+    fi
+    say "/dev/net/tun is usable"
+}
+
+[ "$(uname -m)" = x86_64 ] || die "tests and demo run x86-64 guests on an x86-64 machine; this one is $(uname -m)"
+install_packages
+check_rust
+check_tun

@@ -1,0 +1,72 @@
+//! The state of the test's machine, to be compared before and after.
+//!
+//! Owns what counts as state: links, firewall tables, processes and files of runtime state. Must never
+//! change anything.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::world::{World, eventually};
+
+/// All that Warren could leave behind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct HostState {
+    links: BTreeSet<String>,
+    tables: BTreeSet<String>,
+    processes: Vec<String>,
+    files: BTreeSet<String>,
+}
+
+impl HostState {
+    /// As it is now.
+    pub(crate) fn now(world: &World) -> Self {
+        let lines = |text: String| text.lines().map(str::to_owned).collect();
+        Self {
+            links: lines(world.sh("ip -o link show | sed 's/^[0-9]*: \\([^:@]*\\).*/\\1/'")),
+            tables: lines(world.sh("nft list tables")),
+            processes: processes(),
+            files: lines(world.sh(&format!("find {} -path '*/warren-*/run/*' ! -type d", World::DIR))),
+        }
+    }
+
+    /// Waits until the machine is again as it was; says what differs if it does not become so.
+    pub(crate) async fn restored(&self, world: &World) {
+        let mut last = Self::now(world);
+        for _ in 0..50 {
+            if *self == last {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            last = Self::now(world);
+        }
+        panic!("something was left behind\nbefore: {self:#?}\nafter: {last:#?}");
+    }
+}
+
+/// The command lines of all processes of the world that run, sorted; zombies are gone, and so are the
+/// short-lived tools of this harness.
+fn processes() -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").expect("/proc is mounted").flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.bytes().all(|b| b.is_ascii_digit()) {
+            // Of a zombie it is empty; a process that ends meanwhile cannot be read.
+            let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            let line = String::from_utf8_lossy(&line).trim_end_matches('\0').replace('\0', " ");
+            if !line.is_empty() {
+                found.push(line);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Waits until no process of the world has `word` in its command line.
+pub(crate) async fn none_runs(word: &str) {
+    let what = format!("no process of '{word}' is left");
+    eventually(&what, Duration::from_secs(10), async || {
+        (!processes().iter().any(|line| line.contains(word))).then_some(())
+    })
+    .await;
+}

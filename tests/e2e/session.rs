@@ -1,0 +1,117 @@
+//! Session scope: networks without root, for an ordinary user and for root, that outlive the daemon.
+
+use std::io::Read;
+use std::net::TcpStream;
+use std::time::Duration;
+
+use crate::common::{ALICE, Console, GuestXml, Object, Service, World, none_runs, text, world};
+
+/// Far behind the machine's uplink.
+const OUTSIDE: &str = "203.0.113.5";
+
+/// A machine with an uplink, as pasta needs one, and a web server on the other side.
+fn machine(world: &World) {
+    world.add_host("net");
+    world.cable("up0", "10.3.0.1/24", "net", "eth0", "10.3.0.2/24");
+    world.sh("ip route add default via 10.3.0.2");
+    world.on("net", &format!("ip address add {OUTSIDE}/32 dev lo"));
+    world.write("index.html", "the outside\n");
+    world.on("net", "busybox httpd -p 8000 -h /run/w");
+}
+
+async fn reaches_out(console: &mut Console) {
+    assert!(console.reaches(OUTSIDE).await, "the outside answers pings");
+    // The server may have come up after the first question.
+    let fetch = format!(
+        "for n in 1 2 3 4 5; do wget -q -T 5 -O - http://{OUTSIDE}:8000/index.html && break; sleep 1; done"
+    );
+    assert_eq!(console.run(&fetch).await, "the outside");
+}
+
+async fn leases(network: &Object) -> Vec<String> {
+    let mut addresses: Vec<_> = network.leases().await.iter().map(|lease| text(&lease["address"])).collect();
+    addresses.sort();
+    addresses
+}
+
+fn uid_of(pid: u32) -> u32 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("QEMU runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("Uid:")).expect("a process has a user");
+    line.split_whitespace().next().and_then(|uid| uid.parse().ok()).expect("a uid is a number")
+}
+
+async fn networks_without_root(world: &World, uid: u32) {
+    machine(world);
+    let links = world.sh("ip -o link show | wc -l");
+    let mut service = Service::session(world, uid).await;
+    let client = service.client.clone();
+    assert_eq!(text(&client.manager_property("Scope").await), "session");
+    let network = client.network("default").await.expect("the network `default` is there at first use");
+
+    let vnc = GuestXml::new("one").on_network("default").with("<graphics type='vnc' port='-1'/>").to_string();
+    let one = client.define_domain(&vnc).await.expect("a valid document");
+    let two = GuestXml::new("two").on_network("default").to_string();
+    let two = client.define_domain(&two).await.expect("a valid document");
+    one.start().await;
+    two.start().await;
+    let (mut first, mut second) = (one.console().await, two.console().await);
+    first.booted().await;
+    second.booted().await;
+    let near = first.lease("eth0").await;
+    let far = second.lease("eth0").await;
+    assert!(first.reaches(&far).await && second.reaches(&near).await, "the guests reach each other");
+    reaches_out(&mut first).await;
+    assert_eq!(world.sh("ip -o link show | wc -l"), links, "the machine's own network is untouched");
+    let pids = [one.pid().await, two.pid().await];
+    for pid in pids {
+        assert!(if uid == 0 { uid_of(pid) != 0 } else { uid_of(pid) == uid }, "QEMU runs without root");
+    }
+    sees_display(&one).await;
+    let mut known = vec![near, far.clone()];
+    known.sort();
+    assert_eq!(leases(&network).await, known);
+
+    service.kill_and_restart(world).await;
+    assert_eq!([one.pid().await, two.pid().await], pids, "the guests go on");
+    assert_eq!([one.state().await, two.state().await], ["running", "running"]);
+    assert_eq!(network.state().await, "active");
+    assert_eq!(leases(&network).await, known);
+    let mut first = one.console().await;
+    assert!(first.reaches(&far).await, "the network goes on");
+    reaches_out(&mut first).await;
+    assert_eq!(first.run("ip link set eth0 down && lease eth0 | wc -l").await, "1", "DHCP goes on");
+    sees_display(&one).await;
+
+    one.stop().await;
+    two.stop().await;
+    network.stop().await;
+    none_runs("qemu-system").await;
+    none_runs("dnsmasq").await;
+    assert_eq!(one.state().await, "shutoff");
+    assert!(service.daemon.terminate(world).await.success(), "asked to stop, the daemon ends well");
+}
+
+/// A viewer on the host reaches the guest's display.
+async fn sees_display(guest: &Object) {
+    let graphics = guest.info_list("graphics").await;
+    let address = text(&graphics[0]["address"]);
+    let port = graphics[0]["port"].try_clone().expect("a number can be cloned");
+    let port = u32::try_from(port.try_clone().expect("a number can be cloned"))
+        .or_else(|_| u16::try_from(port).map(u32::from))
+        .expect("the port is a number");
+    let mut viewer = TcpStream::connect(format!("{address}:{port}")).expect("the display listens");
+    viewer.set_read_timeout(Some(Duration::from_secs(10))).expect("a socket takes a deadline");
+    let mut greeting = [0; 4];
+    viewer.read_exact(&mut greeting).expect("the display greets");
+    assert_eq!(&greeting, b"RFB ");
+}
+
+#[test]
+fn an_ordinary_user_has_networks() {
+    world(async |world: World| networks_without_root(&world, ALICE.uid).await);
+}
+
+#[test]
+fn root_has_networks_that_run_without_root() {
+    world(async |world: World| networks_without_root(&world, 0).await);
+}

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -87,7 +88,7 @@ pub struct Caller {
     /// The uid of its process.
     pub uid: u32,
     interactive: bool,
-    subject: Subject,
+    subject: Arc<Subject>,
 }
 
 /// What polkit may answer, for `GetPermissions`.
@@ -143,7 +144,7 @@ impl Authority {
             .unix_user_id()
             .ok_or_else(|| unknown(zbus::fdo::Error::Failed("the bus knows no uid".into())))?;
         let interactive = header.primary().flags().contains(Flags::ALLOW_INTERACTIVE_AUTH);
-        Ok(Caller { sender: sender.to_string(), uid, interactive, subject })
+        Ok(Caller { sender: sender.to_string(), uid, interactive, subject: Arc::new(subject) })
     }
 
     /// Lets the caller through for an action, or says why not. `details` (`name`, `owner`, `object`) are

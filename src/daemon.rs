@@ -39,7 +39,6 @@ pub struct Args {
 
 /// Why the service could not run.
 #[derive(Debug, thiserror::Error)]
-#[expect(missing_docs, reason = "the messages say it")]
 enum DaemonError {
     #[error(transparent)]
     Scope(#[from] crate::scope::ScopeError),

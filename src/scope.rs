@@ -138,8 +138,8 @@ impl Scope {
     }
 
     /// Under which identity the files of a domain of `owner` are opened; `None`: the service's own.
-    pub fn opener(&self, owner: u32) -> Option<RunAs> {
-        (owner != self.uid).then(|| crate::sys::images::groups_of(owner))
+    pub fn opener(&self, owner: u32) -> std::io::Result<Option<RunAs>> {
+        if owner == self.uid { Ok(None) } else { crate::sys::images::groups_of(owner).map(Some) }
     }
 
     /// `RUN/networks/UUID`.

@@ -60,7 +60,7 @@ impl std::error::Error for Error {}
 
 impl zbus::DBusError for Error {
     fn create_reply(&self, call: &Header<'_>) -> zbus::Result<Message> {
-        Message::error(call, self.name())?.build(&self.message.as_str())
+        Message::error(call, self.name()).build(&self.message.as_str())
     }
 
     fn name(&self) -> ErrorName<'_> {

@@ -206,8 +206,9 @@ impl NetworkInterface {
         Ok(())
     }
 
-    #[zbus(signal)]
-    pub(super) async fn state_changed(
+    // Not `state_changed`, which is the name that the property takes.
+    #[zbus(signal, name = "StateChanged")]
+    pub(super) async fn state_entered(
         emitter: &SignalEmitter<'_>,
         new: &str,
         old: &str,

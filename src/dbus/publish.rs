@@ -113,7 +113,7 @@ async fn network_changed(
     let emitter = properties_changed(connection, paths::network(&new.uuid), NETWORK, changed).await?;
     if old.state != new.state {
         let (new_state, old_state) = (new.state.as_str(), old.state.as_str());
-        NetworkInterface::state_changed(&emitter, new_state, old_state, &new.reason).await?;
+        NetworkInterface::state_entered(&emitter, new_state, old_state, &new.reason).await?;
     }
     Ok(())
 }
@@ -141,7 +141,7 @@ async fn domain_changed(
     let emitter = properties_changed(connection, paths::domain(&new.uuid), DOMAIN, changed).await?;
     if old.state != new.state {
         let (new_state, old_state) = (new.state.as_str(), old.state.as_str());
-        DomainInterface::state_changed(&emitter, new_state, old_state, &new.reason).await?;
+        DomainInterface::state_entered(&emitter, new_state, old_state, &new.reason).await?;
     }
     Ok(())
 }

@@ -163,7 +163,7 @@ async fn open_files(context: &Context, def: &DomainDef, owner: u32) -> Result<Op
     if requests.is_empty() {
         return Ok(OpenedFiles { disks: def.disks().map(|_| Vec::new()).collect(), kernel: None, initrd: None });
     }
-    let opened = images::open_as(&context.scope.exe, context.scope.opener(owner), requests).await?;
+    let opened = images::open_as(&context.scope.exe, context.scope.opener(owner).map_err(Error::Run)?, requests).await?;
     let mut opened = opened.into_iter();
     let mut chain = |wanted: bool| if wanted { opened.next().unwrap_or_default() } else { Vec::new() };
     let disks = def.disks().map(|d| chain(d.source.is_some())).collect();
@@ -220,7 +220,7 @@ fn spawn_qemu(
                 (_, true) => crate::model::DiskFormat::Qcow2,
                 (_, false) => crate::model::DiskFormat::Raw,
             };
-            images.push(ImageFd { fd: numbers.give(image.fd), set, format, readonly: image.readonly });
+            images.push(ImageFd { fd: numbers.give(image.fd), set, format, readonly: image.readonly, block: image.block });
         }
         disks.push(images);
     }
@@ -333,7 +333,8 @@ pub async fn planned_argv(def: &DomainDef) -> Result<Vec<String>, Error> {
     let nics = nics.collect();
     let image = |(set, disk): (usize, &crate::model::DiskDef)| {
         let set = u32::try_from(set).unwrap_or(0) + 1;
-        let top = ImageFd { fd: number(), set, format: disk.format, readonly: disk.readonly };
+        let block = matches!(disk.source, Some(DiskSource::Block(_)));
+        let top = ImageFd { fd: number(), set, format: disk.format, readonly: disk.readonly, block };
         if disk.source.is_some() { vec![top] } else { Vec::new() }
     };
     let disks = def.disks().enumerate().map(image).collect();

@@ -48,7 +48,7 @@ pub struct Report {
 /// Emulators that need no right of their own, since the service would choose them itself.
 fn is_standard_emulator(path: &std::path::Path) -> bool {
     let known = crate::sys::qemu_probe::standard_paths();
-    known.iter().any(|p| p == path) || !path.exists()
+    known.contains(&path) || !path.exists()
 }
 
 /// What a domain's definition needs.

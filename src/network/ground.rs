@@ -160,7 +160,7 @@ impl Inner {
         if let Ok(Some(pasta)) = pasta::adopt(run) {
             return Ok(pasta);
         }
-        pasta::start(nethost, run).await.map_err(|e| {
+        pasta::start(nethost, run, self.scope.helper_user()).await.map_err(|e| {
             let why = crate::chain(&e);
             tracing::warn!("no uplink for the session's networks: {why}");
             why

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::bring_up::{self, Live, Up};
 use super::{Context, Error};
 use crate::model::NetworkDoc;
-use crate::store::{self, Kind};
+use crate::store;
 use crate::sys::dnsmasq;
 use crate::sys::nft;
 
@@ -90,9 +90,4 @@ async fn take_over(
         None => bring_up::start_dnsmasq(context, uuid, doc.def(), &bridge, space).await?,
     };
     Ok(Up { bridge, space: space.clone(), dnsmasq, doc })
-}
-
-/// The UUIDs of networks that RUN speaks of.
-pub fn leftovers(context: &Context) -> Vec<Uuid> {
-    store::live_uuids(&context.scope.dirs.run, Kind::Network)
 }

@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use rustix::net::{AddressFamily, SocketFlags, SocketType, netlink};
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use super::nethost::NethostClient;
 use super::netlink::{Netlink, NetlinkError};
@@ -92,5 +92,6 @@ impl NetSpace {
 /// A routing netlink socket in the namespace of the calling thread.
 pub(super) fn open_netlink() -> io::Result<OwnedFd> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    Ok(rustix::net::socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, Some(netlink::ROUTE))?)
+    // The routing protocol is number 0, netlink's default.
+    Ok(rustix::net::socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, None)?)
 }

@@ -131,7 +131,8 @@ impl Process {
     }
 
     fn of(identity: Identity, pidfd: OwnedFd) -> io::Result<Self> {
-        let pidfd = AsyncFd::with_interest(pidfd, tokio::io::Interest::READABLE)?;
+        // SAFETY: the descriptor is owned by the AsyncFd, is never replaced in it, and is closed with it.
+        let pidfd = unsafe { AsyncFd::register_with_interest(pidfd, tokio::io::Interest::READABLE) }?;
         Ok(Self { inner: Arc::new(Inner { identity, pidfd, exit: OnceCell::new() }) })
     }
 

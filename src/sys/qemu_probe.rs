@@ -25,6 +25,11 @@ const DEADLINE: Duration = Duration::from_secs(10);
 const PLACES: [&str; 3] =
     ["/usr/bin/qemu-system-x86_64", "/usr/bin/qemu-system-i386", "/usr/libexec/qemu-kvm"];
 
+/// Where distributions put QEMU: what the service chooses by itself.
+pub fn standard_paths() -> [&'static Path; 3] {
+    PLACES.map(Path::new)
+}
+
 /// Why a program's abilities are not known.
 #[derive(Debug, thiserror::Error)]
 pub enum ProbeError {

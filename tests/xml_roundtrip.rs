@@ -152,6 +152,6 @@ proptest! {
 
 /// Name and type of the children of `<devices>`, in document order.
 fn devices_of(doc: &DomainDoc) -> Vec<String> {
-    let devices = doc.tree().root().child("devices").unwrap();
-    devices.children().map(|d| format!("{} {:?}", d.name(), d.attr("type"))).collect()
+    let devices = doc.tree().root().child("devices").into_iter();
+    devices.flat_map(|d| d.children()).map(|d| format!("{} {:?}", d.name(), d.attr("type"))).collect()
 }

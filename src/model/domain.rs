@@ -313,7 +313,7 @@ impl NicModel {
 pub struct SerialDef {
     /// Path of the element, for findings.
     pub path: String,
-    /// `<target port>`, else the position among serial devices, from 0.
+    /// `<target port>`, else the one after the highest so far, from 0.
     pub port: u32,
 }
 

@@ -167,16 +167,16 @@ fn lifecycle(root: &View<'_>, name: &str, default: LifecycleAction) -> Lifecycle
 
 fn devices(view: &View<'_>) -> Vec<Device> {
     let has_serial = view.element().child("serial").is_some();
-    let mut serials = 0;
+    let mut next_port = 0;
     let mut devices = Vec::new();
     for child in view.all_children() {
         match child.name() {
             "emulator" if std::ptr::eq(child.element(), first(view, "emulator")) => {}
             "disk" => devices.extend(disk_view::disk(&child).map(Device::Disk)),
             "interface" => devices.extend(interface_view::interface(&child).map(Device::Interface)),
-            "serial" => devices.extend(serial(&child, &mut serials).map(Device::Serial)),
-            "console" if has_serial || serials > 0 => second_console(&child),
-            "console" => devices.extend(serial(&child, &mut serials).map(Device::Serial)),
+            "serial" => devices.extend(serial(&child, &mut next_port).map(Device::Serial)),
+            "console" if has_serial || next_port > 0 => second_console(&child),
+            "console" => devices.extend(serial(&child, &mut next_port).map(Device::Serial)),
             "graphics" => devices.extend(graphics(&child).map(Device::Graphics)),
             "video" => devices.extend(video(&child).map(Device::Video)),
             "memballoon" => child.accept(),
@@ -217,8 +217,9 @@ fn input(view: &View<'_>) {
     }
 }
 
-/// A `<serial>`, or a `<console>` that stands for one.
-fn serial(view: &View<'_>, count: &mut u32) -> Option<SerialDef> {
+/// A `<serial>`, or a `<console>` that stands for one. Where no port is given, it is the one after the
+/// highest so far.
+fn serial(view: &View<'_>, next_port: &mut u32) -> Option<SerialDef> {
     let kind = view.filled("type").unwrap_or("pty");
     if !matches!(kind, "pty" | "unix") {
         view.accept();
@@ -249,8 +250,8 @@ fn serial(view: &View<'_>, count: &mut u32) -> Option<SerialDef> {
             source.warning("the path of the socket has no effect: Warren hands the console out itself", "");
         }
     }
-    let port = target.and_then(|t| t.parsed("port")).unwrap_or(*count);
-    *count += 1;
+    let port = target.and_then(|t| t.parsed("port")).unwrap_or(*next_port);
+    *next_port = port.saturating_add(1).max(*next_port);
     Some(SerialDef { path: view.path().to_owned(), port })
 }
 
@@ -347,4 +348,147 @@ fn video(view: &View<'_>) -> Option<VideoDef> {
         return None;
     }
     Some(VideoDef { path: view.path().to_owned(), model: name.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::model::{Device, DiskBus, DocError, DomainDoc, InterfaceKind, MemorySize};
+
+    fn doc(devices: &str) -> DomainDoc {
+        let outer =
+            "<domain type='qemu'><name>n</name><memory>219200</memory><os><type arch='i686'>hvm</type></os>";
+        DomainDoc::parse(&format!("{outer}\n<devices>\n{devices}\n</devices>\n</domain>")).unwrap()
+    }
+
+    fn findings(doc: &DomainDoc) -> String {
+        let line = |f: &crate::model::Finding| format!("{} {f}", f.severity.as_str());
+        doc.findings().iter().map(line).collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn the_guest_of_2007_is_read_in_order() {
+        let doc = doc("<emulator>/usr/bin/qemu</emulator>\n\
+            <disk type='block' device='disk'><source dev='/dev/HostVG/Guest1'/><target dev='hda'/></disk>\n\
+            <interface type='network'><source network='private'/><target dev='vnet1'/></interface>\n\
+            <interface type='bridge'><source dev='xenbr0'/><target dev='vnet2'/></interface>\n\
+            <interface type='ethernet'><script path='/etc/ifup'/><target dev='vnet3'/></interface>\n\
+            <interface type='server'><source address='' port='5555'/></interface>\n\
+            <interface type='mcast'><source address='' port='5558'/></interface>\n\
+            <graphics type='vnc' port='-1'/>");
+        assert_eq!(findings(&doc), "");
+        assert_eq!(doc.def().memory, MemorySize(219_200 * 1024));
+        let kinds: Vec<_> = doc.def().interfaces().map(|n| n.kind.as_str()).collect();
+        assert_eq!(kinds, ["network", "bridge", "ethernet", "server", "mcast"]);
+        let InterfaceKind::Server(address) = &doc.def().interfaces().nth(3).unwrap().kind else { panic!() };
+        assert_eq!((address.address.as_str(), address.port), ("", 5555));
+        assert_eq!(doc.def().disks().next().unwrap().bus, DiskBus::Ide);
+    }
+
+    #[test]
+    fn what_is_not_run_yet_is_kept_and_told() {
+        let doc = doc("<interface type='direct'><source dev='eth0' mode='vepa'/></interface>\n\
+            <interface type='user'><model type='usb-net'/><target dev='t0'/></interface>\n\
+            <interface type='mcast'><source address='192.0.0.1' port='1'/></interface>\n\
+            <disk type='network'><source protocol='nbd'/></disk>\n\
+            <disk device='cdrom'><driver name='qemu' type='raw' cache='none'/><target dev='sda' bus='sata'/></disk>\n\
+            <disk><driver type='vmdk'/><source file='/a'/><target dev='sdb'/></disk>\n\
+            <graphics type='spice'/>\n<graphics type='vnc' passwd='secret' listen='localhost'/>\n\
+            <serial type='tcp'/>\n<sound model='ich6'/>\n<input type='mouse' bus='ps2'/>\n\
+            <controller type='pci' index='0' model='pci-root'/>\n<memballoon model='virtio'/>\n\
+            <video><model type='qxl' ram='65536'/></video>");
+        insta::assert_snapshot!(findings(&doc), @r#"
+        unsupported /domain/devices/interface[1]/@type (line 3, column 1): Warren does not run interfaces of type 'direct' yet; known are network, bridge, ethernet, user, server, client, mcast and udp
+        unsupported /domain/devices/interface[2]/model/@type (line 4, column 24): Warren does not have the NIC model 'usb-net'; known are virtio, e1000, e1000e, rtl8139, ne2k_pci, pcnet
+        warning /domain/devices/interface[2]/target/@dev (line 4, column 47): an interface of type user has no TAP; the name is kept
+        unsupported /domain/devices/interface[3]/source/@address (line 5, column 25): '192.0.0.1' is not an IPv4 multicast address; give one from 224.0.0.0 to 239.255.255.255
+        unsupported /domain/devices/disk[1]/@type (line 6, column 1): Warren does not run disks of type 'network' yet
+        warning /domain/devices/disk[2]/driver/@cache (line 7, column 22): 'cache' has no effect yet
+        unsupported /domain/devices/disk[3]/driver/@type (line 8, column 7): Warren does not run images of format 'vmdk'; convert the image to qcow2 or raw
+        unsupported /domain/devices/graphics[1]/@type (line 9, column 1): Warren has no display of type 'spice' yet; give vnc
+        unsupported /domain/devices/graphics[2]/@listen (line 10, column 1): 'localhost' is not an IP address; give the address itself
+        unsupported /domain/devices/graphics[2]/@passwd (line 10, column 1): Warren does not know the attribute 'passwd' of <graphics>
+        unsupported /domain/devices/serial/@type (line 11, column 1): Warren does not have a <serial> of type 'tcp' yet; give pty or unix
+        unsupported /domain/devices/sound (line 12, column 1): Warren does not know <sound> here
+        warning /domain/devices/video/model/@ram (line 16, column 8): 'ram' has no effect yet
+        unsupported /domain/devices/video/model/@type (line 16, column 8): Warren does not have the video model 'qxl'; known are vga, cirrus, virtio, bochs and none
+        "#);
+        assert_eq!(doc.def().devices.len(), 3);
+    }
+
+    #[test]
+    fn a_console_is_a_serial_port_where_there_is_none() {
+        let ports = |devices: &str| {
+            let all = doc(devices).def().devices.clone();
+            let port = |d: &Device| if let Device::Serial(s) = d { Some(s.port) } else { None };
+            all.iter().filter_map(port).collect::<Vec<_>>()
+        };
+        assert_eq!(ports("<console type='pty'/>"), [0]);
+        assert_eq!(
+            ports("<console type='pty'><target type='serial' port='0'/></console><serial type='pty'/>"),
+            [0]
+        );
+        assert_eq!(ports("<serial type='pty'><target port='1'/></serial><serial type='unix'/>"), [1, 2]);
+        assert_eq!(ports("<console type='pty'><target type='virtio'/></console>"), []);
+    }
+
+    #[test]
+    fn all_errors_are_in_one_answer() {
+        let text = "<domain type='xen'>\n<name>a/b</name>\n<memory unit='pigs'>1</memory>\n<vcpu>two</vcpu>\n\
+            <os><type>linux</type><boot dev='usb'/><kernel>vmlinuz</kernel></os>\n<on_crash>dance</on_crash>\n<devices>\n\
+            <emulator>qemu</emulator>\n<interface type='tap'/>\n<interface type='wifi'/>\n<interface type='network'/>\n\
+            <interface type='bridge'><source/></interface>\n\
+            <interface type='server'><source address='a b' port='70000'/></interface>\n\
+            <interface type='client'><source address='' port='70000'/></interface>\n\
+            <interface type='udp'><source port='1'/></interface>\n\
+            <interface type='user'><script path='/s'/><mac address='x'/><target dev='a-name-of-16-bt'/><alias name='1'/></interface>\n\
+            <interface type='user'><target dev='sixteen-bytes-16'/><boot order='0'/></interface>\n\
+            <interface type='ethernet'><script path='s'/></interface>\n\
+            <disk><source file='a.img'/><target dev='hda'/></disk>\n<disk><target dev='zz'/></disk>\n<disk type='tape'/>\n\
+            <graphics type='vnc' port='80'/>\n<graphics/>\n</devices>\n</domain>";
+        let Err(DocError::Config(errors)) = DomainDoc::parse(text) else { panic!("it is wrong") };
+        let shown: Vec<_> = errors.iter().map(ToString::to_string).collect();
+        insta::assert_snapshot!(shown.join("\n"), @r#"
+        /domain/@type (line 1, column 1): a domain of type 'xen' is for another hypervisor; Warren runs qemu and kvm
+        /domain/name (line 2, column 1): 'a/b' cannot stand in <name>: '/' cannot stand in a name
+        /domain/memory/@unit (line 3, column 1): unknown unit 'pigs'; b, KiB, MiB, GiB and TiB are known
+        /domain/vcpu (line 4, column 1): 'two' cannot stand in <vcpu>: invalid digit found in string
+        /domain/os/type (line 5, column 5): 'linux' is not a type of system that QEMU runs; write hvm
+        /domain/os/boot/@dev (line 5, column 23): 'usb' is not known; known are hd, cdrom, network, fd
+        /domain/os/kernel (line 5, column 40): the path 'vmlinuz' is not absolute; write the whole path, from /
+        /domain/on_crash (line 6, column 1): 'dance' is not an action; give destroy, restart or preserve
+        /domain/devices/emulator (line 8, column 1): the path 'qemu' is not absolute; write the whole path, from /
+        /domain/devices/interface[1]/@type (line 9, column 1): the interface type 'tap' is gone since 2007; write type='ethernet', with a <script> if need be
+        /domain/devices/interface[2]/@type (line 10, column 1): 'wifi' is not a type of interface; known are network, bridge, ethernet, user, server, client, mcast and udp
+        /domain/devices/interface[3] (line 11, column 1): the interface has no <source>; add <source network='default'/>
+        /domain/devices/interface[4]/source/@bridge (line 12, column 26): <source> needs the attribute 'bridge'; add <source bridge='br0'/>
+        /domain/devices/interface[5]/source/@address (line 13, column 26): 'a b' is neither an IP address nor a host name
+        /domain/devices/interface[6]/source/@port (line 14, column 26): '70000' is not a port; give 1 to 65535
+        /domain/devices/interface[7]/source (line 15, column 23): type udp needs the address where frames are taken; add <local address='' port='5556'/>
+        /domain/devices/interface[8]/script (line 16, column 24): <script> stands only in an interface of type ethernet; leave it out
+        /domain/devices/interface[8]/mac/@address (line 16, column 43): 'x' is not a MAC address like 52:54:00:12:34:56
+        /domain/devices/interface[8]/alias/@name (line 16, column 92): '1' is not an alias; begin with a letter; letters, digits, '-', '.' and '_' may follow
+        /domain/devices/interface[9]/target/@dev (line 17, column 24): 'sixteen-bytes-16' has 16 bytes, an interface name has 1 to 15
+        /domain/devices/interface[9]/boot/@order (line 17, column 56): the boot order is 0; give a number from 1
+        /domain/devices/interface[10]/script/@path (line 18, column 28): the path 's' is not absolute; write the whole path, from /
+        /domain/devices/disk[1]/source/@file (line 19, column 7): the path 'a.img' is not absolute; write the whole path, from /
+        /domain/devices/disk[2] (line 20, column 1): the disk has no <source file>; name the image, or make the device a cdrom, which may be empty
+        /domain/devices/disk[2]/target/@dev (line 20, column 7): 'zz' does not name a disk; give a name like hda, sda or vda
+        /domain/devices/disk[3]/@type (line 21, column 1): 'tape' is not a type of disk; give file or block
+        /domain/devices/graphics[1]/@port (line 22, column 1): 80 is not a port for VNC; give 5900 to 65535, or -1
+        /domain/devices/graphics[2]/@type (line 23, column 1): the display has no type; add type='vnc'
+        "#);
+    }
+
+    #[test]
+    fn an_edit_that_breaks_the_document_is_not_kept() {
+        let mut doc = doc("<interface type='user'/>");
+        let before = doc.to_xml();
+        let broken = doc.edit(|tree| {
+            tree.root_mut().set_attr("type", "lxc");
+        });
+        assert!(matches!(broken, Err(DocError::Config(_))));
+        assert_eq!(doc.to_xml(), before);
+        doc.edit(|tree| tree.root_mut().set_attr("type", "kvm")).unwrap();
+        assert_eq!(doc.def().kind, crate::model::DomainKind::Kvm);
+    }
 }

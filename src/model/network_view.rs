@@ -242,3 +242,68 @@ fn host(view: &View<'_>) -> Option<DhcpHost> {
     // A client identifier alone: kept in the document, and reported as not known.
     (host.mac.is_some() || host.name.is_some()).then_some(host)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::model::{DocError, ForwardMode, NetworkDoc};
+
+    #[test]
+    fn the_words_of_2007_are_read() {
+        let text = "<network>\n<name>private</name>\n<bridge name=\"br0\" />\n<ip address=\"\" netmask=\"\">\n\
+                    <dhcp><range start=\"\" end=\"\" /></dhcp>\n</ip>\n</network>";
+        let doc = NetworkDoc::parse(text).unwrap();
+        assert_eq!(doc.def().forward_mode(), "isolated");
+        assert_eq!(doc.def().ips[0].net, None);
+        assert_eq!(doc.def().ips[0].dhcp.as_ref().unwrap().ranges, [None]);
+        assert!(doc.findings().is_empty());
+        assert_eq!(doc.to_xml(), text);
+    }
+
+    #[test]
+    fn what_libvirt_writes_for_its_default_network_has_no_findings() {
+        let text = "<network connections='2'><name>default</name><uuid>d237ce44-8efa-452c-b8e6-1ae9cf53aeb1</uuid>\
+            <forward mode='nat'><nat><port start='1024' end='65535'/></nat></forward>\
+            <bridge name='br0' stp='on' delay='0'/><mac address='52:54:00:00:00:01'/>\
+            <ip address='192.168.122.1' netmask='255.255.255.0'>\
+            <dhcp><range start='192.168.122.2' end='192.168.122.254'/></dhcp></ip></network>";
+        let doc = NetworkDoc::parse(text).unwrap();
+        assert_eq!(doc.findings(), []);
+        assert_eq!(doc.def().forward.as_ref().unwrap().mode, ForwardMode::Nat);
+        assert_eq!(doc.def().ips[0].net.unwrap().to_string(), "192.168.122.1/24");
+    }
+
+    #[test]
+    fn all_errors_are_in_one_answer() {
+        let text = "<network>\n<name>../x</name>\n<uuid>7</uuid>\n<forward mode='nut' dev='an-interface-name'/>\n\
+            <bridge stp='perhaps' delay='-1'/>\n<mac address='1:2'/>\n<mtu size='9'/>\n<domain name='a b'/>\n\
+            <ip address='10.0.0.1' netmask='255.0.255.0'/>\n<ip address='10.0.0.1' prefix='33'/>\n\
+            <ip address='fd00::1'/>\n<ip netmask='255.0.0.0'/>\n<ip address='10.0.0.1' prefix='8'>\n<dhcp>\n\
+            <range start='10.0.0.2'/>\n<host ip='10.0.0.9'/>\n<host name='a,b'/>\n</dhcp></ip>\n</network>";
+        let Err(DocError::Config(errors)) = NetworkDoc::parse(text) else { panic!("it is wrong") };
+        let shown: Vec<_> = errors.iter().map(ToString::to_string).collect();
+        insta::assert_snapshot!(shown.join("\n"), @r#"
+        /network/name (line 2, column 1): '../x' cannot stand in <name>: '/' cannot stand in a name
+        /network/uuid (line 3, column 1): '7' cannot stand in <uuid>: invalid length: found 1
+        /network/forward/@mode (line 4, column 1): 'nut' is not known; known are nat, route, open, none, bridge, private, vepa, passthrough, hostdev
+        /network/forward/@dev (line 4, column 1): 'an-interface-name' has 17 bytes, an interface name has 1 to 15
+        /network/bridge/@stp (line 5, column 1): 'perhaps' is neither yes nor no
+        /network/bridge/@delay (line 5, column 1): '-1' cannot stand here: invalid digit found in string
+        /network/mac/@address (line 6, column 1): '1:2' is not a MAC address like 52:54:00:12:34:56
+        /network/mtu/@size (line 7, column 1): an MTU of 9 bytes is not possible; give 68 to 65535
+        /network/domain/@name (line 8, column 1): 'a b' is not a DNS name
+        /network/ip[1]/@netmask (line 9, column 1): 255.0.255.0 is not a netmask for 10.0.0.1; write it like 255.255.255.0
+        /network/ip[2]/@prefix (line 10, column 1): 10.0.0.1 cannot have a prefix of 33 bits
+        /network/ip[3]/@family (line 11, column 1): fd00::1 is an IPv6 address; add family='ipv6'
+        /network/ip[4]/@netmask (line 12, column 1): where Warren chooses the address, the subnet is a /24; give the address, or leave family, netmask and prefix out
+        /network/ip[5]/dhcp/range/@end (line 15, column 1): the range has no end; give both start and end, or neither to let Warren choose
+        /network/ip[5]/dhcp/host[1] (line 16, column 1): the reservation names no host; add mac or name
+        /network/ip[5]/dhcp/host[2]/@name (line 17, column 1): 'a,b' is not a host name
+        "#);
+    }
+
+    #[test]
+    fn another_root_is_not_a_network() {
+        let Err(DocError::Xml(e)) = NetworkDoc::parse("<domain/>") else { panic!("it is wrong") };
+        insta::assert_snapshot!(e, @"/domain (line 1, column 1): the root element is <domain>; here it must be <network>");
+    }
+}

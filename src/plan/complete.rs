@@ -311,7 +311,19 @@ mod tests {
     fn a_network_of_2007_is_completed_in_its_own_style() {
         let text = "<network>\n  <name>private</name>\n  <bridge name=\"br7\" />\n  <ip address=\"\" netmask=\"\">\n    \
                     <dhcp>\n      <range start=\"\" end=\"\" />\n    </dhcp>\n  </ip>\n</network>\n";
-        insta::assert_snapshot!(completed_network(text, &["192.168.122.0/23", "0.0.0.0/0"]).unwrap(), @"");
+        insta::assert_snapshot!(completed_network(text, &["192.168.122.0/23", "0.0.0.0/0"]).unwrap(), @r#"
+        <network>
+          <name>private</name>
+          <uuid>611830d3-641a-48f9-8a69-0dcc25d1f4b0</uuid>
+          <bridge name="br7" />
+          <mac address='52:54:00:da:c9:48'/>
+          <ip address="192.168.124.1" netmask="255.255.255.0">
+            <dhcp>
+              <range start="192.168.124.2" end="192.168.124.254" />
+            </dhcp>
+          </ip>
+        </network>
+        "#);
     }
 
     #[test]
@@ -378,7 +390,31 @@ mod tests {
                     </interface>\n    <interface type='user'>\n      <mac address=''/>\n    </interface>\n    \
                     <interface type='user'>\n      <mac address='52:54:00:00:00:07'/>\n    </interface>\n";
         let doc = completed_domain(nics, &[], &HashSet::new());
-        insta::assert_snapshot!(doc.to_xml(), @"");
+        insta::assert_snapshot!(doc.to_xml(), @r#"
+        <domain type='qemu'>
+          <name>n</name>
+          <uuid>611830d3-641a-48f9-8a69-0dcc25d1f4b0</uuid>
+          <memory>1</memory>
+          <os>
+            <type>hvm</type>
+          </os>
+          <devices>
+            <interface type='user'>
+              <mac address='52:54:00:da:c9:48'/>
+            </interface>
+            <interface type='network'>
+              <mac address='52:54:00:5a:c1:8f'/>
+              <source network='d'/>
+            </interface>
+            <interface type='user'>
+              <mac address='52:54:00:d3:25:64'/>
+            </interface>
+            <interface type='user'>
+              <mac address='52:54:00:00:00:07'/>
+            </interface>
+          </devices>
+        </domain>
+        "#);
     }
 
     #[test]

@@ -384,7 +384,7 @@ mod tests {
         insta::assert_snapshot!(error("<a><b/><b><c"), @"/a/b[2] (line 1, column 11): syntax error: tag not closed: `>` not found before end of input");
         insta::assert_snapshot!(error("<a>\n <b>\n"), @"/a/b (line 3, column 1): the document ends, but <b> of line 2 is still open");
         insta::assert_snapshot!(error("<a></b>"), @"/a (line 1, column 4): ill-formed document: expected `</a>`, but `</b>` was found");
-        insta::assert_snapshot!(error("<a x='1' x='2'/>"), @"line 1, column 1: in the tag <a>: position 8: duplicated attribute, previous declaration at position 2");
+        insta::assert_snapshot!(error("<a x='1' x='2'/>"), @"line 1, column 1: the attribute 'x' stands twice in <a>");
         insta::assert_snapshot!(error("<a/><b/>"), @"line 1, column 5: <b> follows the root element; there is one root");
         insta::assert_snapshot!(error("<a/>tail"), @"line 1, column 5: text 'tail' stands outside the root element");
         insta::assert_snapshot!(error("head<a/>"), @"line 1, column 1: text 'head' stands outside the root element");

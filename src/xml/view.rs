@@ -122,7 +122,11 @@ impl<'a> View<'a> {
         match value.parse() {
             Ok(v) => Some(v),
             Err(e) => {
-                self.error_at(name, format!("'{value}' cannot stand here: {e}"), "");
+                let reason = e.to_string();
+                let says_what = reason.contains(&format!("'{value}'"));
+                let message =
+                    if says_what { reason } else { format!("'{value}' cannot stand here: {reason}") };
+                self.error_at(name, message, "");
                 None
             }
         }

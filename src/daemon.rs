@@ -23,6 +23,9 @@ use crate::sys::unix::DirLock;
 /// How often an idle service looks whether it may end.
 const IDLE_CHECK: Duration = Duration::from_millis(500);
 
+/// How long a service waits for the one before it to end.
+const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+
 /// Manages QEMU virtual machines and the virtual networks between them, on D-Bus.
 #[derive(Debug, Parser)]
 #[command(name = "warrend", version, about, group = ArgGroup::new("scope").required(true))]
@@ -96,8 +99,7 @@ fn log_to_where_we_are() {
 
 async fn run(kind: ScopeKind) -> Result<(), DaemonError> {
     let scope = Arc::new(Scope::prepare(kind)?);
-    let _lock =
-        DirLock::take(&scope.dirs.run).map_err(DaemonError::Lock)?.map_err(DaemonError::Locked)?;
+    let _lock = lock(&scope).await?;
     let mut terminate = signal(SignalKind::terminate()).map_err(DaemonError::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(DaemonError::Signals)?;
     let (events, told) = mpsc::unbounded_channel();
@@ -122,6 +124,19 @@ async fn run(kind: ScopeKind) -> Result<(), DaemonError> {
     }
     leave(&connection, &service).await;
     Ok(())
+}
+
+/// Takes the lock of RUN. A service that ends gives up its name before the lock, so that one activated in
+/// that moment waits a little.
+async fn lock(scope: &Scope) -> Result<DirLock, DaemonError> {
+    let begun = std::time::Instant::now();
+    loop {
+        match DirLock::take(&scope.dirs.run).map_err(DaemonError::Lock)? {
+            Ok(lock) => return Ok(lock),
+            Err(holder) if begun.elapsed() > LOCK_PATIENCE => return Err(DaemonError::Locked(holder)),
+            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    }
 }
 
 async fn connect(kind: ScopeKind) -> Result<zbus::Connection, DaemonError> {

@@ -92,8 +92,7 @@ async fn steps(
 }
 
 fn refuse_unsupported(doc: &DomainDoc) -> Result<(), Error> {
-    let mut findings = doc.findings().to_vec();
-    findings.extend(crate::plan::check::domain(doc));
+    let mut findings = crate::plan::check::domain(doc);
     findings.retain(|f| f.severity == Severity::Unsupported);
     if findings.is_empty() {
         return Ok(());

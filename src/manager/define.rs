@@ -182,7 +182,7 @@ impl Manager {
             return Ok(None);
         }
         let uuid = doc.def().uuid.unwrap_or_default();
-        let macs = doc.def().interfaces().map(|nic| nic.mac).collect();
+        let macs = complete::interface_macs(&doc);
         let envelope = Envelope { owner, generation: generation + 1, autostart: false, access: "admin".into() };
         let handle = if let Some(handle) = old {
             let view = handle.view();
@@ -200,7 +200,7 @@ impl Manager {
     /// Starts the actor of a domain and makes it known.
     pub(super) fn enter_domain(&self, seed: domain::Seed) -> domain::Handle {
         let uuid = seed.uuid;
-        let macs = seed.doc.def().interfaces().map(|nic| nic.mac).collect();
+        let macs = complete::interface_macs(&seed.doc);
         let handle = domain::spawn(self.domain_context(), seed);
         write(&self.domains).insert(uuid, DomainEntry { handle: handle.clone(), macs });
         self.tell(Event::DomainAdded(handle.clone()));
@@ -239,7 +239,7 @@ impl Manager {
 
     /// Everything there is to say of a network's document; changes nothing.
     pub async fn check_network(&self, mut doc: NetworkDoc) -> Result<Report, Error> {
-        let mut report = Report { findings: doc.findings().to_vec(), ..Report::default() };
+        let mut report = Report::default();
         let old = self.network_to_replace(&doc)?.map(|h| h.uuid());
         self.complete_network(&mut doc, old).await?;
         report.findings.extend(check::network(&doc));
@@ -254,7 +254,7 @@ impl Manager {
 
     /// Everything there is to say of a domain's document; changes nothing.
     pub async fn check_domain(&self, mut doc: DomainDoc, owner: u32) -> Result<Report, Error> {
-        let mut report = Report { findings: doc.findings().to_vec(), ..Report::default() };
+        let mut report = Report::default();
         let old = self.domain_to_replace(&doc, owner)?;
         self.complete_domain(&mut doc, old.as_ref())?;
         report.findings.extend(check::domain(&doc));

@@ -428,7 +428,7 @@ mod tests {
             [0]
         );
         assert_eq!(ports("<serial type='pty'><target port='1'/></serial><serial type='unix'/>"), [1, 2]);
-        assert_eq!(ports("<console type='pty'><target type='virtio'/></console>"), []);
+        assert_eq!(ports("<console type='pty'><target type='virtio'/></console>"), [0u32; 0]);
     }
 
     #[test]

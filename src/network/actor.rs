@@ -215,8 +215,7 @@ impl Actor {
 
     async fn start(&mut self, reason: &'static str) -> Result<(), Error> {
         let (next, _) = self.step(Event::Start)?;
-        let mut findings = self.doc.findings().to_vec();
-        findings.extend(crate::plan::check::network(&self.doc));
+        let mut findings = crate::plan::check::network(&self.doc);
         findings.retain(|f| f.severity == Severity::Unsupported);
         if !findings.is_empty() {
             return Err(Error::NotSupported { name: self.name(), findings });

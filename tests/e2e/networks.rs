@@ -63,7 +63,7 @@ fn a_guest_reaches_what_its_network_allows() {
             }
             assert!(!world.pings("x", &address), "{name}: nobody gets in from outside");
             ways_back("del");
-            console.run(&format!("nslookup traveller {gateway}")).await;
+            console.run(&format!("nslookup -type=a traveller {gateway}")).await;
 
             assert_error(net.act("Stop").await, "InUse", &["traveller"]);
             guest.stop().await;

@@ -23,7 +23,8 @@ async fn reaches_out(console: &mut Console) {
     assert!(console.reaches(OUTSIDE).await, "the outside answers pings");
     // The server may have come up after the first question.
     let fetch = format!(
-        "for n in 1 2 3 4 5; do wget -q -T 5 -O - http://{OUTSIDE}:8000/index.html && break; sleep 1; done"
+        "for n in 1 2 3 4 5; do printf 'GET /index.html HTTP/1.0\\r\\n\\r\\n' | nc -w 5 {OUTSIDE} 8000 && break; \
+         sleep 1; done | tail -n 1"
     );
     assert_eq!(console.run(&fetch).await, "the outside");
 }

@@ -1,14 +1,21 @@
 //! Small pieces of Unix: sockets in deep directories, the lock of a directory, owners of files.
 //!
-//! Owns the way around the 108 bytes of a socket's path: sockets are reached through a descriptor of
-//! their directory. Must never follow a path that a caller gave.
+//! Owns the way around the 108 bytes of a socket's path (sockets are reached through a descriptor of
+//! their directory) and the passing of descriptors. Must never follow a path that a caller gave.
 
-use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use fs_err as fs;
 use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
+};
 
 /// A listening stream socket `name` in `dir`, close-on-exec. What stood there before is removed.
 pub fn listen(dir: &Path, name: &str) -> io::Result<OwnedFd> {
@@ -24,6 +31,80 @@ pub fn listen(dir: &Path, name: &str) -> io::Result<OwnedFd> {
 pub async fn connect(dir: &Path, name: &str) -> io::Result<tokio::net::UnixStream> {
     let (_dir, path) = through_descriptor(dir, name)?;
     tokio::net::UnixStream::connect(&path).await
+}
+
+/// A listening socket `name` in `dir` that keeps messages apart (`SOCK_SEQPACKET`), close-on-exec. Only
+/// the caller's own uid and root can connect to it (mode 0600). What stood there before is removed.
+pub fn listen_seqpacket(dir: &Path, name: &str) -> io::Result<OwnedFd> {
+    let (_dir, path) = through_descriptor(dir, name)?;
+    match std::fs::remove_file(&path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    let socket = seqpacket()?;
+    rustix::net::bind(&socket, &SocketAddrUnix::new(&path)?)?;
+    // Nobody gets in between: before listen() every connect() is refused.
+    rustix::fs::chmod(&path, Mode::RUSR | Mode::WUSR)?;
+    rustix::net::listen(&socket, 16)?;
+    Ok(socket)
+}
+
+/// Connects to the `SOCK_SEQPACKET` socket `name` in `dir`. It blocks; from then on each step on the
+/// socket fails with `WouldBlock` after `deadline`.
+pub fn connect_seqpacket(dir: &Path, name: &str, deadline: Duration) -> io::Result<OwnedFd> {
+    let (_dir, path) = through_descriptor(dir, name)?;
+    let socket = seqpacket()?;
+    set_deadline(socket.as_fd(), deadline)?;
+    rustix::net::connect(&socket, &SocketAddrUnix::new(&path)?)?;
+    Ok(socket)
+}
+
+/// Lets each blocking step on a socket fail with `WouldBlock` after `deadline`.
+pub fn set_deadline(socket: BorrowedFd<'_>, deadline: Duration) -> io::Result<()> {
+    set_socket_timeout(socket, Timeout::Recv, Some(deadline))?;
+    set_socket_timeout(socket, Timeout::Send, Some(deadline))?;
+    Ok(())
+}
+
+/// Sends one message, with a descriptor beside it if given.
+pub fn send_message(socket: BorrowedFd<'_>, text: &[u8], fd: Option<BorrowedFd<'_>>) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let fds: Vec<BorrowedFd<'_>> = fd.into_iter().collect();
+    if !fds.is_empty() {
+        control.push(SendAncillaryMessage::ScmRights(&fds));
+    }
+    rustix::net::sendmsg(socket, &[IoSlice::new(text)], &mut control, SendFlags::NOSIGNAL)?;
+    Ok(())
+}
+
+/// Receives one message of at most `limit` bytes, and the descriptor beside it if there was one
+/// (close-on-exec). The end of the connection is `UnexpectedEof`; what is longer is `InvalidData`.
+pub fn receive_message(socket: BorrowedFd<'_>, limit: usize) -> io::Result<(Vec<u8>, Option<OwnedFd>)> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut text = vec![0; limit];
+    let flags = RecvFlags::CMSG_CLOEXEC;
+    let got = rustix::net::recvmsg(socket, &mut [IoSliceMut::new(&mut text)], &mut control, flags)?;
+    let mut fd = None;
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(mut fds) = message {
+            fd = fds.next();
+        }
+    }
+    if got.flags.contains(rustix::net::ReturnFlags::TRUNC) {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "the message is too long"));
+    }
+    if got.bytes == 0 {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    text.truncate(got.bytes);
+    Ok((text, fd))
+}
+
+fn seqpacket() -> io::Result<OwnedFd> {
+    let kind = (AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC);
+    Ok(rustix::net::socket_with(kind.0, kind.1, kind.2, None)?)
 }
 
 fn through_descriptor(dir: &Path, name: &str) -> io::Result<(OwnedFd, PathBuf)> {
@@ -87,6 +168,27 @@ mod tests {
         drop(listener);
         assert!(connect(&deep, "qmp.sock").await.is_err());
         listen(&deep, "qmp.sock").unwrap();
+    }
+
+    #[test]
+    fn messages_keep_their_bounds_and_carry_a_descriptor() {
+        let dir = tempfile::tempdir().unwrap();
+        let deep = dir.path().join("x".repeat(120));
+        make_dir(&deep, 0o700).unwrap();
+        let listener = listen_seqpacket(&deep, "s").unwrap();
+        let client = connect_seqpacket(&deep, "s", Duration::from_millis(50)).unwrap();
+        let server = rustix::net::accept(&listener).unwrap();
+        send_message(client.as_fd(), b"one", None).unwrap();
+        send_message(client.as_fd(), b"two", Some(listener.as_fd())).unwrap();
+        let (text, fd) = receive_message(server.as_fd(), 8).unwrap();
+        assert_eq!((text.as_slice(), fd.is_some()), (&b"one"[..], false));
+        let (text, fd) = receive_message(server.as_fd(), 8).unwrap();
+        assert_eq!((text.as_slice(), fd.is_some()), (&b"two"[..], true));
+        assert_eq!(receive_message(client.as_fd(), 8).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        send_message(server.as_fd(), b"much too long", None).unwrap();
+        assert_eq!(receive_message(client.as_fd(), 8).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        drop(server);
+        assert_eq!(receive_message(client.as_fd(), 8).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
     }
 
     #[test]

@@ -1,0 +1,101 @@
+//! The service's side of the nethost: one request, one answer.
+//!
+//! Owns the deadline of a request. Must never open the namespaces of a process that is not the
+//! nethost any more.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
+
+use super::wire::{Answer, MESSAGE_MAX, Request};
+use super::{ANSWER_DEADLINE, SOCKET};
+use crate::sys::process::{Identity, Process};
+use crate::sys::unix;
+
+/// Asks one nethost. Every request fails after 5 s.
+#[derive(Debug)]
+pub(crate) struct NethostClient {
+    dir: PathBuf,
+    identity: Identity,
+}
+
+impl NethostClient {
+    pub(super) fn new(dir: &Path, identity: Identity) -> Self {
+        Self { dir: dir.to_owned(), identity }
+    }
+
+    pub(super) async fn ping(&self) -> io::Result<()> {
+        self.ask(Request::Ping).await.map(|_| ())
+    }
+
+    /// A `NETLINK_ROUTE` socket that was opened in its namespace.
+    pub(crate) async fn netlink_socket(&self) -> io::Result<OwnedFd> {
+        let (_, fd) = self.ask(Request::Netlink).await?;
+        fd.ok_or_else(without_descriptor)
+    }
+
+    /// A new TAP device in its namespace, and the name it got.
+    pub(crate) async fn tap(&self, name: &str, vnet_hdr: bool) -> io::Result<(OwnedFd, String)> {
+        let (name, fd) = self.ask(Request::Tap { name: name.to_owned(), vnet_hdr }).await?;
+        Ok((fd.ok_or_else(without_descriptor)?, name))
+    }
+
+    /// Sets the sysctl `key` (like `net/ipv4/ip_forward`) in its namespace, or reads it; what it is
+    /// then. Only keys below `net/` are taken.
+    pub(crate) async fn sysctl(&self, key: &str, value: Option<&str>) -> io::Result<String> {
+        let key = key.to_owned();
+        let request = match value {
+            None => Request::Read { key },
+            Some(value) => Request::Write { key, value: value.to_owned() },
+        };
+        Ok(self.ask(request).await?.0)
+    }
+
+    /// Its user namespace and its network namespace, for setns.
+    pub(crate) fn namespaces(&self) -> io::Result<(File, File)> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let dir = rustix::fs::open(format!("/proc/{}/ns", self.identity.pid), flags, Mode::empty())
+            .map_err(|e| if e == rustix::io::Errno::NOENT { gone() } else { e.into() })?;
+        // The directory stays that of the process it was opened for. Only when the nethost still
+        // lives now, it was the nethost then.
+        Process::adopt(self.identity)?.ok_or_else(gone)?;
+        let open = |name: &str| -> io::Result<File> {
+            Ok(rustix::fs::openat(&dir, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?.into())
+        };
+        Ok((open("user")?, open("net")?))
+    }
+
+    async fn ask(&self, request: Request) -> io::Result<(String, Option<OwnedFd>)> {
+        let dir = self.dir.clone();
+        tokio::task::spawn_blocking(move || exchange(&dir, &request)).await.map_err(io::Error::other)?
+    }
+}
+
+fn exchange(dir: &Path, request: &Request) -> io::Result<(String, Option<OwnedFd>)> {
+    let message = request.encode()?;
+    let late = |e: io::Error| match e.kind() {
+        io::ErrorKind::WouldBlock => {
+            let why = format!("the nethost gave no answer within {} seconds", ANSWER_DEADLINE.as_secs());
+            io::Error::new(io::ErrorKind::TimedOut, why)
+        }
+        io::ErrorKind::UnexpectedEof => gone(),
+        _ => e,
+    };
+    let socket = unix::connect_seqpacket(dir, SOCKET, ANSWER_DEADLINE).map_err(late)?;
+    unix::send_message(socket.as_fd(), &message, None).map_err(late)?;
+    let (message, fd) = unix::receive_message(socket.as_fd(), MESSAGE_MAX).map_err(late)?;
+    let answer =
+        Answer::decode(&message).ok_or_else(|| io::Error::other("the nethost's answer is unclear"))?;
+    Ok((answer.into_result()?, fd))
+}
+
+fn gone() -> io::Error {
+    io::Error::new(io::ErrorKind::NotFound, "the nethost has ended")
+}
+
+fn without_descriptor() -> io::Error {
+    io::Error::other("the nethost's answer carries no descriptor")
+}

@@ -171,9 +171,8 @@ async fn launch(
 
 /// See pasta(1).
 fn arguments(nethost: i32, dns: IpAddr) -> Vec<String> {
-    let mut args: Vec<String> = ["--foreground", "--stderr", "--quiet", "--config-net", "--no-map-gw"]
-        .map(str::to_owned)
-        .to_vec();
+    let mut args: Vec<String> =
+        ["--foreground", "--stderr", "--quiet", "--config-net", "--no-map-gw"].map(str::to_owned).to_vec();
     // Neither the nethost's ports on the host, nor the host's loopback ports in the nethost.
     for direction in ["--tcp-ports", "--udp-ports", "--tcp-ns", "--udp-ns"] {
         args.extend([direction.to_owned(), "none".to_owned()]);
@@ -205,7 +204,9 @@ async fn choose_dns() -> Result<IpAddr, PastaError> {
     // What the kernel makes for itself (unreachable defaults) has no interface but the loopback.
     let out = |v6: bool| {
         routes.iter().any(|r| {
-            r.dst.prefix_len() == 0 && matches!(r.dst, ipnet::IpNet::V6(_)) == v6 && r.oif.is_some_and(|i| i != 1)
+            r.dst.prefix_len() == 0
+                && matches!(r.dst, ipnet::IpNet::V6(_)) == v6
+                && r.oif.is_some_and(|i| i != 1)
         })
     };
     let servers = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();

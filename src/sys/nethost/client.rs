@@ -76,19 +76,28 @@ impl NethostClient {
 
 fn exchange(dir: &Path, request: &Request) -> io::Result<(String, Option<OwnedFd>)> {
     let message = request.encode()?;
-    let late = |e: io::Error| match e.kind() {
-        io::ErrorKind::WouldBlock => {
-            let why = format!("the nethost gave no answer within {} seconds", ANSWER_DEADLINE.as_secs());
-            io::Error::new(io::ErrorKind::TimedOut, why)
-        }
-        io::ErrorKind::UnexpectedEof => gone(),
-        _ => e,
-    };
-    let socket = unix::connect_seqpacket(dir, SOCKET, ANSWER_DEADLINE).map_err(late)?;
-    unix::send_message(socket.as_fd(), &message, None).map_err(late)?;
-    let (message, fd) = unix::receive_message(socket.as_fd(), MESSAGE_MAX).map_err(late)?;
-    let answer = Answer::decode(&message).ok_or_else(|| io::Error::other("the nethost's answer is unclear"))?;
+    let socket = unix::connect_seqpacket(dir, SOCKET, ANSWER_DEADLINE).map_err(|e| unreached(&e))?;
+    unix::send_message(socket.as_fd(), &message, None).map_err(|e| unreached(&e))?;
+    let (message, fd) = unix::receive_message(socket.as_fd(), MESSAGE_MAX).map_err(|e| unreached(&e))?;
+    let answer =
+        Answer::decode(&message).ok_or_else(|| io::Error::other("the nethost's answer is unclear"))?;
     Ok((answer.into_result()?, fd))
+}
+
+/// An error on the way to the nethost: without an errno, so that nobody takes it for the kernel's answer to
+/// the request.
+fn unreached(e: &io::Error) -> io::Error {
+    use io::ErrorKind as Kind;
+    match e.kind() {
+        Kind::WouldBlock => {
+            let why = format!("the nethost gave no answer within {} seconds", ANSWER_DEADLINE.as_secs());
+            io::Error::new(Kind::TimedOut, why)
+        }
+        Kind::NotFound | Kind::ConnectionRefused | Kind::ConnectionReset | Kind::UnexpectedEof => {
+            io::Error::new(Kind::NotFound, "nobody answers at the nethost's socket")
+        }
+        kind => io::Error::new(kind, e.to_string()),
+    }
 }
 
 fn gone() -> io::Error {

@@ -141,7 +141,8 @@ pub async fn find_or_start(
 async fn start(run_dir: &Path, exe: &Path, run_as: Option<RunAs>) -> Result<Nethost, NethostError> {
     let unusable = |source| NethostError::Run { path: run_dir.join(SOCKET), source };
     let socket = unix::listen_seqpacket(run_dir, SOCKET).map_err(unusable)?;
-    let (words, told) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).map_err(|e| unusable(e.into()))?;
+    let (words, told) =
+        pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).map_err(|e| unusable(e.into()))?;
     let process = Spawn::new(exe)
         .arg("nethost")
         .arg(SOCKET_FD.to_string())
@@ -181,7 +182,8 @@ fn understand(words: &str) -> Result<(), NethostError> {
     if line == READY {
         return Ok(());
     }
-    let Some((errno, step)) = line.split_once(' ').and_then(|(n, s)| Some((n.parse::<i32>().ok()?, s))) else {
+    let Some((errno, step)) = line.split_once(' ').and_then(|(n, s)| Some((n.parse::<i32>().ok()?, s)))
+    else {
         return Err(NethostError::Died);
     };
     let (step, source) = (step.to_owned(), io::Error::from_raw_os_error(errno));

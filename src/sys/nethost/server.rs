@@ -17,7 +17,7 @@ use rustix::thread::UnshareFlags;
 
 use super::wire::{Answer, MESSAGE_MAX, Request, is_net_key};
 use super::{ANSWER_DEADLINE, READY};
-use crate::sys::{tap, unix};
+use crate::sys::{netspace, tap, unix};
 
 /// The mode `warrend nethost FD`: enters new namespaces, tells on its output how that went, and
 /// answers requests on the listening socket FD until it is told to end by SIGTERM.
@@ -129,11 +129,7 @@ fn answer_one(peer: &OwnedFd) -> io::Result<()> {
 fn fulfil(request: &Request) -> io::Result<(String, Option<OwnedFd>)> {
     match request {
         Request::Ping => Ok((String::new(), None)),
-        Request::Netlink => {
-            let (family, kind) = (AddressFamily::NETLINK, SocketType::RAW);
-            let fd = rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, None)?;
-            Ok((String::new(), Some(fd)))
-        }
+        Request::Netlink => Ok((String::new(), Some(netspace::open_netlink()?))),
         Request::Tap { name, vnet_hdr } => {
             let tap = tap::open(name, *vnet_hdr)?;
             Ok((tap.name, Some(tap.fd)))

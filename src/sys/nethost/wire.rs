@@ -168,7 +168,9 @@ mod tests {
     fn only_keys_of_the_network_are_taken() {
         assert!(is_net_key("net/ipv4/ip_forward"));
         assert!(is_net_key("net/ipv6/conf/wbr0.5/disable_ipv6"));
-        for key in ["", "net", "net/", "kernel/core_pattern", "net/../kernel/x", "net//x", "/net/x", "net/./x"] {
+        for key in
+            ["", "net", "net/", "kernel/core_pattern", "net/../kernel/x", "net//x", "/net/x", "net/./x"]
+        {
             assert!(!is_net_key(key), "{key}");
         }
     }

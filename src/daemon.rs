@@ -26,6 +26,9 @@ const IDLE_CHECK: Duration = Duration::from_millis(500);
 /// How long a service waits for the one before it to end.
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long the last reply has to leave.
+const LAST_REPLY: Duration = Duration::from_millis(200);
+
 /// Manages QEMU virtual machines and the virtual networks between them, on D-Bus.
 #[derive(Debug, Parser)]
 #[command(name = "warrend", version, about, group = ArgGroup::new("scope").required(true))]
@@ -185,5 +188,7 @@ async fn leave(connection: &zbus::Connection, service: &Service) {
         }
     };
     let _ = tokio::time::timeout(Duration::from_secs(5), answered).await;
-    connection.clone().graceful_shutdown().await;
+    // A call counts as answered when its handler is through; this lets the reply out. The publisher never
+    // gives its share of the connection up, so it would wait for ever.
+    let _ = tokio::time::timeout(LAST_REPLY, connection.clone().graceful_shutdown()).await;
 }

@@ -129,10 +129,6 @@ impl Netlink {
             .address(spec.mac.to_vec())
             .forward_delay(spec.delay_seconds.saturating_mul(100))
             .stp_state(if spec.stp { BridgeStpState::KernelStp } else { BridgeStpState::Disabled });
-        let bridge = match spec.mtu {
-            Some(mtu) => bridge.mtu(mtu),
-            None => bridge,
-        };
         match self.handle.link().add(bridge.build()).execute().await.map_err(NetlinkError::from) {
             Err(NetlinkError::Refused(e)) if e.raw_os_error() == Some(libc::EEXIST) => {
                 return Err(NetlinkError::Exists(spec.name.clone()));
@@ -140,8 +136,11 @@ impl Netlink {
             other => other?,
         }
         let made = self.link(&spec.name).await?.ok_or_else(|| NetlinkError::Refused(io::ErrorKind::NotFound.into()))?;
-        // The kernel reads no alias when it makes a link.
+        // The kernel reads no alias when it makes a link, and an MTU that is set then follows the ports'.
         self.set_alias(made.index, &spec.alias).await?;
+        if let Some(mtu) = spec.mtu {
+            self.set_mtu(made.index, mtu).await?;
+        }
         Ok(made.index)
     }
 
@@ -300,6 +299,7 @@ mod tests {
             let again = NetSpace::host().open_tap(&tap.name, true).await.unwrap_err().to_string();
             assert_eq!(again, "the interface 'wtap0' already exists");
             let port = netlink.link(&tap.name).await.unwrap().unwrap();
+            netlink.set_mtu(port.index, 1400).await.unwrap();
             netlink.set_master(port.index, Some(index)).await.unwrap();
             let net: IpNet = "192.168.7.1/24".parse().unwrap();
             netlink.add_address(index, net).await.unwrap();

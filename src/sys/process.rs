@@ -41,7 +41,8 @@ impl Identity {
         let (_, rest) = rest.rsplit_once(") ")?;
         // The state is field 3.
         let start_time = rest.split(' ').nth(22 - 3)?;
-        Some(Self { pid: pid.parse().ok()?, start_time: start_time.parse().ok()? })
+        let pid = pid.parse().ok().filter(|pid| *pid > 0)?;
+        Some(Self { pid, start_time: start_time.parse().ok()? })
     }
 
     fn of_pid(pid: i32) -> io::Result<Option<Self>> {

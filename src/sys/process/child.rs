@@ -13,13 +13,14 @@ const CAP_NET_RAW: u32 = 13;
 const NETWORK_CAPABILITIES: [u32; 3] = [CAP_NET_BIND_SERVICE, CAP_NET_ADMIN, CAP_NET_RAW];
 /// `_LINUX_CAPABILITY_VERSION_3`
 const CAPABILITY_VERSION: u32 = 0x2008_0522;
-const LAST_CAPABILITY: libc::c_ulong = 63;
+const LAST_CAPABILITY: u32 = 63;
 
 /// The steps, numbered so that the parent can tell which of them failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Stage {
     Session = 1,
+    Descriptors,
     Identity,
     Rights,
     User,
@@ -33,6 +34,7 @@ impl Stage {
     pub(super) fn describe(byte: u8) -> &'static str {
         match byte {
             b if b == Self::Session as u8 => "begin a session of its own",
+            b if b == Self::Descriptors as u8 => "close what it was not given",
             b if b == Self::Identity as u8 => "note its identity",
             b if b == Self::Rights as u8 => "give up its rights",
             b if b == Self::User as u8 => "take its uid (in a container the range of uids may be too small)",
@@ -67,6 +69,10 @@ impl Plan {
         self.enter(Stage::Session);
         // SAFETY: setsid has no arguments; in a fresh child it cannot fail but by being a leader already.
         check(unsafe { libc::setsid() }.into())?;
+        self.enter(Stage::Descriptors);
+        // What some library opened without close-on-exec; what is given is put in place after this.
+        // SAFETY: plain numbers; nothing is closed before exec.
+        check(unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) })?;
         if let Some(fd) = &self.identity {
             self.enter(Stage::Identity);
             note_identity(fd.as_raw_fd())?;
@@ -75,9 +81,14 @@ impl Plan {
             self.enter(Stage::Rights);
             give_up_rights()?;
         }
+        let keeps_host_capabilities = self.network_capabilities && self.namespaces.is_none();
+        if keeps_host_capabilities {
+            self.enter(Stage::Capabilities);
+            reduce_bounding_set(&NETWORK_CAPABILITIES);
+        }
         if let Some((uid, gid, groups)) = &self.user {
             self.enter(Stage::User);
-            become_user(*uid, *gid, groups, self.network_capabilities && self.namespaces.is_none())?;
+            become_user(*uid, *gid, groups, keeps_host_capabilities)?;
         }
         if let Some((user, net)) = &self.namespaces {
             self.enter(Stage::Namespaces);
@@ -88,6 +99,7 @@ impl Plan {
         }
         if self.network_capabilities {
             self.enter(Stage::Capabilities);
+            reduce_bounding_set(&NETWORK_CAPABILITIES);
             keep_network_capabilities()?;
         }
         self.enter(Stage::Exec);
@@ -101,29 +113,38 @@ impl Plan {
     }
 }
 
-/// Copies our line of `/proc` into a file: pid and start time stay the same over exec.
+/// Copies our line of `/proc` into a file: pid and start time stay the same over exec. Until that is
+/// done, nobody could find us again, so we do not outlive the daemon.
 fn note_identity(to: RawFd) -> io::Result<()> {
     let mut buffer = [0u8; 1024];
     // SAFETY: the path is a literal with its NUL, the buffer is as long as is said, and the descriptor is
     // closed again.
     unsafe {
+        check(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0).into())?;
         let stat = libc::open(c"/proc/self/stat".as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC);
         check(stat.into())?;
         let read = libc::read(stat, buffer.as_mut_ptr().cast(), buffer.len());
         libc::close(stat);
         check(read as libc::c_long)?;
-        check(libc::write(to, buffer.as_ptr().cast(), read.unsigned_abs()) as libc::c_long)
+        check(libc::write(to, buffer.as_ptr().cast(), read.unsigned_abs()) as libc::c_long)?;
+        check(libc::prctl(libc::PR_SET_PDEATHSIG, 0, 0, 0, 0).into())
+    }
+}
+
+/// Takes all but these out of what can ever be had. That is refused to those who have no rights to begin
+/// with, and to them nothing can be added anyway.
+fn reduce_bounding_set(kept: &[u32]) {
+    for capability in (0..=LAST_CAPABILITY).filter(|c| !kept.contains(c)) {
+        // SAFETY: plain numbers.
+        unsafe { libc::prctl(libc::PR_CAPBSET_DROP, libc::c_ulong::from(capability), 0, 0, 0) };
     }
 }
 
 fn give_up_rights() -> io::Result<()> {
     let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: plain numbers, and a struct that outlives its call. Dropping from the bounding set is
-    // refused to those who have no rights to begin with, and to them nothing can be added anyway.
+    reduce_bounding_set(&[]);
+    // SAFETY: plain numbers, and a struct that outlives its call.
     unsafe {
-        for capability in 0..=LAST_CAPABILITY {
-            libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0);
-        }
         libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
         check(libc::setrlimit(libc::RLIMIT_CORE, &raw const none).into())?;
         check(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0).into())

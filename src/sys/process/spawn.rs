@@ -19,6 +19,8 @@ use crate::sys::netspace::NetSpace;
 
 /// How much of an output is kept.
 const MAX_OUTPUT: usize = 1 << 20;
+/// How long after its end a program's output is waited for.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The user as which a process runs.
@@ -187,6 +189,7 @@ impl Spawn {
         command.stdin(stdin).stdout(stdout).stderr(stderr).current_dir("/");
         // SAFETY: the closure makes system calls only; see `child`.
         unsafe { command.pre_exec(move || plan.run()) };
+        let _reserved = reserve(&self.fds).map_err(prepare)?;
         command.fd_mappings(self.fds).map_err(|e| prepare(io::Error::other(e)))?;
         match command.spawn() {
             Ok(child) => Process::of_child(child.id().cast_signed()).map_err(prepare),
@@ -240,31 +243,61 @@ impl Spawn {
         let process = self.stdout(child_stdout).stderr(child_stderr).spawn()?;
         let stdout = pipe::Receiver::from_owned_fd(stdout).map_err(failed)?;
         let stderr = pipe::Receiver::from_owned_fd(stderr).map_err(failed)?;
-        let write = async move {
+        let write = tokio::spawn(async move {
             if let Some((mut stdin, input)) = writer {
                 // A program that does not read all of its input says why by its exit status.
                 let _ = stdin.write_all(&input).await;
             }
+        });
+        let (mut said, mut complained) = (Vec::new(), Vec::new());
+        let exit = {
+            let mut reading =
+                std::pin::pin!(futures_util::future::join(read_all(stdout, &mut said), read_all(stderr, &mut complained)));
+            let end = async {
+                let mut closed = false;
+                loop {
+                    tokio::select! {
+                        exit = process.exited() => return (exit, closed),
+                        _ = &mut reading, if !closed => closed = true,
+                    }
+                }
+            };
+            let end = tokio::time::timeout(deadline, end).await;
+            if let Ok((_, false)) = end {
+                // What it said last may be on its way; but something that it left behind may hold the streams.
+                let _ = tokio::time::timeout(LAST_WORDS, reading).await;
+            }
+            end
         };
-        let all = async { tokio::join!(process.exited(), read_all(stdout), read_all(stderr), write) };
-        if let Ok((exit, stdout, stderr, ())) = tokio::time::timeout(deadline, all).await {
-            let stderr = String::from_utf8_lossy(&stderr.map_err(failed)?).into_owned();
-            return Ok(Output { exit, stdout: stdout.map_err(failed)?, stderr });
-        }
-        let _ = process.signal(rustix::process::Signal::KILL);
-        Err(SpawnError::Timeout { program, deadline })
+        write.abort();
+        let Ok((exit, _)) = exit else {
+            // It leads a session of its own, in which its children are.
+            if let Some(pid) = rustix::process::Pid::from_raw(process.identity().pid)
+                && !process.has_ended()
+            {
+                let _ = rustix::process::kill_process_group(pid, rustix::process::Signal::KILL);
+            }
+            return Err(SpawnError::Timeout { program, deadline });
+        };
+        Ok(Output { exit, stdout: said, stderr: String::from_utf8_lossy(&complained).into_owned() })
     }
 }
 
-/// Reads to the end, keeps the first part.
-async fn read_all(mut from: pipe::Receiver) -> io::Result<Vec<u8>> {
-    let mut kept = Vec::new();
+/// Keeps the numbers that the child's descriptors will have free of others: std's own pipe, through which
+/// a failed exec is told, must not get one of them, or it would be overwritten.
+fn reserve(fds: &[FdMapping]) -> io::Result<Vec<OwnedFd>> {
+    if fds.is_empty() {
+        return Ok(Vec::new());
+    }
+    let nothing: OwnedFd = std::fs::File::open("/dev/null")?.into();
+    let reserve = |mapping: &FdMapping| rustix::io::fcntl_dupfd_cloexec(&nothing, mapping.child_fd);
+    Ok(fds.iter().map(reserve).collect::<Result<_, _>>()?)
+}
+
+/// Reads to the end, keeps the first part; an error ends it as an end would.
+async fn read_all(mut from: pipe::Receiver, kept: &mut Vec<u8>) {
     let mut buffer = vec![0u8; 64 << 10];
-    loop {
-        let count = from.read(&mut buffer).await?;
-        if count == 0 {
-            return Ok(kept);
-        }
+    while let Ok(count @ 1..) = from.read(&mut buffer).await {
         let room = MAX_OUTPUT.saturating_sub(kept.len()).min(count);
         kept.extend_from_slice(&buffer[..room]);
     }
@@ -290,6 +323,8 @@ mod tests {
     async fn what_is_missing_and_what_hangs_is_named() {
         let missing = Spawn::new("/no/such/program").spawn().unwrap_err().to_string();
         assert_eq!(missing, "the program '/no/such/program' is not installed, or not executable here");
+        let output = sh("sleep 60 & echo done").output(None, SOON).await.unwrap();
+        assert_eq!((output.exit, output.stdout.as_slice()), (Exit::Code(0), &b"done\n"[..]));
         let hangs = sh("sleep 60").output(None, Duration::from_millis(100)).await.unwrap_err().to_string();
         assert!(hangs.contains("did not end within"), "{hangs}");
     }

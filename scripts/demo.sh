@@ -148,7 +148,7 @@ timeout_console() { as_user timeout 8 "$dir/warrenctl" --session vm console "$1"
 
 booted() { sleep 1 | timeout_console "$1" | grep -q READY; }
 
-address_of() { quiet=1 warrenctl --json net leases default | tr '{' '\n' | sed -n "/\"$1\"/s/.*\"address\": *\"\([^\"]*\)\".*/\1/p"; }
+address_of() { quiet=1 warrenctl net leases default | awk -v name="$1" '$3 == name { sub("/.*", "", $1); print $1 }'; }
 
 demonstrate() {
     heading "A machine of its own, with an uplink to an internet of its own"
@@ -187,7 +187,8 @@ demonstrate() {
     guest grace reach "$ada"
 
     heading "One reaches out over NAT"
-    guest ada wget -q -T 10 -O - "http://$INTERNET/"
+    # The request's side stays open until the answer is there, as a browser's does.
+    guest ada "(printf 'GET / HTTP/1.0\\r\\n\\r\\n'; sleep 2) | nc -w 5 $INTERNET 80 | tail -n 1"
 
     heading "Stopping everything"
     for name in ada grace; do

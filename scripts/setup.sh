@@ -85,7 +85,13 @@ install_fedora() {
     as_root dnf install -y --setopt=install_weak_deps=False "${missing[@]}"
 }
 
+# To install one package may remove another that stood in its way, so it is looked again.
 install_packages() {
+    install_for_this_system
+    install_for_this_system
+}
+
+install_for_this_system() {
     if command -v apt-get >/dev/null; then
         install_debian
     elif command -v dnf >/dev/null; then

@@ -220,6 +220,6 @@ impl Authority {
                 return;
             }
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }

@@ -94,7 +94,10 @@ fn log_to_where_we_are() {
     match journal {
         Some(journal) => registry.with(journal.with_field_prefix(Some("WARREN".to_owned()))).init(),
         None => {
-            let stderr = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
+            use std::io::IsTerminal;
+            let colours = std::io::stderr().is_terminal();
+            let stderr = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+            let stderr = stderr.with_target(false).with_ansi(colours);
             registry.with(stderr).init();
         }
     }

@@ -41,7 +41,9 @@ pub enum ScopeError {
     NoHome(&'static str),
     #[error("cannot prepare the directory '{path}'")]
     Directory { path: PathBuf, source: std::io::Error },
-    #[error("the directory '{path}' belongs to uid {owner}, not to uid {me}; remove it or set RUNTIME_DIRECTORY")]
+    #[error(
+        "the directory '{path}' belongs to uid {owner}, not to uid {me}; remove it or set RUNTIME_DIRECTORY"
+    )]
     ForeignDirectory { path: PathBuf, owner: u32, me: u32 },
     #[error("cannot read '{path}'")]
     ReadConfig { path: PathBuf, source: std::io::Error },
@@ -134,7 +136,10 @@ impl Scope {
 
     /// The identity of a guest with that uid. The group `kvm` comes along, which owns `/dev/kvm`.
     pub fn guest_user(&self, uid: u32) -> RunAs {
-        numbered_user(uid, unix::group_of_file(Path::new("/dev/kvm")).into_iter().filter(|g| *g != 0).collect())
+        numbered_user(
+            uid,
+            unix::group_of_file(Path::new("/dev/kvm")).into_iter().filter(|g| *g != 0).collect(),
+        )
     }
 
     /// Under which identity the files of a domain of `owner` are opened; `None`: the service's own.

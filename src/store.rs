@@ -168,9 +168,7 @@ pub fn load_live<T: DeserializeOwned>(dir: &Path) -> Result<Option<T>, StoreErro
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(StoreError::Read { path, source }),
     };
-    serde_json::from_slice(&text)
-        .map(Some)
-        .map_err(|e| StoreError::Broken { path, reason: e.to_string() })
+    serde_json::from_slice(&text).map(Some).map_err(|e| StoreError::Broken { path, reason: e.to_string() })
 }
 
 /// The UUIDs that have a directory in RUN.

@@ -132,7 +132,11 @@ impl DomainInterface {
     }
 
     #[zbus(out_args("job"))]
-    async fn start(&self, options: Given, #[zbus(header)] header: Header<'_>) -> Result<OwnedObjectPath, Error> {
+    async fn start(
+        &self,
+        options: Given,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<OwnedObjectPath, Error> {
         let call = self.service.call(&header).await?;
         call.may_manage_domain(&self.domain).await?;
         let mut options = Options::new(options);
@@ -152,7 +156,11 @@ impl DomainInterface {
     }
 
     #[zbus(out_args("job"))]
-    async fn stop(&self, options: Given, #[zbus(header)] header: Header<'_>) -> Result<OwnedObjectPath, Error> {
+    async fn stop(
+        &self,
+        options: Given,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<OwnedObjectPath, Error> {
         let call = self.service.call(&header).await?;
         call.may_manage_domain(&self.domain).await?;
         let mut options = Options::new(options);
@@ -222,7 +230,11 @@ impl DomainInterface {
     }
 
     #[zbus(out_args("console"))]
-    async fn open_console(&self, options: Given, #[zbus(header)] header: Header<'_>) -> Result<OwnedFd, Error> {
+    async fn open_console(
+        &self,
+        options: Given,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<OwnedFd, Error> {
         let call = self.service.call(&header).await?;
         call.may_use_console(&self.domain).await?;
         let mut options = Options::new(options);
@@ -268,9 +280,10 @@ fn info(info: Info) -> Dict {
             ("port", graphics.port.into()),
         ])
     });
-    let consoles = info.consoles.into_iter().map(|console| {
-        dict([("alias", console.alias.into()), ("port", console.port.into())])
-    });
+    let consoles = info
+        .consoles
+        .into_iter()
+        .map(|console| dict([("alias", console.alias.into()), ("port", console.port.into())]));
     dict([
         ("interfaces", list(interfaces.collect())),
         ("disks", list(disks.collect())),

@@ -46,7 +46,7 @@ impl Host {
         };
         let cpus = std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1));
         let memory = rustix::system::sysinfo();
-        let bytes = u64::try_from(memory.totalram).unwrap_or(0) * u64::from(memory.mem_unit);
+        let bytes = memory.totalram * u64::from(memory.mem_unit);
         dict([
             ("cpus", cpus.into()),
             ("memory-bytes", bytes.into()),
@@ -65,9 +65,11 @@ fn warnings_of(found: &[QemuFacts]) -> Vec<String> {
     if found.iter().any(|q| q.kvm) {
         return Vec::new();
     }
-    vec!["KVM cannot be used, so only domains of type='qemu' (slow, in software) can start; \
+    vec![
+        "KVM cannot be used, so only domains of type='qemu' (slow, in software) can start; \
           enable virtualisation in the firmware and load the kernel's kvm module"
-        .to_owned()]
+            .to_owned(),
+    ]
 }
 
 fn emulator(qemu: &QemuFacts) -> Dict {

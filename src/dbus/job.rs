@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use zbus::OwnedObjectPath;
 use zbus::interface;
 use zbus::message::Header;
 use zbus::object_server::SignalEmitter;
-use zbus::OwnedObjectPath;
 
 use super::error::Error;
 use super::options::{Given, Options};

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use uuid::Uuid;
+use zbus::OwnedObjectPath;
 use zbus::interface;
 use zbus::message::Header;
-use zbus::OwnedObjectPath;
 
 use super::dict::{Dict, dict, list};
 use super::error::Error;
@@ -36,14 +36,14 @@ impl ManagerInterface {
 /// The options of a definition.
 fn define_options(given: Given) -> Result<(DefineOptions, bool), Error> {
     let mut options = Options::new(given);
-    let define = DefineOptions {
-        if_generation: options.number("if-generation")?,
-        dry_run: options.flag("dry-run")?,
-    };
+    let define =
+        DefineOptions { if_generation: options.number("if-generation")?, dry_run: options.flag("dry-run")? };
     let (start, transient) = (options.flag("start")?, options.flag("transient")?);
     options.end()?;
     if transient {
-        return Err(Error::not_supported("transient objects cannot be had yet; define, and undefine in the end"));
+        return Err(Error::not_supported(
+            "transient objects cannot be had yet; define, and undefine in the end",
+        ));
     }
     Ok((define, start))
 }

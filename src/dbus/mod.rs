@@ -52,7 +52,7 @@ pub async fn serve(
     server.at(paths::ROOT, manager::ManagerInterface::new(service.clone())).await?;
     tokio::spawn(publish::run(connection.clone(), service.clone(), events));
     service.manager.told().await;
-    let flags = RequestNameFlags::DO_NOT_QUEUE.into();
+    let flags = RequestNameFlags::DO_NOT_QUEUE;
     match connection.request_name_with_flags(NAME, flags).await {
         Ok(RequestNameReply::PrimaryOwner | RequestNameReply::AlreadyOwner) => Ok(()),
         Ok(_) | Err(zbus::Error::NameTaken) => Err(ServeError::NameTaken),

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use zbus::OwnedObjectPath;
 use zbus::interface;
 use zbus::message::Header;
 use zbus::object_server::SignalEmitter;
-use zbus::OwnedObjectPath;
 
 use super::dict::{Dict, dict};
 use super::error::Error;
@@ -115,7 +115,11 @@ impl NetworkInterface {
     }
 
     #[zbus(out_args("job"))]
-    async fn start(&self, options: Given, #[zbus(header)] header: Header<'_>) -> Result<OwnedObjectPath, Error> {
+    async fn start(
+        &self,
+        options: Given,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<OwnedObjectPath, Error> {
         let call = self.service.call(&header).await?;
         call.may_manage_network(&self.network).await?;
         let mut options = Options::new(options);
@@ -126,7 +130,11 @@ impl NetworkInterface {
     }
 
     #[zbus(out_args("job"))]
-    async fn stop(&self, options: Given, #[zbus(header)] header: Header<'_>) -> Result<OwnedObjectPath, Error> {
+    async fn stop(
+        &self,
+        options: Given,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<OwnedObjectPath, Error> {
         let call = self.service.call(&header).await?;
         call.may_manage_network(&self.network).await?;
         let mut options = Options::new(options);
@@ -162,7 +170,11 @@ impl NetworkInterface {
     }
 
     #[zbus(out_args("leases"))]
-    async fn get_leases(&self, options: Given, #[zbus(header)] header: Header<'_>) -> Result<Vec<Dict>, Error> {
+    async fn get_leases(
+        &self,
+        options: Given,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<Vec<Dict>, Error> {
         let call = self.service.call(&header).await?;
         call.may_read_network(&self.network).await?;
         Options::none(options)?;

@@ -134,7 +134,8 @@ impl Call<'_> {
             self.check(Action::HostAccess, &[("name", name.to_owned()), ("place", place.clone())]).await?;
         }
         for network in &needs.networks {
-            let open = self.service.manager.network_by_name(network).is_ok_and(|n| n.view().access == "users");
+            let open =
+                self.service.manager.network_by_name(network).is_ok_and(|n| n.view().access == "users");
             let action = if open { Action::NetworkUse } else { Action::NetworkUseAny };
             self.check(action, &[("name", network.clone())]).await?;
         }

@@ -10,11 +10,12 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
 
+use super::events::pass_on;
 use super::guest::{GRACE, Guest};
 use super::start::{self, Started};
 use super::state::{self, Denial, Effect, Event, State};
-use super::{Command, Context, Error, Handle, Info, StartOptions, View, commands, info};
-use crate::model::{DomainDoc, LifecycleAction};
+use super::{Command, Context, Error, Handle, Info, StartOptions, View, info};
+use crate::model::DomainDoc;
 use crate::store::{Envelope, Kind};
 use crate::sys::process::{Exit, Process};
 use crate::sys::qmp::{Qmp, QmpEvent};
@@ -39,7 +40,10 @@ pub(super) enum Message {
 /// What comes from the tasks beside the actor.
 pub(super) enum Report {
     Started(Box<Result<Started, Error>>),
-    CommandDone { outcome: Result<Option<Event>, Error>, reply: Option<Reply<()>> },
+    CommandDone {
+        outcome: Result<Option<Event>, Error>,
+        reply: Option<Reply<()>>,
+    },
     Qmp(QmpEvent),
     QmpClosed,
     Reconnected(Qmp),
@@ -65,13 +69,13 @@ pub struct Seed {
 pub(super) struct Actor {
     pub(super) context: Context,
     pub(super) uuid: Uuid,
-    doc: DomainDoc,
+    pub(super) doc: DomainDoc,
     envelope: Envelope,
     state: State,
     reason: String,
     pub(super) guest: Option<Guest>,
     /// The definition as it runs.
-    live_doc: Option<DomainDoc>,
+    pub(super) live_doc: Option<DomainDoc>,
     starting: Option<(Reply<()>, StartOptions)>,
     cancel: watch::Sender<bool>,
     stopping: Vec<Reply<()>>,
@@ -170,7 +174,7 @@ impl Actor {
         self.doc.def().name.to_string()
     }
 
-    fn step(&self, event: Event) -> Result<(State, Effect), Error> {
+    pub(super) fn step(&self, event: Event) -> Result<(State, Effect), Error> {
         state::step(self.state, event).map_err(|denial| self.denied(denial))
     }
 
@@ -178,7 +182,7 @@ impl Actor {
         Error::Denied { name: self.name(), denial }
     }
 
-    fn enter(&mut self, state: State, reason: impl Into<String>) {
+    pub(super) fn enter(&mut self, state: State, reason: impl Into<String>) {
         if self.state != state {
             self.state = state;
             self.reason = reason.into();
@@ -187,7 +191,7 @@ impl Actor {
     }
 
     /// Takes an event that is only news; what it does not fit is ignored.
-    fn note(&mut self, event: Event, reason: &str) {
+    pub(super) fn note(&mut self, event: Event, reason: &str) {
         if let Ok((next, _)) = self.step(event) {
             self.enter(next, reason);
         }
@@ -308,7 +312,7 @@ impl Actor {
         }
     }
 
-    fn end_qemu(&self, graceful: bool) {
+    pub(super) fn end_qemu(&self, graceful: bool) {
         let Some(process) = self.guest.as_ref().and_then(|g| g.process.clone()) else { return };
         let reports = self.reports.clone();
         tokio::spawn(async move {
@@ -380,7 +384,7 @@ impl Actor {
     }
 
     /// Notes in RUN whether a power-off is the first half of a reboot.
-    fn set_reboot(&mut self, reboot: bool) {
+    pub(super) fn set_reboot(&mut self, reboot: bool) {
         let Some(guest) = &mut self.guest else { return };
         if guest.live.reboot != reboot {
             guest.live.reboot = reboot;
@@ -447,58 +451,6 @@ impl Actor {
             let _ = reply.send(Err(Error::Run(std::io::Error::other(text.to_owned()))));
         }
     }
-
-    fn qmp_event(&mut self, event: &QmpEvent) {
-        match event.name.as_str() {
-            "STOP" => self.note(Event::Halted, "halted"),
-            "RESUME" | "WAKEUP" => self.note(Event::Ran, "resumed"),
-            "SUSPEND" => self.note(Event::Slept, "guest"),
-            "SHUTDOWN" => self.powered_off(event.data["reason"].as_str().unwrap_or("")),
-            _ => {}
-        }
-    }
-
-    /// The guest is off and QEMU halted (`-no-shutdown`): what the definition says is done.
-    pub(super) fn powered_off(&mut self, reason: &str) {
-        let def = self.live_doc.as_ref().unwrap_or(&self.doc).def();
-        let (action, why) = match reason {
-            "guest-reset" => (def.on_reboot, "reboot"),
-            "guest-panic" => (def.on_crash, "failed: the guest panicked"),
-            _ if self.guest.as_ref().is_some_and(|g| g.live.reboot) => (LifecycleAction::Restart, "reboot"),
-            _ => (def.on_poweroff, "shutdown"),
-        };
-        match action {
-            LifecycleAction::Destroy => {
-                if let Ok((next, _)) = self.step(Event::PoweredOff) {
-                    self.enter(next, why);
-                    self.end_qemu(false);
-                }
-            }
-            LifecycleAction::Restart => self.start_again(),
-            LifecycleAction::Preserve => self.note(Event::Halted, why),
-        }
-    }
-
-    fn start_again(&mut self) {
-        self.set_reboot(false);
-        let Some(qmp) = self.guest.as_ref().and_then(|g| g.qmp.clone()) else { return };
-        let reports = self.reports.clone();
-        tokio::spawn(async move {
-            let outcome = match commands::execute(&qmp, "system_reset").await {
-                Ok(_) => commands::execute(&qmp, "cont").await.map(|_| Some(Event::Ran)),
-                Err(e) => Err(e),
-            };
-            let _ = reports.send(Report::CommandDone { outcome, reply: None });
-        });
-    }
-}
-
-/// Passes QEMU's events on to the actor until the monitor closes.
-pub(super) async fn pass_on(mut events: mpsc::Receiver<QmpEvent>, reports: &mpsc::UnboundedSender<Report>) {
-    while let Some(event) = events.recv().await {
-        let _ = reports.send(Report::Qmp(event));
-    }
-    let _ = reports.send(Report::QmpClosed);
 }
 
 async fn end(process: &Process, graceful: bool) -> Result<(), Error> {

@@ -10,6 +10,7 @@
 
 mod actor;
 mod commands;
+mod events;
 mod guest;
 mod handle;
 mod info;

@@ -39,11 +39,7 @@ pub(super) enum NicDescriptor {
 }
 
 /// Makes sure that the networks of all NICs are there and active.
-pub(super) async fn ready_networks(
-    context: &Context,
-    def: &DomainDef,
-    start: bool,
-) -> Result<(), Error> {
+pub(super) async fn ready_networks(context: &Context, def: &DomainDef, start: bool) -> Result<(), Error> {
     for nic in def.interfaces() {
         let InterfaceKind::Network { network } = &nic.kind else { continue };
         let handle = find_network(context, nic, network)?;
@@ -94,7 +90,9 @@ pub(super) async fn prepare(
             let tap = make_tap(&space, uuid, nic, mac, Some(&bridge)).await?;
             return Ok(note(guest, tap, None));
         }
-        InterfaceKind::Bridge { bridge } => return on_host_bridge(context, uuid, nic, mac, bridge, guest).await,
+        InterfaceKind::Bridge { bridge } => {
+            return on_host_bridge(context, uuid, nic, mac, bridge, guest).await;
+        }
         InterfaceKind::Ethernet { script, downscript } => {
             let space = ground(context, uuid, nic).await?;
             let tap = make_tap(&space, uuid, nic, mac, None).await?;
@@ -104,9 +102,10 @@ pub(super) async fn prepare(
             return Ok(note(guest, tap, downscript.as_deref()));
         }
         InterfaceKind::Client(server) => NicDescriptor::Client(connect(nic, server).await?),
-        InterfaceKind::User | InterfaceKind::Server(_) | InterfaceKind::Mcast(_) | InterfaceKind::Udp { .. } => {
-            NicDescriptor::None
-        }
+        InterfaceKind::User
+        | InterfaceKind::Server(_)
+        | InterfaceKind::Mcast(_)
+        | InterfaceKind::Udp { .. } => NicDescriptor::None,
     };
     guest.live.nics.push(LiveNic::default());
     Ok(descriptor)
@@ -201,11 +200,8 @@ pub(super) async fn run_script(
     // In system scope a script sets up the host's own network, which takes root; `host-access` guards it.
     let user = if context.scope.kind == ScopeKind::System { None } else { context.scope.helper_user() };
     let run = Spawn::new(script).arg(tap).run_as(user).enter(&space).output(None, SCRIPT).await;
-    let output = run.map_err(|source| Error::ScriptRun {
-        path: path.to_owned(),
-        script: script.to_owned(),
-        source,
-    })?;
+    let output =
+        run.map_err(|source| Error::ScriptRun { path: path.to_owned(), script: script.to_owned(), source })?;
     let end = match output.exit {
         Exit::Code(0) => return Ok(()),
         Exit::Code(code) => format!("failed with status {code}"),

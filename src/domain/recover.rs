@@ -9,7 +9,8 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use super::actor::{Actor, Report, pass_on};
+use super::actor::{Actor, Report};
+use super::events::pass_on;
 use super::guest::{Guest, Live, holder, identity_file};
 use super::start::{attach_consoles, connect_monitor};
 use super::{Context, Error, State, commands};
@@ -86,12 +87,8 @@ async fn hold(context: &Context, uuid: &Uuid, doc: &DomainDoc, guest: &Guest) {
     for nic in doc.def().interfaces() {
         let (InterfaceKind::Network { network }, Some(mac)) = (&nic.kind, nic.mac) else { continue };
         let Some(handle) = context.networks.get(network) else { continue };
-        let request = PortRequest {
-            domain: *uuid,
-            domain_name: guest.live.name.clone(),
-            mac,
-            teaming: nic.teaming,
-        };
+        let request =
+            PortRequest { domain: *uuid, domain_name: guest.live.name.clone(), mac, teaming: nic.teaming };
         if let Err(e) = handle.plug(request).await {
             tracing::warn!(domain = %uuid, "a port on '{network}' is not taken again: {}", crate::chain(&e));
         }
@@ -162,4 +159,3 @@ impl Actor {
         });
     }
 }
-

@@ -113,7 +113,9 @@ pub(crate) async fn choose_qemu(def: &DomainDef) -> Result<QemuFacts, Error> {
     {
         match qemu_probe::probe(path).await {
             Ok(facts) => found.push(facts),
-            Err(e) => tracing::info!("'{}' is not a QEMU that can be used: {}", path.display(), crate::chain(&e)),
+            Err(e) => {
+                tracing::info!("'{}' is not a QEMU that can be used: {}", path.display(), crate::chain(&e));
+            }
         }
     }
     qemu::choose(def, &found).cloned().map_err(|finding| config(def, vec![finding]))
@@ -160,9 +162,15 @@ async fn open_files(context: &Context, def: &DomainDef, owner: u32) -> Result<Op
         requests.push(ImageRequest { path: path.clone(), format_qcow2: false, readonly: true, kind });
     }
     if requests.is_empty() {
-        return Ok(OpenedFiles { disks: def.disks().map(|_| Vec::new()).collect(), kernel: None, initrd: None });
+        return Ok(OpenedFiles {
+            disks: def.disks().map(|_| Vec::new()).collect(),
+            kernel: None,
+            initrd: None,
+        });
     }
-    let opened = images::open_as(&context.scope.exe, context.scope.opener(owner).map_err(Error::Run)?, requests).await?;
+    let opened =
+        images::open_as(&context.scope.exe, context.scope.opener(owner).map_err(Error::Run)?, requests)
+            .await?;
     let mut opened = opened.into_iter();
     let mut chain = |wanted: bool| if wanted { opened.next().unwrap_or_default() } else { Vec::new() };
     let disks = def.disks().map(|d| chain(d.source.is_some())).collect();
@@ -219,7 +227,13 @@ fn spawn_qemu(
                 (_, true) => crate::model::DiskFormat::Qcow2,
                 (_, false) => crate::model::DiskFormat::Raw,
             };
-            images.push(ImageFd { fd: numbers.give(image.fd), set, format, readonly: image.readonly, block: image.block });
+            images.push(ImageFd {
+                fd: numbers.give(image.fd),
+                set,
+                format,
+                readonly: image.readonly,
+                block: image.block,
+            });
         }
         disks.push(images);
     }
@@ -274,9 +288,7 @@ async fn greet(context: &Context, uuid: &Uuid, guest: &mut Guest) -> Result<mpsc
 }
 
 /// The monitor of the QEMU whose runtime directory this is.
-pub(super) async fn connect_monitor(
-    dir: &std::path::Path,
-) -> Result<(Qmp, mpsc::Receiver<QmpEvent>), Error> {
+pub(super) async fn connect_monitor(dir: &std::path::Path) -> Result<(Qmp, mpsc::Receiver<QmpEvent>), Error> {
     let stream = unix::connect(dir, "qmp.sock").await.map_err(Error::Run)?;
     let greeting = Qmp::connect(stream, DEADLINE).await;
     greeting.map_err(|source| Error::Qmp { command: "qmp_capabilities", source })

@@ -106,7 +106,8 @@ impl Manager {
         }
         let uuid = doc.def().uuid.unwrap_or_default();
         let subnets = doc.def().ips.iter().filter_map(|ip| ip.net).collect();
-        let mut envelope = Envelope { owner, generation: generation + 1, autostart: false, access: "admin".into() };
+        let mut envelope =
+            Envelope { owner, generation: generation + 1, autostart: false, access: "admin".into() };
         let handle = if let Some(handle) = old {
             let view = handle.view();
             envelope = Envelope {
@@ -118,6 +119,7 @@ impl Manager {
             handle.redefine(doc, envelope).await?;
             handle
         } else {
+            tracing::info!(network = %name, "network defined");
             self.store.save(Kind::Network, &uuid, &envelope, &doc.to_xml())?;
             self.enter_network(network::Seed { doc, uuid, envelope, adopted: None })
         };
@@ -183,13 +185,15 @@ impl Manager {
         }
         let uuid = doc.def().uuid.unwrap_or_default();
         let macs = complete::interface_macs(&doc);
-        let envelope = Envelope { owner, generation: generation + 1, autostart: false, access: "admin".into() };
+        let envelope =
+            Envelope { owner, generation: generation + 1, autostart: false, access: "admin".into() };
         let handle = if let Some(handle) = old {
             let view = handle.view();
             let envelope = Envelope { owner: view.owner, autostart: view.autostart, ..envelope };
             handle.redefine(doc, envelope).await?;
             handle
         } else {
+            tracing::info!(domain = %name, "domain defined");
             self.store.save(Kind::Domain, &uuid, &envelope, &doc.to_xml())?;
             self.enter_domain(domain::Seed { doc, uuid, envelope, adopted: None })
         };
@@ -279,12 +283,17 @@ impl Manager {
                 && self.directory.get(network).is_none()
             {
                 let message = format!("there is no network '{network}'");
-                warn(format!("{}/source/@network", nic.path), message, "define it before the domain is started");
+                warn(
+                    format!("{}/source/@network", nic.path),
+                    message,
+                    "define it before the domain is started",
+                );
             }
             let Some(mac) = nic.mac else { continue };
             for (_, entry) in read(&self.domains).iter().filter(|(uuid, _)| Some(**uuid) != own) {
                 if entry.macs.contains(&Some(mac)) {
-                    let message = format!("{mac} is also the address of a NIC of '{}'", entry.handle.view().name);
+                    let message =
+                        format!("{mac} is also the address of a NIC of '{}'", entry.handle.view().name);
                     warn(format!("{}/mac/@address", nic.path), message, "both cannot run on one network");
                 }
             }

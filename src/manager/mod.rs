@@ -64,10 +64,16 @@ pub enum Error {
 #[expect(missing_docs, reason = "the names say it")]
 pub enum Event {
     NetworkAdded(network::Handle),
-    NetworkChanged { old: Arc<network::View>, new: Arc<network::View> },
+    NetworkChanged {
+        old: Arc<network::View>,
+        new: Arc<network::View>,
+    },
     NetworkRemoved(Uuid),
     DomainAdded(domain::Handle),
-    DomainChanged { old: Arc<domain::View>, new: Arc<domain::View> },
+    DomainChanged {
+        old: Arc<domain::View>,
+        new: Arc<domain::View>,
+    },
     DomainRemoved(Uuid),
     JobAdded(Arc<Job>),
     JobEnded(Arc<Job>),
@@ -115,7 +121,11 @@ fn write<T>(lock: &RwLock<T>) -> std::sync::RwLockWriteGuard<'_, T> {
 
 impl Manager {
     /// An empty registry over a scope; [`Self::recover`] fills it.
-    pub fn new(scope: Arc<Scope>, boot_id: String, events: mpsc::UnboundedSender<Event>) -> Result<Self, Error> {
+    pub fn new(
+        scope: Arc<Scope>,
+        boot_id: String,
+        events: mpsc::UnboundedSender<Event>,
+    ) -> Result<Self, Error> {
         Ok(Self {
             store: Store::open(&scope.dirs.state)?,
             boot_id: boot_id.into(),

@@ -116,8 +116,7 @@ impl Manager {
             }
         }
         for domain in self.domains().into_iter().filter(|h| h.view().autostart) {
-            let options =
-                domain::StartOptions { paused: false, start_networks: true, reason: "autostart" };
+            let options = domain::StartOptions { paused: false, start_networks: true, reason: "autostart" };
             if let Err(e) = domain.start(options).await {
                 tracing::error!(domain = %domain.view().name, "not started: {}", crate::chain(&e));
             }

@@ -249,9 +249,9 @@ impl Actor {
             let alias = bring_up::alias(&request.domain);
             // The TAP's own address ends as the NIC's does.
             let tail = |mac: [u8; 6]| mac[1..] == request.mac.0[1..];
-            let mine = links
-                .iter()
-                .filter(|l| l.alias.as_deref() == Some(&alias) && l.master.is_none() && l.mac.is_some_and(tail));
+            let mine = links.iter().filter(|l| {
+                l.alias.as_deref() == Some(&alias) && l.master.is_none() && l.mac.is_some_and(tail)
+            });
             for link in mine {
                 if let Err(e) = netlink.set_master(link.index, Some(bridge.index)).await {
                     tracing::warn!("'{}' could not be attached again: {}", link.name, crate::chain(&e));
@@ -263,14 +263,14 @@ impl Actor {
     async fn stop(&mut self, force: bool) -> Result<(), Error> {
         let (next, _) = self.step(Event::Stop)?;
         if !force && !self.ports.is_empty() {
-            let mut domains: Vec<String> = self.ports.values().map(|p| format!("'{}'", p.domain_name)).collect();
+            let mut domains: Vec<String> =
+                self.ports.values().map(|p| format!("'{}'", p.domain_name)).collect();
             domains.dedup();
             return Err(Error::InUse { name: self.name(), domains });
         }
         self.enter(next, "requested");
         let Some(up) = self.up.take() else { return Ok(()) };
-        let problems =
-            bring_up::down(&self.context, &self.uuid, &up.space, up.doc.def(), up.dnsmasq).await;
+        let problems = bring_up::down(&self.context, &self.uuid, &up.space, up.doc.def(), up.dnsmasq).await;
         self.warnings.clear();
         let (next, _) = self.step(Event::Down)?;
         tracing::info!(network = %self.name(), "network stopped");

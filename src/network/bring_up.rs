@@ -61,7 +61,8 @@ pub(super) async fn up(context: &Context, uuid: &Uuid, doc: &NetworkDoc) -> Resu
 
 async fn steps(context: &Context, uuid: &Uuid, doc: &NetworkDoc, space: &NetSpace) -> Result<Up, Error> {
     let def = doc.def();
-    let netlink = space.netlink().await.map_err(|source| Error::Netlink { step: "opening netlink", source })?;
+    let netlink =
+        space.netlink().await.map_err(|source| Error::Netlink { step: "opening netlink", source })?;
     refuse_used_subnets(def, &netlink).await?;
     let (bridge, index) = make_bridge(context, uuid, doc, &netlink).await?;
     settings(def, &bridge, space).await?;

@@ -44,9 +44,13 @@ pub enum Error {
     InUse { name: String, domains: Vec<String> },
     #[error("the subnet {subnet} of the network '{name}' overlaps {other}, which the host already uses")]
     SubnetInUse { name: String, subnet: ipnet::IpNet, other: ipnet::IpNet },
-    #[error("the bridge '{bridge}' of the network '{name}' is an interface that is there already and not Warren's")]
+    #[error(
+        "the bridge '{bridge}' of the network '{name}' is an interface that is there already and not Warren's"
+    )]
     BridgeInUse { name: String, bridge: String },
-    #[error("the MAC address {mac} is in use on the network '{network}' by the domain '{domain}', which is running")]
+    #[error(
+        "the MAC address {mac} is in use on the network '{network}' by the domain '{domain}', which is running"
+    )]
     MacInUse { mac: crate::model::Mac, network: String, domain: String },
     #[error("the network '{name}' uses what Warren cannot run yet: {}", list(.findings))]
     NotSupported { name: String, findings: Vec<Finding> },

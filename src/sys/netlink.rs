@@ -11,7 +11,9 @@ use futures_util::TryStreamExt;
 use ipnet::IpNet;
 use netlink_sys::TokioSocket;
 use rtnetlink::packet_route::address::AddressAttribute;
-use rtnetlink::packet_route::link::{BridgeStpState, InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
+use rtnetlink::packet_route::link::{
+    BridgeStpState, InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+};
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteType};
 use rtnetlink::{Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, RouteMessageBuilder};
 
@@ -135,7 +137,10 @@ impl Netlink {
             }
             other => other?,
         }
-        let made = self.link(&spec.name).await?.ok_or_else(|| NetlinkError::Refused(io::ErrorKind::NotFound.into()))?;
+        let made = self
+            .link(&spec.name)
+            .await?
+            .ok_or_else(|| NetlinkError::Refused(io::ErrorKind::NotFound.into()))?;
         // The kernel reads no alias when it makes a link, and an MTU that is set then follows the ports'.
         self.set_alias(made.index, &spec.alias).await?;
         if let Some(mtu) = spec.mtu {
@@ -208,8 +213,11 @@ impl Netlink {
             let v6 = query.header.address_family == rtnetlink::packet_route::AddressFamily::Inet6;
             let messages: Vec<_> = self.handle.route().get(query).execute().try_collect().await?;
             for message in messages.iter().filter(|m| m.header.kind == RouteType::Unicast) {
-                let unspecified: IpAddr =
-                    if v6 { std::net::Ipv6Addr::UNSPECIFIED.into() } else { std::net::Ipv4Addr::UNSPECIFIED.into() };
+                let unspecified: IpAddr = if v6 {
+                    std::net::Ipv6Addr::UNSPECIFIED.into()
+                } else {
+                    std::net::Ipv4Addr::UNSPECIFIED.into()
+                };
                 let (mut dst, mut oif) = (unspecified, None);
                 for attribute in &message.attributes {
                     match attribute {

@@ -227,7 +227,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_stopped_and_deaf_process_dies_all_the_same() {
-        let process = Spawn::new("sh").args(["-c", "trap '' TERM; while :; do sleep 1; done"]).spawn().unwrap();
+        let process =
+            Spawn::new("sh").args(["-c", "trap '' TERM; while :; do sleep 1; done"]).spawn().unwrap();
         tokio::time::sleep(Duration::from_millis(200)).await;
         process.signal(Signal::STOP).unwrap();
         assert_eq!(process.terminate(Duration::from_millis(200)).await.unwrap(), Exit::Signal(9));

@@ -51,7 +51,8 @@ fn name_in(request: &libc::ifreq) -> String {
 /// Makes a TAP in the namespace of the calling thread; `name` may hold `%d`, for which the kernel puts
 /// the first free number. `vnet_hdr`: frames carry the header by which virtio leaves checksums out.
 pub fn open(name: &str, vnet_hdr: bool) -> io::Result<Tap> {
-    let fd = rustix::fs::open("/dev/net/tun", OFlags::RDWR | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty())?;
+    let fd =
+        rustix::fs::open("/dev/net/tun", OFlags::RDWR | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty())?;
     let mut request = request(name)?;
     let header = if vnet_hdr { libc::IFF_VNET_HDR } else { 0 };
     let flags = libc::IFF_TAP | libc::IFF_NO_PI | header | EXCLUSIVE;
@@ -77,7 +78,9 @@ pub fn name_of(fd: &OwnedFd) -> io::Result<String> {
 /// What an error of [`open`] means.
 pub(super) fn explain(name: &str, source: io::Error) -> TapError {
     match source.raw_os_error() {
-        Some(libc::EBUSY | libc::EEXIST | libc::EINVAL) if !name.contains('%') => TapError::Exists(name.to_owned()),
+        Some(libc::EBUSY | libc::EEXIST | libc::EINVAL) if !name.contains('%') => {
+            TapError::Exists(name.to_owned())
+        }
         Some(libc::EACCES | libc::ENOENT | libc::ENODEV) => TapError::Device(source),
         _ => TapError::Make { name: name.to_owned(), source },
     }

@@ -1,3 +1,5 @@
+//! Arguments for definitions made by hand, among them the five NICs of 2007.
+
 use std::path::PathBuf;
 
 use super::*;

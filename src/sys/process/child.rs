@@ -189,9 +189,7 @@ fn keep_network_capabilities() -> io::Result<()> {
         check(libc::syscall(libc::SYS_capset, &raw const header, data.as_ptr()))?;
         for capability in NETWORK_CAPABILITIES {
             let capability = libc::c_ulong::from(capability);
-            check(
-                libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE, capability, 0, 0).into(),
-            )?;
+            check(libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE, capability, 0, 0).into())?;
         }
     }
     Ok(())

@@ -185,6 +185,7 @@ impl Spawn {
         let plan = self.plan(stage).map_err(prepare)?;
         let mut command = Command::new(&self.program);
         command.args(&self.args).env_clear().env("LC_ALL", "C").env("PATH", PATH).envs(self.env);
+        tracing::debug!(args = ?self.args, "running '{program}'");
         let [stdin, stdout, stderr] = self.streams.map(|fd| fd.map_or_else(Stdio::null, Stdio::from));
         command.stdin(stdin).stdout(stdout).stderr(stderr).current_dir("/");
         // SAFETY: the closure makes system calls only; see `child`.
@@ -251,8 +252,10 @@ impl Spawn {
         });
         let (mut said, mut complained) = (Vec::new(), Vec::new());
         let exit = {
-            let mut reading =
-                std::pin::pin!(futures_util::future::join(read_all(stdout, &mut said), read_all(stderr, &mut complained)));
+            let mut reading = std::pin::pin!(futures_util::future::join(
+                read_all(stdout, &mut said),
+                read_all(stderr, &mut complained)
+            ));
             let end = async {
                 let mut closed = false;
                 loop {
@@ -316,7 +319,10 @@ mod tests {
     #[tokio::test]
     async fn input_and_output_and_status_are_passed() {
         let output = sh("cat; echo err >&2; exit 3").output(Some(b"in".to_vec()), SOON).await.unwrap();
-        assert_eq!((output.exit, output.stdout.as_slice(), output.stderr.as_str()), (Exit::Code(3), &b"in"[..], "err\n"));
+        assert_eq!(
+            (output.exit, output.stdout.as_slice(), output.stderr.as_str()),
+            (Exit::Code(3), &b"in"[..], "err\n")
+        );
     }
 
     #[tokio::test]
@@ -346,7 +352,12 @@ mod tests {
         let status = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(status.contains("NoNewPrivs:\t1"), "{status}");
         if user.is_some() {
-            for line in ["Uid:\t64123\t64123\t64123\t64123", "Groups:\t64124", "CapPrm:\t0000000000000000", "CapBnd:\t0000000000000000"] {
+            for line in [
+                "Uid:\t64123\t64123\t64123\t64123",
+                "Groups:\t64124",
+                "CapPrm:\t0000000000000000",
+                "CapBnd:\t0000000000000000",
+            ] {
                 assert!(status.contains(line), "{line}: {status}");
             }
         }

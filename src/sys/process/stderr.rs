@@ -81,9 +81,9 @@ async fn read(mut from: pipe::Receiver, kept: &Mutex<VecDeque<u8>>, label: &str)
         for line in String::from_utf8_lossy(new).lines().filter(|l| !l.trim().is_empty()) {
             logged += 1;
             if logged <= LOGGED {
-                tracing::info!("{label}: {line}");
+                tracing::debug!("{label}: {line}");
             } else if logged == LOGGED + 1 {
-                tracing::warn!("{label}: more than {LOGGED} lines; the rest is not logged");
+                tracing::debug!("{label}: more than {LOGGED} lines; the rest is not logged");
             }
         }
     }

@@ -49,7 +49,8 @@ outside() {
 as_user() {
     local ids=()
     [ "$(id -u)" != 0 ] || ids=(--reuid=nobody --regid="$(id -g nobody)" --clear-groups)
-    setpriv "${ids[@]}" --inh-caps=-all --ambient-caps=-all -- env -i PATH="$PATH" HOME="$dir/user" \
+    # In the background, the program is to take the place of the shell, so that its pid is known.
+    ${exec:-} setpriv "${ids[@]}" --inh-caps=-all --ambient-caps=-all -- env -i PATH="$PATH" HOME="$dir/user" \
         XDG_RUNTIME_DIR="$dir/user/run" STATE_DIRECTORY="$dir/user/state" RUNTIME_DIRECTORY="$dir/user/run" \
         CONFIGURATION_DIRECTORY="$dir/user/config" DBUS_SESSION_BUS_ADDRESS="unix:path=$dir/user/bus" "$@"
 }
@@ -100,7 +101,7 @@ start_service() {
     [ "$(id -u)" != 0 ] || chown -R nobody: "$dir/user"
     as_user dbus-daemon --session --nofork --nosyslog --address="unix:path=$dir/user/bus" &
     wait_for "the message bus listens" test -S "$dir/user/bus"
-    as_user "$dir/warrend" --session 2>"$dir/warrend.log" &
+    exec=exec as_user "$dir/warrend" --session 2>"$dir/warrend.log" &
     service=$!
     quiet=1 wait_for "the service answers" warrenctl net list
 }
@@ -197,8 +198,9 @@ demonstrate() {
     done
     warrenctl net stop default | indent
     local helper
-    for helper in qemu-system dnsmasq pasta; do
-        wait_for "no $helper is left" bash -c "! grep -qs $helper /proc/[0-9]*/cmdline"
+    for helper in qemu-system dnsmasq pasta nethost; do
+        # The brackets keep the search from finding itself.
+        wait_for "no $helper is left" bash -c "! grep -qs '[${helper:0:1}]${helper:1}' /proc/[0-9]*/cmdline"
     done
     kill "$service"
     wait "$service" || die "the service did not end well"

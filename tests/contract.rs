@@ -3,7 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -117,6 +117,8 @@ fn polkit_actions_and_defaults_are_the_agreed_ones() {
     let agreed: BTreeMap<String, [String; 3]> =
         ACTIONS.iter().map(|(id, defaults)| ((*id).to_owned(), defaults.map(str::to_owned))).collect();
     assert_eq!(found, agreed);
+    let asked: BTreeSet<&str> = warren::auth::Action::ALL.iter().map(|action| action.id()).collect();
+    assert_eq!(asked, found.keys().map(String::as_str).collect());
 }
 
 #[test]

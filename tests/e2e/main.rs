@@ -7,6 +7,7 @@ mod common;
 
 mod bad_input;
 mod cleanup;
+mod contract;
 mod examples;
 mod harness;
 mod networks;

@@ -1,4 +1,5 @@
 //! Files opened by the real helper, as an ordinary user. Runs as root, which it takes to become another.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, PermissionsExt, symlink};

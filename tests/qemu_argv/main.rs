@@ -1,5 +1,6 @@
 //! The planned arguments against a real QEMU: it starts stopped, and its monitor answers. Each test has a
 //! network namespace of its own.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod guest;
 mod rig;

@@ -34,7 +34,7 @@ pub(super) fn add(plan: &mut Plan<'_>, disk: &DiskDef, index: usize, handed: Opt
     if let Some(order) = plan.boot.disks[index] {
         device["bootindex"] = order.into();
     }
-    plan.device(&disk.path, device);
+    plan.device(&disk.path, &device);
 }
 
 /// The position that a target's letters stand for: `hda` is 0, `sdb` 1, `vdaa` 26.
@@ -109,7 +109,7 @@ fn controller(plan: &mut Plan<'_>, disk: &DiskDef, driver: &str, id: &str) {
     if plan.slots.take_id(id) {
         let mut device = json!({ "driver": driver, "id": id });
         place(plan, disk, &mut device);
-        plan.device(&disk.path, device);
+        plan.device(&disk.path, &device);
     }
 }
 

@@ -70,5 +70,5 @@ fn adapter(plan: &mut Plan<'_>, path: &str, driver: &str) {
     }
     let mut device = json!({ "driver": driver, "id": "video0" });
     plan.slots.display(&mut device);
-    plan.device(path, device);
+    plan.device(path, &device);
 }

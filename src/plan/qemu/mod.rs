@@ -161,13 +161,13 @@ impl Plan<'_> {
     }
 
     /// Adds a device, if this QEMU has its driver.
-    fn device(&mut self, path: &str, device: serde_json::Value) {
+    fn device(&mut self, path: &str, device: &serde_json::Value) {
         let driver = device["driver"].as_str().unwrap_or_default();
         if !self.qemu.devices.contains(driver) {
             let message = format!("'{}' has no device '{driver}'", self.qemu.path.display());
             self.unsupported(path, message, "choose another model, or install QEMU with its modules");
         }
-        self.args.json("-device", &device);
+        self.args.json("-device", device);
     }
 }
 

@@ -32,7 +32,7 @@ pub(super) fn add(plan: &mut Plan<'_>, nic: &InterfaceDef, index: usize, handed:
     if !plan.slots.nic(&mut device) {
         plan.unsupported(&nic.path, "the guest's PCI bus is full", "leave out interfaces or disks");
     }
-    plan.device(&nic.path, device);
+    plan.device(&nic.path, &device);
 }
 
 fn driver(model: NicModel) -> &'static str {

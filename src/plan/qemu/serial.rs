@@ -27,5 +27,5 @@ pub(super) fn add(plan: &mut Plan<'_>, serial: &SerialDef, handed: Option<i32>) 
     };
     plan.args.pair("-chardev", format!("socket,id=char{id},fd={fd},server=on,wait=off"));
     let device = json!({ "driver": "isa-serial", "chardev": format!("char{id}"), "id": id, "index": port });
-    plan.device(&serial.path, device);
+    plan.device(&serial.path, &device);
 }

@@ -41,7 +41,7 @@ pub(super) fn backing(image: &File, path: &Path) -> Result<Option<Backing>, Stri
         return Err(format!("names a backing file of {} bytes", header.backing_size));
     }
     let mut name = vec![0; header.backing_size as usize];
-    image.read_exact_at(&mut name, header.backing_offset).map_err(unreadable)?;
+    image.read_exact_at(&mut name, header.backing_offset).map_err(|e| unreadable(&e))?;
     let name = String::from_utf8(name).map_err(|_| "names a backing file that is not UTF-8".to_owned())?;
     if name.contains('\0') {
         return Err("names a backing file with a zero byte".into());
@@ -90,7 +90,7 @@ impl Header {
         match be32(&bytes, 4) {
             2 => {}
             3 => {
-                image.read_exact_at(&mut bytes[72..], 72).map_err(unreadable)?;
+                image.read_exact_at(&mut bytes[72..], 72).map_err(|e| unreadable(&e))?;
                 header.incompatible = be64(&bytes, 72);
                 header.length = be32(&bytes, 100).into();
             }
@@ -107,7 +107,7 @@ impl Header {
                 return Ok(None);
             }
             let mut bytes = [0; 8];
-            image.read_exact_at(&mut bytes, at).map_err(unreadable)?;
+            image.read_exact_at(&mut bytes, at).map_err(|e| unreadable(&e))?;
             let (kind, size) = (be32(&bytes, 0), be32(&bytes, 4));
             if kind == 0 {
                 return Ok(None);
@@ -117,7 +117,7 @@ impl Header {
                     return Err(format!("names a backing format of {size} bytes"));
                 }
                 let mut name = vec![0; size as usize];
-                image.read_exact_at(&mut name, at + 8).map_err(unreadable)?;
+                image.read_exact_at(&mut name, at + 8).map_err(|e| unreadable(&e))?;
                 return Ok(Some(String::from_utf8_lossy(&name).escape_debug().to_string()));
             }
             at += 8 + u64::from(size).next_multiple_of(8);
@@ -126,7 +126,7 @@ impl Header {
     }
 }
 
-fn unreadable(error: io::Error) -> String {
+fn unreadable(error: &io::Error) -> String {
     format!("has a broken qcow2 header: {error}")
 }
 

@@ -1,0 +1,190 @@
+//! A real QEMU with real descriptors: TAPs, sockets, images opened by the helper.
+
+use std::fs::File;
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use command_fds::{CommandFdExt, FdMapping};
+use serde_json::Value;
+use tempfile::TempDir;
+use warren::model::{Device, DiskFormat, DiskSource, DomainDef, InterfaceKind};
+use warren::plan::host::QemuFacts;
+use warren::plan::qemu::{self, Handed, ImageFd, NicFd};
+use warren::sys::images::{ImageKind, ImageRequest, OpenedImage, open_as};
+use warren::sys::qemu_probe::probe_all;
+use warren::sys::qmp::Qmp;
+
+const DEADLINE: Duration = Duration::from_secs(20);
+/// Where the inherited descriptors start in QEMU.
+const FIRST_FD: i32 = 10;
+
+/// Runs a test in a network namespace with a loopback interface that takes multicast.
+pub(crate) fn in_own_network<F: Future<Output = ()>>(test: impl FnOnce() -> F) {
+    #[expect(unsafe_code, reason = "only this thread's network changes")]
+    // SAFETY: CLONE_NEWNET leaves memory and descriptors shared as they were.
+    unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNET) }.unwrap();
+    run("ip", &["link", "set", "lo", "up"]);
+    run("ip", &["route", "add", "224.0.0.0/4", "dev", "lo"]);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(test());
+}
+
+/// Runs a program that must succeed.
+pub(crate) fn run(program: &str, args: &[&str]) {
+    let done = Command::new(program).args(args).output().unwrap();
+    assert!(done.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&done.stderr));
+}
+
+/// The installed QEMU for `arch`.
+pub(crate) async fn real_qemu(arch: &str) -> QemuFacts {
+    let found = probe_all().await;
+    found.into_iter().find(|q| q.arch == arch).expect("QEMU is installed")
+}
+
+/// Descriptors on their way into QEMU, each with its number there.
+#[derive(Default)]
+struct Inherited(Vec<OwnedFd>);
+
+impl Inherited {
+    fn add(&mut self, fd: impl Into<OwnedFd>) -> i32 {
+        self.0.push(fd.into());
+        FIRST_FD + self.0.len() as i32 - 1
+    }
+}
+
+/// A running QEMU.
+pub(crate) struct Rig {
+    child: Child,
+    qmp: Qmp,
+    _dir: TempDir,
+    _peers: Vec<(TcpListener, TcpStream)>,
+}
+
+impl Rig {
+    pub(crate) async fn start(def: &DomainDef, nics: Vec<NicFd>) -> Self {
+        Self::start_with_argv(def, nics).await.0
+    }
+
+    /// Starts `def`; where `nics` is empty, what the interfaces need is made.
+    pub(crate) async fn start_with_argv(def: &DomainDef, nics: Vec<NicFd>) -> (Self, Vec<String>) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut inherited = Inherited::default();
+        let mut peers = Vec::new();
+        let monitor = dir.path().join("qmp.sock");
+        let mut handed =
+            Handed { qmp: inherited.add(UnixListener::bind(&monitor).unwrap()), nics, ..Handed::default() };
+        let make_nics = handed.nics.is_empty();
+        for device in &def.devices {
+            match device {
+                Device::Interface(nic) if make_nics => {
+                    handed.nics.push(nic_fd(&nic.kind, &mut inherited, &mut peers));
+                }
+                Device::Serial(port) => {
+                    let path = dir.path().join(format!("serial{}.sock", port.port));
+                    handed.serials.push(inherited.add(UnixListener::bind(path).unwrap()));
+                }
+                _ => {}
+            }
+        }
+        images(def, &mut handed, &mut inherited).await;
+        let found = probe_all().await;
+        let chosen = qemu::choose(def, &found).unwrap();
+        let argv = qemu::argv(def, &def.uuid.unwrap(), chosen, &handed).unwrap();
+        let (child, qmp) = launch(&chosen.path, &argv, inherited, &monitor).await;
+        (Self { child, qmp, _dir: dir, _peers: peers }, argv)
+    }
+
+    pub(crate) async fn ask(&self, command: &str, arguments: Value) -> Value {
+        self.qmp.execute(command, arguments, DEADLINE).await.unwrap()
+    }
+
+    pub(crate) async fn quit(mut self) {
+        assert_eq!(self.ask("query-status", Value::Null).await["status"], "prelaunch");
+        self.ask("quit", Value::Null).await;
+        assert!(self.child.wait().unwrap().success());
+    }
+}
+
+async fn launch(program: &Path, argv: &[String], inherited: Inherited, monitor: &Path) -> (Child, Qmp) {
+    let mut command = Command::new(program);
+    let mappings = inherited.0.into_iter().zip(FIRST_FD..);
+    let mappings = mappings.map(|(parent_fd, child_fd)| FdMapping { parent_fd, child_fd }).collect();
+    command.args(argv).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.fd_mappings(mappings).unwrap();
+    let mut child = command.spawn().unwrap();
+    // The command holds our copies of the descriptors: with QEMU gone the socket must be closed.
+    drop(command);
+    let stream = tokio::net::UnixStream::connect(monitor).await.unwrap();
+    match Qmp::connect(stream, DEADLINE).await {
+        Ok((qmp, _events)) => (child, qmp),
+        Err(error) => {
+            drop(child.kill());
+            let output = child.wait_with_output().unwrap();
+            panic!("{error}: {}\n{}", String::from_utf8_lossy(&output.stderr), argv.join(" "));
+        }
+    }
+}
+
+fn nic_fd(
+    kind: &InterfaceKind,
+    inherited: &mut Inherited,
+    peers: &mut Vec<(TcpListener, TcpStream)>,
+) -> NicFd {
+    match kind {
+        kind if kind.has_tap() => NicFd::Tap(inherited.add(tap())),
+        InterfaceKind::Client(_) => {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let (peer, _) = listener.accept().unwrap();
+            peers.push((listener, peer));
+            NicFd::Client(inherited.add(client))
+        }
+        _ => NicFd::None,
+    }
+}
+
+/// A TAP device of the namespace, with any name.
+fn tap() -> File {
+    let file = File::options().read(true).write(true).open("/dev/net/tun").unwrap();
+    #[expect(unsafe_code, reason = "an ioctl that no safe library wraps")]
+    // SAFETY: all zeroes is a value of `ifreq`.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    request.ifr_ifru.ifru_flags = (libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR) as i16;
+    #[expect(unsafe_code, reason = "an ioctl that no safe library wraps")]
+    // SAFETY: TUNSETIFF reads and writes one `ifreq`, which lives.
+    let result = unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETIFF, &raw mut request) };
+    assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
+    file
+}
+
+/// Opens disks, kernel and initrd as the daemon does.
+async fn images(def: &DomainDef, handed: &mut Handed, inherited: &mut Inherited) {
+    let open = async |path: &Path, qcow2, readonly, kind| -> Vec<OpenedImage> {
+        let request = ImageRequest { path: path.to_owned(), format_qcow2: qcow2, readonly, kind };
+        let exe = Path::new(env!("CARGO_BIN_EXE_warrend"));
+        open_as(exe, None, vec![request]).await.unwrap().remove(0)
+    };
+    let mut set = 0;
+    for disk in def.disks() {
+        let mut chain = Vec::new();
+        if let Some(source) = &disk.source {
+            let kind = ImageKind::Disk { block: matches!(source, DiskSource::Block(_)) };
+            for image in open(source.path(), disk.format == DiskFormat::Qcow2, disk.readonly, kind).await {
+                let format = if image.qcow2 { DiskFormat::Qcow2 } else { DiskFormat::Raw };
+                let (readonly, block) = (image.readonly, image.block);
+                chain.push(ImageFd { fd: inherited.add(image.fd), set, format, readonly, block });
+                set += 1;
+            }
+        }
+        handed.disks.push(chain);
+    }
+    for (path, into) in [(&def.os.kernel, &mut handed.kernel), (&def.os.initrd, &mut handed.initrd)] {
+        if let Some(path) = path {
+            *into = Some(inherited.add(open(path, false, true, ImageKind::Blob).await.remove(0).fd));
+        }
+    }
+}

@@ -8,6 +8,8 @@ mod common;
 mod bad_input;
 mod cleanup;
 mod contract;
+mod crash;
+mod disks;
 mod examples;
 mod harness;
 mod networks;

@@ -17,6 +17,7 @@ use crate::auth::Authority;
 use crate::dbus::{self, Service};
 use crate::manager::Manager;
 use crate::scope::{Scope, ScopeKind};
+use crate::store;
 use crate::sys::process;
 use crate::sys::unix::DirLock;
 
@@ -54,6 +55,8 @@ enum DaemonError {
     Locked(String),
     #[error("the id of this boot cannot be read")]
     Boot(#[source] std::io::Error),
+    #[error(transparent)]
+    Store(#[from] store::StoreError),
     #[error("the {0} bus cannot be reached")]
     Bus(&'static str, #[source] zbus::Error),
     #[error(transparent)]
@@ -110,6 +113,7 @@ async fn run(kind: ScopeKind) -> Result<(), DaemonError> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(DaemonError::Signals)?;
     let (events, told) = mpsc::unbounded_channel();
     let boot_id = process::boot_id().map_err(DaemonError::Boot)?;
+    store::forget_former_boot(&scope.dirs.run, &boot_id)?;
     let manager = Arc::new(Manager::new(scope.clone(), boot_id, events)?);
     manager.recover().await?;
     let connection = connect(kind).await?;

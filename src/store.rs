@@ -150,6 +150,25 @@ impl Store {
     }
 }
 
+/// Empties RUN of what a former boot left (below `/tmp` it stays): its pids mean other processes now. Then
+/// marks it as of this boot.
+pub fn forget_former_boot(run: &Path, boot_id: &str) -> Result<(), StoreError> {
+    let marker = run.join("boot-id");
+    if fs::read_to_string(&marker).is_ok_and(|boot| boot == boot_id) {
+        return Ok(());
+    }
+    let failed = |source| StoreError::Write { path: run.to_owned(), source };
+    for entry in fs::read_dir(run).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        if path.is_dir() {
+            remove_live(&path)?;
+        } else if path.file_name().is_some_and(|name| name != "lock") {
+            fs::remove_file(&path).map_err(failed)?;
+        }
+    }
+    fs::write(&marker, boot_id).map_err(failed)
+}
+
 /// Writes live state: complete or not at all. Not synced, since RUN is gone after a boot anyway.
 pub fn save_live<T: Serialize>(dir: &Path, state: &T) -> Result<(), StoreError> {
     let path = dir.join("state.json");
@@ -279,6 +298,22 @@ mod tests {
         store.remove(Kind::Network, &uuid).unwrap();
         store.remove(Kind::Network, &uuid).unwrap();
         assert!(store.load(Kind::Network).unwrap().0.is_empty());
+    }
+
+    #[test]
+    fn what_a_former_boot_left_is_forgotten() {
+        let dir = tempfile::tempdir().unwrap();
+        let left = dir.path().join("domains/x");
+        let prepare = || {
+            fs::create_dir_all(&left).unwrap();
+            fs::write(dir.path().join("nethost.stat"), "1").unwrap();
+        };
+        prepare();
+        forget_former_boot(dir.path(), "one").unwrap();
+        assert!(!left.exists() && !dir.path().join("nethost.stat").exists());
+        prepare();
+        forget_former_boot(dir.path(), "one").unwrap();
+        assert!(left.exists() && dir.path().join("nethost.stat").exists());
     }
 
     #[test]

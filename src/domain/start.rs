@@ -17,12 +17,13 @@ use super::{Context, Error, StartOptions};
 use crate::model::{Device, DiskSource, DomainDef, DomainDoc, Finding, Severity};
 use crate::plan::host::QemuFacts;
 use crate::plan::qemu::{self, Handed, ImageFd, NicFd};
+use crate::scope::ScopeKind;
 use crate::store::{StoreError, remove_live};
 use crate::sys::console::Console;
 use crate::sys::images::{self, ImageKind, ImageRequest, OpenedImage};
 use crate::sys::process::{Spawn, StderrTail, stderr_fifo};
 use crate::sys::qmp::{Qmp, QmpEvent};
-use crate::sys::{qemu_probe, unix};
+use crate::sys::{qemu_probe, systemd, unix};
 
 /// The first descriptor number that QEMU gets; below it are its standard streams.
 const FIRST_FD: i32 = 10;
@@ -80,6 +81,7 @@ async fn steps(
         guest.save(context, uuid)?;
     }
     spawn_qemu(context, uuid, def, &qemu, opened, nic_descriptors, guest)?;
+    own_scope(context, uuid, guest).await;
     let events = greet(context, uuid, guest).await?;
     attach_consoles(context, uuid, def, guest).await?;
     settle(def, guest).await?;
@@ -254,6 +256,16 @@ fn spawn_qemu(
     guest.process = Some(spawn.spawn()?);
     guest.stderr = Some(StderrTail::start(read_end, format!("QEMU of '{}'", def.name)));
     Ok(())
+}
+
+/// Where systemd runs, the guest leaves the service's control group.
+async fn own_scope(context: &Context, uuid: &Uuid, guest: &Guest) {
+    let Some(process) = guest.process.as_ref().filter(|_| systemd::is_running()) else { return };
+    let system = context.scope.kind == ScopeKind::System;
+    let pid = process.identity().pid.unsigned_abs();
+    if let Err(e) = systemd::give_scope(system, uuid, &guest.live.name, pid).await {
+        tracing::warn!(domain = %guest.live.name, "the guest stays in the service's scope: {}", crate::chain(&e));
+    }
 }
 
 fn serial_count(def: &DomainDef) -> usize {

@@ -63,6 +63,7 @@ async fn steps(context: &Context, uuid: &Uuid, doc: &NetworkDoc, space: &NetSpac
     let def = doc.def();
     let netlink =
         space.netlink().await.map_err(|source| Error::Netlink { step: "opening netlink", source })?;
+    refuse_other_ways_out(context, def).await?;
     refuse_used_subnets(def, &netlink).await?;
     let (bridge, index) = make_bridge(context, uuid, doc, &netlink).await?;
     settings(def, &bridge, space).await?;
@@ -95,6 +96,18 @@ pub(super) async fn start_dnsmasq(
     };
     let spec = DnsmasqSpec { dir, conf, run_as: context.scope.helper_user() };
     Ok(Some(dnsmasq::start(space, &spec).await?))
+}
+
+/// In session scope the kernel's forwarding ends at the uplink, behind which sockets of the user do the
+/// rest: a rule for an interface of the host would let nothing through, without a word.
+async fn refuse_other_ways_out(context: &Context, def: &NetworkDef) -> Result<(), Error> {
+    let Some(dev) = def.forward.as_ref().and_then(|f| f.dev.as_ref()) else { return Ok(()) };
+    match context.ground.only_uplink().await {
+        Some(uplink) if uplink != dev.as_str() => {
+            Err(Error::NoSuchWayOut { name: def.name.to_string(), dev: dev.to_string() })
+        }
+        _ => Ok(()),
+    }
 }
 
 async fn refuse_used_subnets(def: &NetworkDef, netlink: &Netlink) -> Result<(), Error> {

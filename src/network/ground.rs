@@ -118,6 +118,13 @@ impl Ground {
         held.session.as_ref().and_then(|s| s.uplink.as_ref().ok()).map(|pasta| pasta.dns)
     }
 
+    /// The only way out there is; `None`: whatever the host has.
+    pub async fn only_uplink(&self) -> Option<String> {
+        let held = self.inner.held.lock().await;
+        let session = held.session.as_ref()?;
+        Some(session.uplink.as_ref().map_or_else(|_| String::new(), |pasta| pasta.ifname.clone()))
+    }
+
     /// Why guests cannot reach out, where that is known.
     pub async fn warning(&self) -> Option<String> {
         let held = self.inner.held.lock().await;

@@ -54,6 +54,11 @@ pub enum Error {
     MacInUse { mac: crate::model::Mac, network: String, domain: String },
     #[error("the network '{name}' uses what Warren cannot run yet: {}", list(.findings))]
     NotSupported { name: String, findings: Vec<Finding> },
+    #[error(
+        "/network/forward/@dev: in session scope the network '{name}' has no way out through '{dev}'; leave the \
+        attribute out, and guests leave as the programs of the user do"
+    )]
+    NoSuchWayOut { name: String, dev: String },
     #[error("networks cannot run here")]
     Ground(#[from] ground::GroundError),
     #[error("{step} failed")]

@@ -16,5 +16,6 @@ pub mod pasta;
 pub mod process;
 pub mod qemu_probe;
 pub mod qmp;
+pub mod systemd;
 pub mod tap;
 pub mod unix;

@@ -43,6 +43,12 @@ impl Client {
         reply.body().deserialize()
     }
 
+    /// Stands in for a service of that name.
+    pub(crate) async fn serve(&self, name: &str, path: &str, object: impl zbus::object_server::Interface) {
+        self.connection.object_server().at(path, object).await.expect("the object is new");
+        self.connection.request_name(name.to_owned()).await.expect("the name is free");
+    }
+
     /// Whether somebody owns this name on the bus.
     pub(crate) async fn has_owner(&self, name: &str) -> bool {
         let bus = zbus::fdo::DBusProxy::new(&self.connection).await.expect("the bus answers");

@@ -25,7 +25,10 @@ async fn killed_while_busy(world: &World, mut service: Service) {
             let running = guest_pids();
             service.kill_and_restart(world).await;
             let state = guest.state().await;
-            assert!(["running", "shutoff", "crashed"].contains(&state.as_str()), "{method} +{moment} ms: {state}");
+            assert!(
+                ["running", "shutoff", "crashed"].contains(&state.as_str()),
+                "{method} +{moment} ms: {state}"
+            );
             if state == "running" {
                 assert!(running.contains(&guest.pid().await), "{method} +{moment} ms: the same QEMU runs");
                 assert_eq!(net.state().await, "active", "{method} +{moment} ms");

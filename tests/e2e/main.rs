@@ -15,6 +15,7 @@ mod harness;
 mod networks;
 mod nics;
 mod origin;
+mod scopes;
 mod session;
 mod sockets;
 mod system;

@@ -4,7 +4,7 @@ use std::io::Read;
 use std::net::TcpStream;
 use std::time::Duration;
 
-use crate::common::{ALICE, Console, GuestXml, Object, Service, World, none_runs, text, world};
+use crate::common::{ALICE, Console, GuestXml, Object, Service, World, assert_error, none_runs, text, world};
 
 /// Far behind the machine's uplink.
 const OUTSIDE: &str = "203.0.113.5";
@@ -107,6 +107,19 @@ async fn sees_display(guest: &Object) {
     let mut greeting = [0; 4];
     viewer.read_exact(&mut greeting).expect("the display greets");
     assert_eq!(&greeting, b"RFB ");
+}
+
+#[test]
+fn an_interface_of_the_host_is_no_way_out_of_a_session() {
+    world(async |world: World| {
+        machine(&world);
+        let service = Service::session(&world, ALICE.uid).await;
+        let xml = "<network><name>directed</name><forward dev='up0'/><ip address='' netmask=''/></network>";
+        let network = service.client.define_network(xml).await.expect("a valid document");
+        assert_error(network.act("Start").await, "NotSupported", &["/network/forward/@dev", "up0"]);
+        assert_eq!(network.state().await, "inactive");
+        none_runs("pasta").await;
+    });
 }
 
 #[test]

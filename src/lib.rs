@@ -26,6 +26,7 @@ pub mod cli;
 pub mod daemon;
 pub mod dbus;
 pub mod domain;
+mod mailbox;
 pub mod manager;
 pub mod model;
 pub mod network;

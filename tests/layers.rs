@@ -8,12 +8,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Level of each room; data falls from the higher to the lower.
-const LEVELS: [(&str, u32); 14] = [
+const LEVELS: [(&str, u32); 15] = [
     ("xml", 0),
     ("model", 1),
     ("plan", 2),
     ("sys", 2),
     ("store", 2),
+    ("mailbox", 2),
     ("scope", 2),
     ("network", 3),
     ("domain", 3),

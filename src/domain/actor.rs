@@ -7,14 +7,14 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 
 use super::events::pass_on;
 use super::guest::{GRACE, Guest};
 use super::start::{self, Started};
 use super::state::{self, Denial, Effect, Event, State};
-use super::{Command, Context, Error, Handle, Info, StartOptions, View, info};
+use super::{Command, Context, Error, Handle, Info, Recovered, StartOptions, View, info};
 use crate::model::DomainDoc;
 use crate::store::{Envelope, Kind};
 use crate::sys::process::{Exit, Process};
@@ -22,7 +22,7 @@ use crate::sys::qmp::{Qmp, QmpEvent};
 
 const MAILBOX: usize = 64;
 
-pub(super) type Reply<T> = oneshot::Sender<Result<T, Error>>;
+pub(super) type Reply<T> = crate::mailbox::Reply<T, Error>;
 
 #[derive(Debug)]
 pub(super) enum Message {
@@ -62,8 +62,8 @@ pub struct Seed {
     pub uuid: Uuid,
     /// What is stored beside it.
     pub envelope: Envelope,
-    /// The guest that a former service left running.
-    pub adopted: Option<super::recover::Adopted>,
+    /// What a former service left.
+    pub recovered: super::Recovered,
 }
 
 pub(super) struct Actor {
@@ -87,8 +87,12 @@ pub(super) struct Actor {
 pub fn spawn(context: Context, seed: Seed) -> Handle {
     let (mailbox, messages) = mpsc::channel(MAILBOX);
     let (reports, reported) = mpsc::unbounded_channel();
-    let Seed { doc, uuid, envelope, adopted } = seed;
-    let (state, reason) = adopted.as_ref().map_or((State::Shutoff, "none"), |a| (a.state, "adopted"));
+    let Seed { doc, uuid, envelope, recovered } = seed;
+    let (state, reason) = match &recovered {
+        Recovered::Adopted(adopted) => (adopted.state, "adopted"),
+        Recovered::Lost => (State::Crashed, "failed: QEMU ended while Warren was not running"),
+        Recovered::Off => (State::Shutoff, "none"),
+    };
     let mut actor = Actor {
         context,
         uuid,
@@ -104,7 +108,8 @@ pub fn spawn(context: Context, seed: Seed) -> Handle {
         view: watch::Sender::new(Arc::new(View::empty(uuid))),
         reports,
     };
-    if let Some(adopted) = adopted {
+    if let Recovered::Adopted(adopted) = recovered {
+        let adopted = *adopted;
         actor.live_doc = Some(adopted.doc);
         actor.take_guest(adopted.guest, adopted.events);
         if adopted.powered_off {

@@ -42,7 +42,7 @@ pub use actor::{Seed, spawn};
 pub use commands::Command;
 pub use handle::{Handle, StartOptions};
 pub use info::{ConsoleInfo, DiskInfo, GraphicsInfo, Info, NicInfo};
-pub use recover::{Adopted, recover};
+pub use recover::{Recovered, recover};
 pub use start::planned_argv;
 pub use state::State;
 pub use uids::Uids;

@@ -35,8 +35,19 @@ pub struct Adopted {
     pub(super) events: Option<mpsc::Receiver<QmpEvent>>,
 }
 
+/// What has become of a domain while nobody looked.
+#[derive(Debug)]
+pub enum Recovered {
+    /// Its guest runs and was taken over.
+    Adopted(Box<Adopted>),
+    /// Its guest is gone.
+    Lost,
+    /// It was off.
+    Off,
+}
+
 /// Looks at what RUN says of a domain; adopts its guest or removes what is left of it.
-pub async fn recover(context: &Context, uuid: &Uuid, defined: bool) -> Result<Option<Box<Adopted>>, Error> {
+pub async fn recover(context: &Context, uuid: &Uuid, defined: bool) -> Result<Recovered, Error> {
     let dir = context.scope.domain_run_dir(uuid);
     let live = match store::load_live::<Live>(&dir) {
         Ok(Some(live)) if live.boot_id == *context.boot_id => live,
@@ -61,7 +72,7 @@ pub async fn recover(context: &Context, uuid: &Uuid, defined: bool) -> Result<Op
     match doc {
         Some(doc) if active && guest.process.is_some() => {
             hold(context, uuid, &doc, &guest).await;
-            take_over(context, uuid, doc, guest).await.map(Some)
+            take_over(context, uuid, doc, guest).await.map(Recovered::Adopted)
         }
         _ => {
             let crashed = active.then(|| guest.live.name.clone());
@@ -69,10 +80,9 @@ pub async fn recover(context: &Context, uuid: &Uuid, defined: bool) -> Result<Op
             for problem in guest.give_back(context, uuid).await {
                 tracing::warn!(domain = %uuid, "while removing what a former service left: {problem}");
             }
-            if let Some(name) = crashed {
-                tracing::warn!(domain = %name, "the guest ended while Warren was not running");
-            }
-            Ok(None)
+            let Some(name) = crashed else { return Ok(Recovered::Off) };
+            tracing::warn!(domain = %name, "the guest ended while Warren was not running");
+            Ok(Recovered::Lost)
         }
     }
 }

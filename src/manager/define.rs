@@ -9,10 +9,11 @@ use std::path::PathBuf;
 use uuid::Uuid;
 
 use super::{DomainEntry, Error, Event, Manager, NetworkEntry, read, write};
+use crate::domain::{self, Recovered};
 use crate::model::{DomainDef, DomainDoc, Finding, InterfaceKind, Mac, NetworkDoc, Severity};
+use crate::network;
 use crate::plan::{self, check, complete};
 use crate::store::{Envelope, Kind};
-use crate::{domain, network};
 
 /// How a definition is taken.
 #[derive(Debug, Clone, Copy, Default)]
@@ -45,10 +46,10 @@ pub struct Report {
     pub ruleset: String,
 }
 
-/// Emulators that need no right of their own, since the service would choose them itself.
+/// Emulators that need no right of their own, since the service would choose them itself. One that is not
+/// there needs it too: it could be put there later.
 fn is_standard_emulator(path: &std::path::Path) -> bool {
-    let known = crate::sys::qemu_probe::standard_paths();
-    known.contains(&path) || !path.exists()
+    crate::sys::qemu_probe::standard_paths().contains(&path)
 }
 
 /// What a domain's definition needs.
@@ -195,7 +196,7 @@ impl Manager {
         } else {
             tracing::info!(domain = %name, "domain defined");
             self.store.save(Kind::Domain, &uuid, &envelope, &doc.to_xml())?;
-            self.enter_domain(domain::Seed { doc, uuid, envelope, adopted: None })
+            self.enter_domain(domain::Seed { doc, uuid, envelope, recovered: Recovered::Off })
         };
         write(&self.domains).insert(uuid, DomainEntry { handle, macs });
         Ok(Some(uuid))

@@ -75,14 +75,11 @@ impl Manager {
                     continue;
                 }
             };
-            let adopted = match domain::recover(&context, &uuid, true).await {
-                Ok(adopted) => adopted.map(|a| *a),
-                Err(e) => {
-                    tracing::error!(domain = %doc.def().name, "could not be taken over: {}", crate::chain(&e));
-                    None
-                }
-            };
-            self.enter_domain(domain::Seed { doc, uuid, envelope, adopted });
+            let recovered = domain::recover(&context, &uuid, true).await.unwrap_or_else(|e| {
+                tracing::error!(domain = %doc.def().name, "could not be taken over: {}", crate::chain(&e));
+                domain::Recovered::Off
+            });
+            self.enter_domain(domain::Seed { doc, uuid, envelope, recovered });
         }
         let known: Vec<Uuid> = self.domains().iter().map(domain::Handle::uuid).collect();
         for uuid in self.unknown(Kind::Domain, &known) {

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 
 use super::bring_up::{self, Up};
@@ -20,7 +20,7 @@ const MAILBOX: usize = 64;
 /// A dnsmasq that ends by itself is started again this often in the life of a network.
 const DNSMASQ_RESTARTS: u32 = 5;
 
-type Reply<T> = oneshot::Sender<Result<T, Error>>;
+type Reply<T> = crate::mailbox::Reply<T, Error>;
 
 #[derive(Debug)]
 pub(super) enum Message {

@@ -3,11 +3,12 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 
 use super::actor::{Message, PortRequest};
 use super::{Error, View};
+use crate::mailbox::{self, Reply};
 use crate::model::NetworkDoc;
 use crate::store::Envelope;
 use crate::sys::dnsmasq::Lease;
@@ -31,14 +32,8 @@ impl Handle {
         self.view.borrow().clone()
     }
 
-    async fn ask<T>(
-        &self,
-        message: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> Message,
-    ) -> Result<T, Error> {
-        let (reply, answer) = oneshot::channel();
-        let gone = || Error::Gone(self.view().name.clone());
-        self.mailbox.send(message(reply)).await.map_err(|_| gone())?;
-        answer.await.map_err(|_| gone())?
+    async fn ask<T>(&self, message: impl FnOnce(Reply<T, Error>) -> Message) -> Result<T, Error> {
+        mailbox::ask(&self.mailbox, message, || Error::Gone(self.view().name.clone())).await
     }
 
     /// Starts it; refused if it is active.

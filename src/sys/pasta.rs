@@ -23,6 +23,7 @@ use super::process::{
     Identity, Process, ProcessError, RunAs, Spawn, SpawnError, StderrTail, read_identity, reopen_fifo,
     stderr_fifo,
 };
+use super::unix;
 
 /// The interface it makes in the nethost.
 const INTERFACE: &str = "wuplink";
@@ -31,6 +32,8 @@ const DNS_V4: Ipv4Addr = Ipv4Addr::new(169, 254, 53, 53);
 /// Unique local with a prefix of its own, for hosts that have IPv6 alone.
 const DNS_V6: Ipv6Addr = Ipv6Addr::new(0xfd57, 0x6172, 0x7265, 0x6e00, 0, 0, 0, 0x53);
 const IDENTITY: &str = "pasta.stat";
+/// All of its files.
+const FILES: [&str; 3] = [IDENTITY, RECORD, STDERR];
 const RECORD: &str = "pasta.json";
 const STDERR: &str = "pasta.stderr";
 const START_DEADLINE: Duration = Duration::from_secs(10);
@@ -80,7 +83,7 @@ impl Pasta {
     /// Ends it; its interface goes with it.
     pub async fn stop(self) -> Result<(), ProcessError> {
         self.process.terminate(STOP_GRACE).await?;
-        forget(&self.dir);
+        unix::forget(&self.dir, &FILES);
         Ok(())
     }
 }
@@ -99,7 +102,7 @@ pub async fn start(nethost: &Nethost, run_dir: &Path, run_as: Option<RunAs>) -> 
     let dns = choose_dns().await?;
     let started = launch(nethost, run_dir, run_as, dns).await;
     if started.is_err() {
-        forget(run_dir);
+        unix::forget(run_dir, &FILES);
     }
     started
 }
@@ -236,19 +239,8 @@ async fn end_former(run_dir: &Path) -> Result<(), PastaError> {
     if let Some(process) = Process::adopt(identity).map_err(unusable)? {
         process.terminate(STOP_GRACE).await.map_err(PastaError::Former)?;
     }
-    forget(run_dir);
+    unix::forget(run_dir, &FILES);
     Ok(())
-}
-
-fn forget(run_dir: &Path) {
-    for name in [IDENTITY, RECORD, STDERR] {
-        match fs::remove_file(run_dir.join(name)) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                tracing::warn!("'{name}' in '{}' cannot be removed: {e}", run_dir.display());
-            }
-            _ => {}
-        }
-    }
 }
 
 #[cfg(test)]

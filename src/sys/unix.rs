@@ -141,6 +141,18 @@ impl DirLock {
     }
 }
 
+/// Removes files of ours; what cannot be removed is only logged.
+pub(super) fn forget(dir: &Path, names: &[&str]) {
+    for name in names {
+        match std::fs::remove_file(dir.join(name)) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!("'{name}' in '{}' cannot be removed: {e}", dir.display());
+            }
+            _ => {}
+        }
+    }
+}
+
 /// The group of a file, if the file is there.
 pub fn group_of_file(path: &Path) -> Option<u32> {
     use std::os::unix::fs::MetadataExt;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::common::{ALICE, GuestXml, HostState, Service, World, world};
+use crate::common::{ALICE, GuestXml, HostState, Service, World, text, world};
 
 const NET: &str = "<network><name>net</name><forward/><ip address='' netmask=''>
     <dhcp><range start='' end=''/></dhcp></ip></network>";
@@ -67,5 +67,23 @@ fn a_session_killed_at_any_moment_leaves_nothing_without_an_owner() {
         world.sh("ip link set lo up");
         let service = Service::session(&world, ALICE.uid).await;
         killed_while_busy(&world, service).await;
+    });
+}
+
+#[test]
+fn a_guest_that_ended_meanwhile_is_told_as_crashed() {
+    world(async |world: World| {
+        let mut service = Service::session(&world, ALICE.uid).await;
+        let guest = GuestXml::new("guest").diskless().with("<interface type='user'/>").to_string();
+        let guest = service.client.define_domain(&guest).await.expect("a valid document");
+        guest.start().await;
+        let pid = guest.pid().await;
+        service.daemon.kill();
+        world.sh(&format!("kill -9 {pid}"));
+        service.kill_and_restart(&world).await;
+        assert_eq!(guest.state().await, "crashed");
+        assert!(text(&guest.property("StateReason").await).starts_with("failed: "));
+        guest.start().await;
+        guest.stop().await;
     });
 }

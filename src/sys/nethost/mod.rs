@@ -39,6 +39,8 @@ const STOP_GRACE: Duration = Duration::from_secs(2);
 const READY: &str = "ready";
 const SOCKET: &str = "nethost.sock";
 const IDENTITY: &str = "nethost.stat";
+/// All of its files.
+const FILES: [&str; 2] = [SOCKET, IDENTITY];
 /// Where a nethost finds its listening socket.
 const SOCKET_FD: i32 = 3;
 
@@ -92,7 +94,7 @@ impl Nethost {
     /// descriptor, not before.
     pub async fn stop(self) -> Result<(), ProcessError> {
         self.process.terminate(STOP_GRACE).await?;
-        forget(&self.dir);
+        unix::forget(&self.dir, &FILES);
         Ok(())
     }
 }
@@ -133,7 +135,7 @@ pub async fn find_or_start(
     }
     let started = start(run_dir, exe, run_as).await;
     if started.is_err() {
-        forget(run_dir);
+        unix::forget(run_dir, &FILES);
     }
     started
 }
@@ -195,17 +197,6 @@ fn understand(words: &str) -> Result<(), NethostError> {
         }
         _ => NethostError::Start { step, source },
     })
-}
-
-fn forget(run_dir: &Path) {
-    for name in [SOCKET, IDENTITY] {
-        match std::fs::remove_file(run_dir.join(name)) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                tracing::warn!("'{name}' in '{}' cannot be removed: {e}", run_dir.display());
-            }
-            _ => {}
-        }
-    }
 }
 
 #[cfg(test)]

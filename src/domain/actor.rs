@@ -272,7 +272,7 @@ impl Actor {
                 self.live_doc = None;
                 let cancelled = self.state == State::Stopping;
                 let reason =
-                    if cancelled { "requested".to_owned() } else { format!("failed: {}", crate::chain(&e)) };
+                    if cancelled { "requested".to_owned() } else { format!("failed: {}", e.in_public()) };
                 if let Ok((next, _)) = self.step(Event::StartFailed) {
                     self.enter(next, reason);
                 }
@@ -331,10 +331,9 @@ impl Actor {
         let Some(guest) = self.guest.take() else { return };
         let crashed = self.state != State::Stopping;
         if crashed {
+            self.reason = format!("failed: QEMU ended by itself ({exit})");
             let words = guest.last_words();
-            let last = words.trim().lines().last().map_or_else(String::new, |l| format!(": {l}"));
-            self.reason = format!("failed: QEMU ended by itself ({exit}){last}");
-            tracing::warn!(domain = %self.name(), "{}", self.reason);
+            tracing::warn!(domain = %self.name(), "{}; it said last: {}", self.reason, words.trim());
         }
         let (context, uuid, reports) = (self.context.clone(), self.uuid, self.reports.clone());
         tokio::spawn(async move {

@@ -110,6 +110,24 @@ pub enum Error {
     Gone(String),
 }
 
+impl Error {
+    /// The kind of failure, for `StateReason`: that is public, so it has no address and no name of a file.
+    fn in_public(&self) -> &'static str {
+        match self {
+            Self::NotSupported { .. } | Self::Config { .. } => "its definition cannot run on this host",
+            Self::NoSuchNetwork { .. } | Self::NetworkInactive { .. } | Self::Network { .. } => {
+                "one of its networks is not to be had"
+            }
+            Self::Images(_) => "one of its files cannot be opened",
+            Self::NoPeer { .. } | Self::Peer { .. } => "the server of a NIC does not answer",
+            Self::ScriptRun { .. } | Self::ScriptFailed { .. } => "one of its scripts failed",
+            Self::Spawn(_) | Self::QemuEnded(_) | Self::Qmp { .. } | Self::NoMonitor => "QEMU did not start",
+            Self::Cancelled => "the start was cancelled",
+            _ => "the host could not do it",
+        }
+    }
+}
+
 /// Called with the UUID, the view before and the view after each change.
 pub type Announcer = Arc<dyn Fn(Uuid, &Arc<View>, &Arc<View>) + Send + Sync>;
 

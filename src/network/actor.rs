@@ -234,7 +234,7 @@ impl Actor {
             }
             Err(e) => {
                 let (next, _) = self.step(Event::UpFailed)?;
-                self.enter(next, format!("failed: {}", crate::chain(&e)));
+                self.enter(next, format!("failed: {}", e.in_public()));
                 Err(e)
             }
         }
@@ -278,8 +278,10 @@ impl Actor {
             self.enter(next, "requested");
             return Ok(());
         }
-        self.enter(next, format!("failed: {}", problems.join("; ")));
-        Err(Error::TearDown(problems))
+        let error = Error::TearDown(problems);
+        tracing::error!(network = %self.name(), "{error}");
+        self.enter(next, format!("failed: {}", error.in_public()));
+        Err(error)
     }
 
     fn undefine(&mut self) -> Result<(), Error> {

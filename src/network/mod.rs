@@ -81,6 +81,25 @@ pub enum Error {
     Gone(String),
 }
 
+impl Error {
+    /// The kind of failure, for `StateReason`: that is public, so it has no address and no name of a file.
+    fn in_public(&self) -> &'static str {
+        match self {
+            Self::SubnetInUse { .. } => "its subnet is in use",
+            Self::BridgeInUse { .. } => "its bridge is in use",
+            Self::NotSupported { .. } | Self::NoSuchWayOut { .. } => "it uses what cannot be run here",
+            Self::Ground(_) => "networks cannot run here",
+            Self::Firewall(_) => "the firewall rules could not be loaded",
+            Self::Dnsmasq(_) => "DHCP and DNS could not be started",
+            Self::Netlink { .. } | Self::Sysctl(_) | Self::NotVerified { .. } => {
+                "the bridge could not be made"
+            }
+            Self::TearDown(_) => "not all of it is gone",
+            _ => "it could not be done",
+        }
+    }
+}
+
 /// Findings in one line.
 pub(crate) fn list(findings: &[Finding]) -> String {
     findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")

@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use zbus::Variant;
 
 use super::dict::{Dict, dict, list};
+use crate::manager::{Event, Manager};
 use crate::plan::host::QemuFacts;
 use crate::sys::netspace::NetSpace;
 use crate::sys::qemu_probe;
@@ -18,12 +19,15 @@ pub struct Host {
 
 impl Host {
     /// Begins to look at the host; returns at once.
-    pub fn look() -> Self {
+    pub fn look(manager: Arc<Manager>) -> Self {
         let host = Self::default();
         let warnings = host.warnings.clone();
         tokio::spawn(async move {
-            let found = qemu_probe::probe_all().await;
-            *warnings.write().unwrap_or_else(PoisonError::into_inner) = warnings_of(&found);
+            let found = warnings_of(&qemu_probe::probe_all().await);
+            warnings.write().unwrap_or_else(PoisonError::into_inner).clone_from(&found);
+            if !found.is_empty() {
+                manager.tell(Event::Warnings(found));
+            }
         });
         host
     }

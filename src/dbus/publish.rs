@@ -20,6 +20,7 @@ use super::service::Service;
 use crate::manager::{Event, Job, JobState};
 use crate::{domain, network};
 
+const MANAGER: &str = "org.warren1.Manager";
 const NETWORK: &str = "org.warren1.Network";
 const DOMAIN: &str = "org.warren1.Domain";
 const JOB: &str = "org.warren1.Job";
@@ -55,6 +56,11 @@ async fn tell(connection: &zbus::Connection, service: &Arc<Service>, event: Even
         Event::DomainChanged { old, new } => domain_changed(connection, &old, &new).await?,
         Event::DomainRemoved(uuid) => {
             server.remove::<DomainInterface, _>(paths::domain(&uuid)).await?;
+        }
+        Event::Warnings(warnings) => {
+            let root = OwnedObjectPath::try_from(paths::ROOT)?;
+            let changed = HashMap::from([("Warnings", warnings.into())]);
+            properties_changed(connection, root, MANAGER, changed).await?;
         }
         Event::JobAdded(job) => {
             server.at(paths::job(job.id), JobInterface::new(service.clone(), job)).await?;

@@ -46,9 +46,9 @@ impl Service {
     /// Over a registry and an authority.
     pub fn new(manager: Arc<Manager>, authority: Authority) -> Self {
         Self {
+            host: super::Host::look(manager.clone()),
             manager,
             authority,
-            host: super::Host::look(),
             in_flight: AtomicUsize::new(0),
             last_call: std::sync::Mutex::new(Instant::now()),
         }

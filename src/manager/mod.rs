@@ -75,6 +75,8 @@ pub enum Event {
         new: Arc<domain::View>,
     },
     DomainRemoved(Uuid),
+    /// What is wrong with this host has been found out.
+    Warnings(Vec<String>),
     JobAdded(Arc<Job>),
     JobEnded(Arc<Job>),
     JobRemoved(u64),
@@ -147,7 +149,7 @@ impl Manager {
     }
 
     /// Tells the bus something.
-    fn tell(&self, event: Event) {
+    pub fn tell(&self, event: Event) {
         // Nobody listens any more only when the service is about to end.
         let _ = self.events.send(event);
     }

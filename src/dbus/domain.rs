@@ -10,8 +10,7 @@ use zbus::{OwnedFd, OwnedObjectPath};
 use super::dict::{Dict, dict, list};
 use super::error::Error;
 use super::options::{Given, Options};
-use super::paths;
-use super::service::{Service, error_parts};
+use super::service::Service;
 use crate::domain::{Command, Handle, Info, StartOptions, View};
 use crate::manager::{self, Needs, Object};
 
@@ -31,19 +30,15 @@ impl DomainInterface {
         self.domain.view()
     }
 
-    /// Answers after the signals that the work caused; `/` or the job that goes on.
     async fn work(
         &self,
         operation: &'static str,
         no_wait: bool,
         work: impl Future<Output = Result<(), manager::Error>> + Send + 'static,
     ) -> Result<OwnedObjectPath, Error> {
-        let manager = &self.service.manager;
         let object = Object::Domain(self.domain.uuid());
         let cancel = (operation == "Start").then(|| self.domain.clone());
-        let job = manager.run_job(operation, object, no_wait, cancel, error_parts, work).await;
-        manager.told().await;
-        Ok(paths::job_or_done(job?))
+        self.service.work(operation, object, no_wait, cancel, work).await
     }
 
     async fn command(&self, command: Command, options: Given, header: &Header<'_>) -> Result<(), Error> {
@@ -178,9 +173,7 @@ impl DomainInterface {
     ) -> Result<OwnedObjectPath, Error> {
         let call = self.service.call(&header).await?;
         call.may_manage_domain(&self.domain).await?;
-        let mut options = Options::new(options);
-        let no_wait = options.flag("no-wait")?;
-        options.end()?;
+        let no_wait = Options::only_flag(options, "no-wait")?;
         let (manager, uuid) = (self.service.manager.clone(), self.domain.uuid());
         self.work("Undefine", no_wait, async move { manager.undefine_domain(&uuid).await }).await
     }
@@ -209,9 +202,7 @@ impl DomainInterface {
     async fn get_xml(&self, options: Given, #[zbus(header)] header: Header<'_>) -> Result<String, Error> {
         let call = self.service.call(&header).await?;
         call.may_manage_domain(&self.domain).await?;
-        let mut options = Options::new(options);
-        let live = options.flag("live")?;
-        options.end()?;
+        let live = Options::only_flag(options, "live")?;
         Ok(self.domain.document(live).await?.to_xml())
     }
 

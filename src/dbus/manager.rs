@@ -12,7 +12,7 @@ use super::dict::{Dict, dict, list};
 use super::error::Error;
 use super::options::{Given, Options};
 use super::paths;
-use super::service::{Service, error_parts};
+use super::service::Service;
 use crate::auth::Action;
 use crate::domain::StartOptions;
 use crate::manager::{self, DefineOptions, Object, Report};
@@ -91,10 +91,7 @@ impl ManagerInterface {
         if start {
             let network = manager.network(&uuid)?;
             let work = async move { Ok(network.ensure_active().await?) };
-            let object = Object::Network(uuid);
-            let job = manager.run_job("Start", object, false, None, error_parts, work).await;
-            manager.told().await;
-            job?;
+            self.service.work("Start", Object::Network(uuid), false, None, work).await?;
         }
         Ok(paths::network(&uuid))
     }
@@ -126,10 +123,7 @@ impl ManagerInterface {
             let cancel = Some(domain.clone());
             let start = StartOptions { paused: false, start_networks: true, reason: "requested" };
             let work = async move { Ok(domain.start(start).await?) };
-            let object = Object::Domain(uuid);
-            let job = manager.run_job("Start", object, false, cancel, error_parts, work).await;
-            manager.told().await;
-            job?;
+            self.service.work("Start", Object::Domain(uuid), false, cancel, work).await?;
         }
         Ok(paths::domain(&uuid))
     }

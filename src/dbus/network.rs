@@ -11,7 +11,7 @@ use super::dict::{Dict, dict};
 use super::error::Error;
 use super::options::{Given, Options};
 use super::paths;
-use super::service::{Service, error_parts};
+use super::service::Service;
 use crate::manager::{self, Object};
 use crate::network::{Handle, View};
 use crate::sys::dnsmasq::Lease;
@@ -32,18 +32,14 @@ impl NetworkInterface {
         self.network.view()
     }
 
-    /// Answers after the signals that the work caused; `/` or the job that goes on.
     async fn work(
         &self,
         operation: &'static str,
         no_wait: bool,
         work: impl Future<Output = Result<(), manager::Error>> + Send + 'static,
     ) -> Result<OwnedObjectPath, Error> {
-        let manager = &self.service.manager;
         let object = Object::Network(self.network.uuid());
-        let job = manager.run_job(operation, object, no_wait, None, error_parts, work).await;
-        manager.told().await;
-        Ok(paths::job_or_done(job?))
+        self.service.work(operation, object, no_wait, None, work).await
     }
 }
 
@@ -122,9 +118,7 @@ impl NetworkInterface {
     ) -> Result<OwnedObjectPath, Error> {
         let call = self.service.call(&header).await?;
         call.may_manage_network(&self.network).await?;
-        let mut options = Options::new(options);
-        let no_wait = options.flag("no-wait")?;
-        options.end()?;
+        let no_wait = Options::only_flag(options, "no-wait")?;
         let network = self.network.clone();
         self.work("Start", no_wait, async move { Ok(network.start("requested").await?) }).await
     }
@@ -152,9 +146,7 @@ impl NetworkInterface {
     ) -> Result<OwnedObjectPath, Error> {
         let call = self.service.call(&header).await?;
         call.may_manage_network(&self.network).await?;
-        let mut options = Options::new(options);
-        let no_wait = options.flag("no-wait")?;
-        options.end()?;
+        let no_wait = Options::only_flag(options, "no-wait")?;
         let (manager, uuid) = (self.service.manager.clone(), self.network.uuid());
         self.work("Undefine", no_wait, async move { manager.undefine_network(&uuid).await }).await
     }
@@ -163,9 +155,7 @@ impl NetworkInterface {
     async fn get_xml(&self, options: Given, #[zbus(header)] header: Header<'_>) -> Result<String, Error> {
         let call = self.service.call(&header).await?;
         call.may_read_network(&self.network).await?;
-        let mut options = Options::new(options);
-        let live = options.flag("live")?;
-        options.end()?;
+        let live = Options::only_flag(options, "live")?;
         Ok(self.network.document(live).await?.to_xml())
     }
 

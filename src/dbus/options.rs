@@ -27,6 +27,14 @@ impl Options {
         Self::new(given).end()
     }
 
+    /// For a method that has one, which is a boolean.
+    pub(super) fn only_flag(given: Given, key: &'static str) -> Result<bool, Error> {
+        let mut options = Self::new(given);
+        let value = options.flag(key)?;
+        options.end()?;
+        Ok(value)
+    }
+
     fn take<T: TryFrom<OwnedVariant>>(&mut self, key: &'static str, what: &str) -> Result<Option<T>, Error> {
         self.known.push(key);
         let Some(value) = self.left.remove(key) else { return Ok(None) };

@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
+use zbus::OwnedObjectPath;
 use zbus::message::Header;
 
 use super::error::Error;
 use super::paths;
 use crate::auth::{Action, Authority, Caller};
-use crate::manager::{self, Manager, Needs};
+use crate::manager::{self, Manager, Needs, Object};
 use crate::{domain, network};
 
 /// Shared by all interfaces.
@@ -64,6 +65,20 @@ impl Service {
             return None;
         }
         Some(self.last_call.lock().unwrap_or_else(std::sync::PoisonError::into_inner).elapsed())
+    }
+
+    /// Does some work, and answers after the signals that it caused: `/`, or the job that goes on with it.
+    pub(super) async fn work(
+        &self,
+        operation: &'static str,
+        object: Object,
+        no_wait: bool,
+        cancel: Option<domain::Handle>,
+        work: impl Future<Output = Result<(), manager::Error>> + Send + 'static,
+    ) -> Result<OwnedObjectPath, Error> {
+        let job = self.manager.run_job(operation, object, no_wait, cancel, error_parts, work).await;
+        self.manager.told().await;
+        Ok(paths::job_or_done(job?))
     }
 
     /// Begins to answer a call.
@@ -144,6 +159,6 @@ impl Call<'_> {
 }
 
 /// Name and message of an error on the bus.
-pub(super) fn error_parts(e: manager::Error) -> (String, String) {
+fn error_parts(e: manager::Error) -> (String, String) {
     Error::from(e).into_parts()
 }

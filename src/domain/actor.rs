@@ -221,7 +221,7 @@ impl Actor {
             state: self.state,
             reason: self.reason.clone(),
             autostart: self.envelope.autostart,
-            pending_changes: self.live_doc.as_ref().is_some_and(|d| d.to_xml() != self.doc.to_xml()),
+            pending_changes: self.live_doc.as_ref().is_some_and(|d| !d.says_the_same(&self.doc)),
             generation: self.envelope.generation,
             owner: self.envelope.owner,
             pid: process.map_or(0, |p| p.identity().pid.unsigned_abs()),

@@ -92,6 +92,12 @@ impl<D: Definition> Doc<D> {
         &self.findings
     }
 
+    /// Whether both say the same to the letter, from the root on: an XML declaration, which the store leaves
+    /// out, says nothing.
+    pub fn says_the_same(&self, other: &Self) -> bool {
+        self.tree.root() == other.tree.root()
+    }
+
     /// The document as text.
     pub fn to_xml(&self) -> String {
         self.tree.to_string()

@@ -205,7 +205,7 @@ impl Actor {
             state: self.state,
             reason: self.reason.clone(),
             autostart: self.envelope.autostart,
-            pending_changes: self.up.as_ref().is_some_and(|up| up.doc.to_xml() != self.doc.to_xml()),
+            pending_changes: self.up.as_ref().is_some_and(|up| !up.doc.says_the_same(&self.doc)),
             generation: self.envelope.generation,
             owner: self.envelope.owner,
             access: self.envelope.access.clone(),

@@ -67,7 +67,8 @@ async fn steps(context: &Context, uuid: &Uuid, doc: &NetworkDoc, space: &NetSpac
     refuse_used_subnets(def, &netlink).await?;
     let (bridge, index) = make_bridge(context, uuid, doc, &netlink).await?;
     settings(def, &bridge, space).await?;
-    if let Some(rules) = plan::firewall::plan(def, uuid, &bridge) {
+    let rules = plan::firewall::plan(def, uuid, &bridge);
+    if let Some(rules) = &rules {
         nft::apply(space, &rules.to_string()).await?;
     }
     let failed = |step| move |source| Error::Netlink { step, source };
@@ -76,7 +77,7 @@ async fn steps(context: &Context, uuid: &Uuid, doc: &NetworkDoc, space: &NetSpac
     }
     netlink.set_up(index, true).await.map_err(failed("setting the bridge up"))?;
     let dnsmasq = start_dnsmasq(context, uuid, def, &bridge, space).await?;
-    verify(def, uuid, &bridge, &netlink, space).await?;
+    verify(def, &bridge, rules.map(|rules| rules.table), &netlink, space).await?;
     save(context, uuid, doc, &bridge, true)?;
     Ok(Up { bridge, space: space.clone(), dnsmasq, doc: doc.clone() })
 }
@@ -187,8 +188,8 @@ async fn settings(def: &NetworkDef, bridge: &str, space: &NetSpace) -> Result<()
 /// Asks the kernel whether it has what it was told.
 async fn verify(
     def: &NetworkDef,
-    uuid: &Uuid,
     bridge: &str,
+    table: Option<String>,
     netlink: &Netlink,
     space: &NetSpace,
 ) -> Result<(), Error> {
@@ -202,11 +203,10 @@ async fn verify(
             return Err(missing(format!("its address {net}")));
         }
     }
-    if plan::firewall::plan(def, uuid, bridge).is_some() {
-        let table = plan::firewall::table_name(uuid);
-        if !nft::tables(space).await?.iter().any(|(family, name)| family == "inet" && *name == table) {
-            return Err(missing(format!("its firewall table '{table}'")));
-        }
+    if let Some(table) = table
+        && !nft::tables(space).await?.iter().any(|(family, name)| family == "inet" && *name == table)
+    {
+        return Err(missing(format!("its firewall table '{table}'")));
     }
     Ok(())
 }

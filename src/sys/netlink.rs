@@ -120,7 +120,12 @@ impl Netlink {
 
     /// The interface of that name.
     pub async fn link(&self, name: &str) -> Result<Option<Link>> {
-        Ok(self.links().await?.into_iter().find(|link| link.name == name))
+        let mut answer = self.handle.link().get().match_name(name).execute();
+        match answer.try_next().await.map_err(NetlinkError::from) {
+            Ok(message) => Ok(message.map(link)),
+            Err(NetlinkError::Refused(e)) if e.raw_os_error() == Some(libc::ENODEV) => Ok(None),
+            Err(e) => Err(e),
+        }
     }
 
     /// Makes a bridge, not up yet; answers its index.

@@ -11,18 +11,16 @@ mod qcow2;
 use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
-use rustix::process::{Gid, Uid};
+use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 
 use self::helper::{Answer, receive, send};
-use super::process::RunAs;
+use super::process::{RunAs, Spawn, SpawnError};
 
 pub use self::helper::serve;
 
@@ -106,9 +104,9 @@ pub enum ImagesError {
         exe: PathBuf,
         /// As whom it was to run.
         owner: String,
-        /// The kernel's reason.
+        /// What went wrong.
         #[source]
-        source: io::Error,
+        source: SpawnError,
     },
     /// The helper broke off.
     #[error("the helper that opens files as {owner} broke off")]
@@ -184,15 +182,19 @@ fn exchange(
     requests: &[ImageRequest],
 ) -> Result<Vec<Vec<OpenedImage>>, ImagesError> {
     let name = owner_name(owner);
-    let not_started = |source| ImagesError::Start { exe: exe.to_owned(), owner: name.clone(), source };
+    let broken = |source| ImagesError::Helper { owner: name.clone(), source };
     let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-        .map_err(|e| not_started(e.into()))?;
-    let mut helper = start(exe, owner, theirs).map_err(not_started)?;
+        .map_err(|e| broken(e.into()))?;
+    let helper = Spawn::new(exe).arg("open-images").stdin(theirs).run_as(owner.cloned()).no_new_privileges();
+    let helper = helper.spawn().map_err(|source| ImagesError::Start {
+        exe: exe.to_owned(),
+        owner: name.clone(),
+        source,
+    })?;
     let until = Instant::now() + DEADLINE;
     let opened = requests.iter().map(|request| ask(&ours, request, until, &name)).collect();
     // Nothing is left to do for it. It dies now, and one that hangs in the kernel holds up no caller.
-    drop(helper.kill());
-    std::thread::spawn(move || helper.wait());
+    drop(helper.signal(Signal::KILL));
     opened
 }
 
@@ -238,29 +240,6 @@ fn readable(socket: &OwnedFd, until: Instant) -> io::Result<bool> {
             Err(e) => return Err(e.into()),
         }
     }
-}
-
-/// Starts the helper with `socket` as its standard input and the owner's ids.
-fn start(exe: &Path, owner: Option<&RunAs>, socket: OwnedFd) -> io::Result<Child> {
-    let mut command = Command::new(exe);
-    command.arg("open-images").env_clear().current_dir("/");
-    command.stdin(socket).stdout(Stdio::null()).stderr(Stdio::null());
-    let ids = owner.map(|owner| {
-        let groups: Vec<Gid> = owner.groups.iter().copied().map(Gid::from_raw).collect();
-        (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid), groups)
-    });
-    let become_owner = move || {
-        if let Some((uid, gid, groups)) = &ids {
-            rustix::thread::set_thread_groups(groups)?;
-            rustix::thread::set_thread_res_gid(*gid, *gid, *gid)?;
-            rustix::thread::set_thread_res_uid(*uid, *uid, *uid)?;
-        }
-        rustix::thread::set_no_new_privs(true)?;
-        Ok(())
-    };
-    // SAFETY: between fork and exec it makes four system calls, without memory allocation or locks.
-    unsafe { command.pre_exec(become_owner) };
-    command.spawn()
 }
 
 #[cfg(test)]

@@ -129,9 +129,10 @@ pub struct Element {
 
 impl PartialEq for Element {
     fn eq(&self, other: &Self) -> bool {
-        let attributes = |e: &Self| e.attributes.iter().map(|a| (a.name.clone(), a.value.clone())).collect();
-        let (a, b): (Vec<_>, Vec<_>) = (attributes(self), attributes(other));
-        self.name == other.name && a == b && self.nodes == other.nodes
+        fn attributes(e: &Element) -> impl Iterator<Item = (&str, &str)> {
+            e.attributes.iter().map(|a| (a.name.as_str(), a.value.as_str()))
+        }
+        self.name == other.name && attributes(self).eq(attributes(other)) && self.nodes == other.nodes
     }
 }
 

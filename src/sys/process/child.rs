@@ -55,6 +55,7 @@ pub(super) struct Plan {
     pub(super) namespaces: Option<(OwnedFd, OwnedFd)>,
     pub(super) network_capabilities: bool,
     pub(super) no_privileges: bool,
+    pub(super) no_new_privileges: bool,
     /// Where the stage is told.
     pub(super) stage: OwnedFd,
 }
@@ -102,6 +103,11 @@ impl Plan {
             reduce_bounding_set(&NETWORK_CAPABILITIES);
             keep_network_capabilities()?;
         }
+        if self.no_new_privileges {
+            self.enter(Stage::Rights);
+            // SAFETY: plain numbers.
+            check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }.into())?;
+        }
         self.enter(Stage::Exec);
         Ok(())
     }
@@ -146,8 +152,7 @@ fn give_up_rights() -> io::Result<()> {
     // SAFETY: plain numbers, and a struct that outlives its call.
     unsafe {
         libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
-        check(libc::setrlimit(libc::RLIMIT_CORE, &raw const none).into())?;
-        check(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0).into())
+        check(libc::setrlimit(libc::RLIMIT_CORE, &raw const none).into())
     }
 }
 

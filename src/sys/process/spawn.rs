@@ -72,6 +72,7 @@ pub struct Spawn {
     space: Option<NetSpace>,
     network_capabilities: bool,
     no_privileges: bool,
+    no_new_privileges: bool,
     fds: Vec<FdMapping>,
     streams: [Option<OwnedFd>; 3],
     identity_file: Option<PathBuf>,
@@ -88,6 +89,7 @@ impl Spawn {
             space: None,
             network_capabilities: false,
             no_privileges: false,
+            no_new_privileges: false,
             fds: Vec::new(),
             streams: [None, None, None],
             identity_file: None,
@@ -138,6 +140,12 @@ impl Spawn {
     /// No capability, now or by any program it may execute; no core dumps.
     pub fn no_privileges(mut self) -> Self {
         self.no_privileges = true;
+        self.no_new_privileges()
+    }
+
+    /// No right by exec that it has not before it: set-user-ID bits and file capabilities count for nothing.
+    pub fn no_new_privileges(mut self) -> Self {
+        self.no_new_privileges = true;
         self
     }
 
@@ -224,6 +232,7 @@ impl Spawn {
             namespaces,
             network_capabilities: self.network_capabilities,
             no_privileges: self.no_privileges,
+            no_new_privileges: self.no_new_privileges,
             stage,
         })
     }

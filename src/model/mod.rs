@@ -13,9 +13,11 @@ mod ids;
 mod interface_view;
 mod network;
 mod network_view;
+mod shaping;
 
 pub use doc::*;
 pub use domain::*;
 pub use finding::*;
 pub use ids::*;
 pub use network::*;
+pub use shaping::{Bandwidth, NativeVlan, Rate, VirtualPort, VirtualPortKind, Vlan};

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::{IfName, Mac, ObjectName, Uuid};
+use super::{Bandwidth, IfName, Mac, ObjectName, Uuid, VirtualPort, Vlan};
 
 /// What a `<network>` document says, in the terms of libvirt's network format.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +27,12 @@ pub struct NetworkDef {
     pub dns: bool,
     /// `<ip>` elements in document order.
     pub ips: Vec<IpDef>,
+    /// `<bandwidth>` of all ports together.
+    pub bandwidth: Option<Bandwidth>,
+    /// `<vlan>` of ports that say none themselves.
+    pub vlan: Option<Vlan>,
+    /// `<virtualport>`: the kind of switch that the ports are on.
+    pub virtual_port: Option<VirtualPort>,
 }
 
 impl NetworkDef {

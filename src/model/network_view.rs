@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::doc::{Definition, accept_notes, required, text_of};
+use super::shaping::{bandwidth, virtual_port, vlan};
 use super::{
     BridgeDef, DhcpDef, DhcpHost, DhcpRange, DnsDomain, Forward, ForwardMode, IfName, IpDef, NetworkDef,
 };
@@ -44,6 +45,9 @@ impl Definition for NetworkDef {
             domain: root.child("domain").and_then(|d| domain(&d)),
             dns: root.child("dns").and_then(|d| d.yes_no("enable")).unwrap_or(true),
             ips: root.children("ip").iter().map(ip).collect(),
+            bandwidth: root.child("bandwidth").map(|b| bandwidth(&b)),
+            vlan: root.child("vlan").and_then(|v| vlan(&v)),
+            virtual_port: root.child("virtualport").map(|v| virtual_port(&v)),
             name: name?,
         })
     }

@@ -217,6 +217,9 @@ mod tests {
             domain: None,
             dns: true,
             ips,
+            bandwidth: None,
+            vlan: None,
+            virtual_port: None,
         }
     }
 

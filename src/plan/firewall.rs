@@ -289,6 +289,9 @@ mod tests {
                 .iter()
                 .map(|n| IpDef { path: String::new(), net: Some(n.parse().unwrap()), dhcp: None })
                 .collect(),
+            bandwidth: None,
+            vlan: None,
+            virtual_port: None,
         }
     }
 

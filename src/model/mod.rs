@@ -12,7 +12,6 @@ mod finding;
 mod ids;
 mod interface_view;
 mod network;
-mod network_view;
 mod shaping;
 
 pub use doc::*;

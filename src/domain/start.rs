@@ -341,6 +341,14 @@ async fn settle(def: &DomainDef, guest: &mut Guest) -> Result<(), Error> {
 /// The arguments QEMU would get, for a look: descriptors are numbered, but not opened.
 pub async fn planned_argv(def: &DomainDef) -> Result<Vec<String>, Error> {
     let qemu = choose_qemu(def).await?;
+    let argv = qemu::argv(def, &def.uuid.unwrap_or_default(), &qemu, &numbered(def));
+    let mut argv = argv.map_err(|findings| config(def, findings))?;
+    argv.insert(0, qemu.path.display().to_string());
+    Ok(argv)
+}
+
+/// What QEMU would be handed, for a look: numbers as at a start, and nothing open behind them.
+pub fn numbered(def: &DomainDef) -> Handed {
     let mut next = FIRST_FD - 1;
     let mut number = || {
         next += 1;
@@ -363,9 +371,5 @@ pub async fn planned_argv(def: &DomainDef) -> Result<Vec<String>, Error> {
     let disks = def.disks().enumerate().map(image).collect();
     let kernel = def.os.kernel.is_some().then(&mut number);
     let initrd = def.os.initrd.is_some().then(&mut number);
-    let handed = Handed { qmp, serials, nics, disks, kernel, initrd };
-    let argv = qemu::argv(def, &def.uuid.unwrap_or_default(), &qemu, &handed);
-    let mut argv = argv.map_err(|findings| config(def, findings))?;
-    argv.insert(0, qemu.path.display().to_string());
-    Ok(argv)
+    Handed { qmp, serials, nics, disks, kernel, initrd }
 }

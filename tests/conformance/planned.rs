@@ -28,6 +28,7 @@ pub fn define(text: &str) -> Result<DomainDoc, Vec<Finding>> {
         }],
     };
     let mut doc = DomainDoc::parse(text).map_err(refused)?;
+    assert_eq!(doc.to_xml(), text, "it is not written as it was read");
     let given = doc.tree().clone();
     let taken = HashSet::new();
     let facts = DomainFacts { uuid: None, macs: &[], taken: &taken };
@@ -40,7 +41,10 @@ pub fn define(text: &str) -> Result<DomainDoc, Vec<Finding>> {
     if let Some(lost) = kept::lost(given.root(), doc.tree().root()) {
         panic!("{lost}");
     }
-    let again = DomainDoc::parse(&doc.to_xml()).unwrap_or_else(|e| panic!("read again: {e}"));
+    let once = doc.to_xml();
+    complete::domain(&mut doc, &facts, &mut StdRng::seed_from_u64(2)).expect("what is complete stays so");
+    assert_eq!(doc.to_xml(), once, "completing twice changes something");
+    let again = DomainDoc::parse(&once).unwrap_or_else(|e| panic!("read again: {e}"));
     assert_eq!(again.def(), doc.def(), "read again it means something else");
     let errors: Vec<Finding> =
         check::domain(&doc).into_iter().filter(|f| f.severity == Severity::Error).collect();

@@ -95,7 +95,7 @@ pub(super) fn of(def: &DomainDef, guest: Option<&Guest>) -> Info {
                 let alias = format!("serial{}", info.consoles.len());
                 info.consoles.push(ConsoleInfo { alias, port: serial.port });
             }
-            Device::Video(_) => {}
+            _ => {}
         }
     }
     info
@@ -103,5 +103,5 @@ pub(super) fn of(def: &DomainDef, guest: Option<&Guest>) -> Info {
 
 /// The name of a NIC in QEMU.
 pub(super) fn nic_alias(nic: &crate::model::InterfaceDef, index: usize) -> String {
-    nic.alias.clone().unwrap_or_else(|| format!("net{index}"))
+    nic.info.alias.clone().unwrap_or_else(|| format!("net{index}"))
 }

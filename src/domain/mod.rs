@@ -43,7 +43,7 @@ pub use commands::Command;
 pub use handle::{Handle, StartOptions};
 pub use info::{ConsoleInfo, DiskInfo, GraphicsInfo, Info, NicInfo};
 pub use recover::{Recovered, recover};
-pub use start::{numbered, planned_argv};
+pub use start::planned;
 pub use state::State;
 pub use uids::Uids;
 pub use view::View;

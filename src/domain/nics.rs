@@ -43,7 +43,7 @@ pub(super) async fn ready_networks(context: &Context, def: &DomainDef, start: bo
     for nic in def.interfaces() {
         let InterfaceKind::Network { network } = &nic.kind else { continue };
         let handle = find_network(context, nic, network)?;
-        let path = || format!("{}/source/@network", nic.path);
+        let path = || format!("{}/source/@network", nic.info.path);
         if start {
             handle.ensure_active().await.map_err(|source| Error::Network {
                 path: path(),
@@ -59,7 +59,7 @@ pub(super) async fn ready_networks(context: &Context, def: &DomainDef, start: bo
 
 fn find_network(context: &Context, nic: &InterfaceDef, network: &str) -> Result<Network, Error> {
     context.networks.get(network).ok_or_else(|| Error::NoSuchNetwork {
-        path: format!("{}/source/@network", nic.path),
+        path: format!("{}/source/@network", nic.info.path),
         network: network.to_owned(),
     })
 }
@@ -82,7 +82,7 @@ pub(super) async fn prepare(
             let request =
                 PortRequest { domain: *uuid, domain_name: name.to_owned(), mac, teaming: nic.teaming };
             let bridge = handle.plug(request).await.map_err(|source| Error::Network {
-                path: nic.path.clone(),
+                path: nic.info.path.clone(),
                 network: network.clone(),
                 source,
             })?;
@@ -97,7 +97,8 @@ pub(super) async fn prepare(
             let space = ground(context, uuid, nic).await?;
             let tap = make_tap(&space, uuid, nic, mac, None).await?;
             if let Some(script) = script {
-                run_script(context, uuid, &format!("{}/script/@path", nic.path), script, &tap.name).await?;
+                run_script(context, uuid, &format!("{}/script/@path", nic.info.path), script, &tap.name)
+                    .await?;
             }
             return Ok(note(guest, tap, downscript.as_deref()));
         }
@@ -119,7 +120,7 @@ fn note(guest: &mut Guest, tap: Tap, downscript: Option<&Path>) -> NicDescriptor
 
 async fn ground(context: &Context, uuid: &Uuid, nic: &InterfaceDef) -> Result<NetSpace, Error> {
     let held = context.ground.hold(&holder(uuid)).await;
-    held.map_err(|source| Error::Ground { path: nic.path.clone(), source })
+    held.map_err(|source| Error::Ground { path: nic.info.path.clone(), source })
 }
 
 /// In session scope only the host's own helper may touch the host's bridges.
@@ -135,7 +136,7 @@ async fn on_host_bridge(
         let tap = make_tap(&NetSpace::host(), uuid, nic, mac, Some(bridge.as_str())).await?;
         return Ok(note(guest, tap, None));
     }
-    let failed = |source| Error::BridgeHelper { path: nic.path.clone(), source };
+    let failed = |source| Error::BridgeHelper { path: nic.info.path.clone(), source };
     let fd = bridge_helper::bridge_tap(bridge.as_str()).await.map_err(failed)?;
     guest.live.nics.push(LiveNic { target: tap::name_of(&fd).ok(), downscript: None });
     Ok(NicDescriptor::Tap(fd))
@@ -149,14 +150,14 @@ async fn make_tap(
     mac: Mac,
     bridge: Option<&str>,
 ) -> Result<Tap, Error> {
-    let link = |source| Error::Link { path: nic.path.clone(), source };
+    let link = |source| Error::Link { path: nic.info.path.clone(), source };
     let netlink = space.netlink().await.map_err(link)?;
     let master = match bridge {
         Some(bridge) => {
             let found = netlink.link(bridge).await.map_err(link)?;
             let found = found.filter(|l| l.kind.as_deref() == Some("bridge"));
             Some(found.ok_or_else(|| Error::NoSuchBridge {
-                path: format!("{}/source/@bridge", nic.path),
+                path: format!("{}/source/@bridge", nic.info.path),
                 bridge: bridge.to_owned(),
             })?)
         }
@@ -166,7 +167,7 @@ async fn make_tap(
     let tap = space
         .open_tap(template, true)
         .await
-        .map_err(|source| Error::Tap { path: format!("{}/target/@dev", nic.path), source })?;
+        .map_err(|source| Error::Tap { path: format!("{}/target/@dev", nic.info.path), source })?;
     let made = netlink.link(&tap.name).await.map_err(link)?;
     let index = made.map_or(0, |l| l.index);
     netlink.set_alias(index, &format!("warren:{uuid}")).await.map_err(link)?;
@@ -175,7 +176,7 @@ async fn make_tap(
         // The host itself has nothing to say on a guest's cable.
         let key = format!("net/ipv6/conf/{}/disable_ipv6", tap.name);
         if space.sysctl_get(&key).await.is_ok() {
-            let failed = |source| Error::LinkSetting { path: nic.path.clone(), source };
+            let failed = |source| Error::LinkSetting { path: nic.info.path.clone(), source };
             space.sysctl(&key, "1").await.map_err(failed)?;
         }
         netlink.set_mtu(index, master.mtu).await.map_err(link)?;
@@ -215,7 +216,7 @@ pub(super) async fn run_script(
 async fn connect(nic: &InterfaceDef, server: &SocketAddress) -> Result<OwnedFd, Error> {
     let host = if server.address.is_empty() { "127.0.0.1" } else { &server.address };
     let peer = format!("{host}:{}", server.port);
-    let path = || format!("{}/source", nic.path);
+    let path = || format!("{}/source", nic.info.path);
     let failed = |source| Error::Peer { path: path(), peer: peer.clone(), source };
     let (host, port) = (host.to_owned(), server.port);
     let attempt = async {

@@ -70,8 +70,8 @@ async fn steps(
 ) -> Result<mpsc::Receiver<QmpEvent>, Error> {
     let def = doc.def();
     let name = def.name.to_string();
-    refuse_unsupported(doc)?;
     let qemu = choose_qemu(def).await?;
+    refuse(doc, &qemu)?;
     nics::ready_networks(context, def, options.start_networks).await?;
     begin(context, uuid, doc, guest)?;
     let opened = open_files(context, def, owner).await?;
@@ -93,13 +93,26 @@ async fn steps(
     Ok(events)
 }
 
-fn refuse_unsupported(doc: &DomainDoc) -> Result<(), Error> {
+/// Everything that cannot be run is told at once, before anything is acquired.
+fn refuse(doc: &DomainDoc, qemu: &QemuFacts) -> Result<(), Error> {
+    let def = doc.def();
     let mut findings = crate::plan::check::domain(doc);
-    findings.retain(|f| f.severity == Severity::Unsupported);
+    let handed = Handed::for_a_look(def, FIRST_FD);
+    for finding in qemu::plan(def, &def.uuid.unwrap_or_default(), qemu, &handed).findings {
+        if !findings.iter().any(|f| f.path == finding.path && f.severity == finding.severity) {
+            findings.push(finding);
+        }
+    }
+    findings.retain(|f| f.severity != Severity::Warning);
     if findings.is_empty() {
         return Ok(());
     }
-    Err(Error::NotSupported { name: doc.def().name.to_string(), findings })
+    let name = def.name.to_string();
+    Err(if findings.iter().any(|f| f.severity == Severity::Error) {
+        Error::Config { name, findings }
+    } else {
+        Error::NotSupported { name, findings }
+    })
 }
 
 fn config(def: &DomainDef, findings: Vec<Finding>) -> Error {
@@ -242,10 +255,13 @@ fn spawn_qemu(
     let kernel = opened.kernel.map(|fd| numbers.give(fd));
     let initrd = opened.initrd.map(|fd| numbers.give(fd));
     let handed = Handed { qmp, serials, nics, disks, kernel, initrd };
-    let argv = qemu::argv(def, uuid, qemu, &handed).map_err(|findings| config(def, findings))?;
+    let planned = qemu::plan(def, uuid, qemu, &handed);
+    if !planned.findings.is_empty() {
+        return Err(config(def, planned.findings));
+    }
     let (read_end, write_end) = stderr_fifo(&dir.join("stderr")).map_err(Error::Run)?;
     let mut spawn = Spawn::new(&qemu.path)
-        .args(argv)
+        .args(planned.argv)
         .run_as(guest.live.uid.map(|uid| context.scope.guest_user(uid)))
         .no_privileges()
         .stderr(write_end)
@@ -338,38 +354,11 @@ async fn settle(def: &DomainDef, guest: &mut Guest) -> Result<(), Error> {
     Ok(())
 }
 
-/// The arguments QEMU would get, for a look: descriptors are numbered, but not opened.
-pub async fn planned_argv(def: &DomainDef) -> Result<Vec<String>, Error> {
+/// The program and the arguments that a start would run, for a look, and what stands against it.
+pub async fn planned(def: &DomainDef) -> Result<qemu::Planned, Error> {
     let qemu = choose_qemu(def).await?;
-    let argv = qemu::argv(def, &def.uuid.unwrap_or_default(), &qemu, &numbered(def));
-    let mut argv = argv.map_err(|findings| config(def, findings))?;
-    argv.insert(0, qemu.path.display().to_string());
-    Ok(argv)
-}
-
-/// What QEMU would be handed, for a look: numbers as at a start, and nothing open behind them.
-pub fn numbered(def: &DomainDef) -> Handed {
-    let mut next = FIRST_FD - 1;
-    let mut number = || {
-        next += 1;
-        next
-    };
-    let qmp = number();
-    let serials = (0..serial_count(def)).map(|_| number()).collect();
-    let nics = def.interfaces().map(|nic| match &nic.kind {
-        kind if kind.has_tap() => NicFd::Tap(number()),
-        crate::model::InterfaceKind::Client(_) => NicFd::Client(number()),
-        _ => NicFd::None,
-    });
-    let nics = nics.collect();
-    let image = |(set, disk): (usize, &crate::model::DiskDef)| {
-        let set = u32::try_from(set).unwrap_or(0) + 1;
-        let block = matches!(disk.source, Some(DiskSource::Block(_)));
-        let top = ImageFd { fd: number(), set, format: disk.format, readonly: disk.readonly, block };
-        if disk.source.is_some() { vec![top] } else { Vec::new() }
-    };
-    let disks = def.disks().enumerate().map(image).collect();
-    let kernel = def.os.kernel.is_some().then(&mut number);
-    let initrd = def.os.initrd.is_some().then(&mut number);
-    Handed { qmp, serials, nics, disks, kernel, initrd }
+    let handed = Handed::for_a_look(def, FIRST_FD);
+    let mut planned = qemu::plan(def, &def.uuid.unwrap_or_default(), &qemu, &handed);
+    planned.argv.insert(0, qemu.path.display().to_string());
+    Ok(planned)
 }

@@ -64,7 +64,7 @@ pub fn needs(def: &DomainDef) -> Needs {
         match &nic.kind {
             InterfaceKind::Network { network } => needs.networks.push(network.clone()),
             InterfaceKind::Bridge { .. } | InterfaceKind::Ethernet { .. } => {
-                needs.host_access.push(nic.path.clone());
+                needs.host_access.push(nic.info.path.clone());
             }
             _ => {}
         }
@@ -264,8 +264,11 @@ impl Manager {
         self.complete_domain(&mut doc, old.as_ref())?;
         report.findings.extend(check::domain(&doc));
         report.findings.extend(self.findings_on_surroundings(&doc, old.map(|h| h.uuid())));
-        match domain::planned_argv(doc.def()).await {
-            Ok(argv) => report.argv = argv,
+        match domain::planned(doc.def()).await {
+            Ok(planned) => {
+                report.argv = planned.argv;
+                report.findings.extend(planned.findings);
+            }
             Err(domain::Error::Config { findings, .. }) => report.findings.extend(findings),
             Err(e) => return Err(e.into()),
         }
@@ -285,7 +288,7 @@ impl Manager {
             {
                 let message = format!("there is no network '{network}'");
                 warn(
-                    format!("{}/source/@network", nic.path),
+                    format!("{}/source/@network", nic.info.path),
                     message,
                     "define it before the domain is started",
                 );
@@ -295,7 +298,11 @@ impl Manager {
                 if entry.macs.contains(&Some(mac)) {
                     let message =
                         format!("{mac} is also the address of a NIC of '{}'", entry.handle.view().name);
-                    warn(format!("{}/mac/@address", nic.path), message, "both cannot run on one network");
+                    warn(
+                        format!("{}/mac/@address", nic.info.path),
+                        message,
+                        "both cannot run on one network",
+                    );
                 }
             }
         }

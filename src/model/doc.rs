@@ -172,31 +172,3 @@ pub(super) fn accept_notes(root: &View<'_>) {
         root.accept_children(name);
     }
 }
-
-/// `<address>` and `<acpi>` of a device: where it sits on a bus.
-pub(super) fn skip_bus_address(device: &View<'_>) {
-    if let Some(address) = device.child("address") {
-        address.accept();
-        address.warning("the address on the bus has no effect yet: Warren lays out its own buses", "");
-    }
-}
-
-/// `<alias>` of a device whose name Warren chooses. Names that libvirt generates are passed over.
-pub(super) fn skip_alias(device: &View<'_>) {
-    if let Some(alias) = device.child("alias")
-        && alias.attr("name").is_some_and(|n| n.starts_with("ua-"))
-    {
-        alias.warning_at("name", "the alias of this device has no effect yet", "");
-    }
-}
-
-/// `<boot order>` of a device, from 1.
-pub(super) fn boot_order(device: &View<'_>) -> Option<u32> {
-    let boot = device.child("boot")?;
-    let order: Option<u32> = required(boot.parsed("order"), &boot, "order", "give a number from 1");
-    if order == Some(0) {
-        boot.error_at("order", "the boot order is 0", "give a number from 1");
-        return None;
-    }
-    order
-}

@@ -4,13 +4,10 @@
 //! definition is always a view of a tree ([`NetworkDoc`], [`DomainDoc`] hold both), so what the model
 //! does not know stays in the document. Must never do I/O, ask a clock or draw random numbers.
 
-mod disk_view;
 mod doc;
 mod domain;
-mod domain_view;
 mod finding;
 mod ids;
-mod interface_view;
 mod network;
 mod network_view;
 

@@ -59,10 +59,13 @@ pub fn domain(doc: &DomainDoc) -> Vec<Finding> {
     let taps = nics
         .iter()
         .filter(|n| n.kind.has_tap())
-        .filter_map(|n| Some((at(&n.path, "target/@dev"), n.target.clone()?)));
+        .filter_map(|n| Some((at(&n.info.path, "target/@dev"), n.target.clone()?)));
     check.unique("the name of a TAP", taps);
     aliases(&mut check, &nics);
-    check.unique("the target of a disk", def.disks().map(|d| (at(&d.path, "target/@dev"), d.target.clone())));
+    check.unique(
+        "the target of a disk",
+        def.disks().map(|d| (at(&d.info.path, "target/@dev"), d.target.clone())),
+    );
     boot(&mut check, doc);
     consoles_and_displays(&mut check, doc);
     check.findings
@@ -216,14 +219,14 @@ fn macs(check: &mut Check<'_, DomainDef>, nics: &[&InterfaceDef]) {
     let mut seen: HashMap<Mac, &InterfaceDef> = HashMap::new();
     for nic in nics {
         let Some(mac) = nic.mac else { continue };
-        let path = at(&nic.path, "mac/@address");
+        let path = at(&nic.info.path, "mac/@address");
         if mac.is_multicast() {
             let remedy = "the second digit of a NIC's address is even";
             check.error(&path, format!("{mac} is a multicast address"), remedy);
         }
         match seen.get(&mac) {
             Some(first) if !(first.teaming && nic.teaming) => {
-                let message = format!("the MAC address {mac} is given twice; first at {}", first.path);
+                let message = format!("the MAC address {mac} is given twice; first at {}", first.info.path);
                 check.error(&path, message, "leave one out and Warren chooses another");
             }
             Some(_) => {}
@@ -237,8 +240,8 @@ fn macs(check: &mut Check<'_, DomainDef>, nics: &[&InterfaceDef]) {
 /// Aliases name devices in QEMU: those that are given and those that Warren makes, `net0`, `net1` ….
 fn aliases(check: &mut Check<'_, DomainDef>, nics: &[&InterfaceDef]) {
     let named = nics.iter().enumerate().map(|(i, nic)| {
-        let alias = nic.alias.clone().unwrap_or_else(|| format!("net{i}"));
-        (at(&nic.path, "alias/@name"), alias)
+        let alias = nic.info.alias.clone().unwrap_or_else(|| format!("net{i}"));
+        (at(&nic.info.path, "alias/@name"), alias)
     });
     check.unique("the alias of an interface", named);
 }
@@ -246,8 +249,8 @@ fn aliases(check: &mut Check<'_, DomainDef>, nics: &[&InterfaceDef]) {
 fn boot(check: &mut Check<'_, DomainDef>, doc: &DomainDoc) {
     let def = doc.def();
     let orders = def.devices.iter().filter_map(|d| match d {
-        Device::Disk(disk) => Some((at(&disk.path, "boot/@order"), disk.boot_order?)),
-        Device::Interface(nic) => Some((at(&nic.path, "boot/@order"), nic.boot_order?)),
+        Device::Disk(disk) => Some((at(&disk.info.path, "boot/@order"), disk.info.boot_order?)),
+        Device::Interface(nic) => Some((at(&nic.info.path, "boot/@order"), nic.info.boot_order?)),
         _ => None,
     });
     let orders: Vec<(String, u32)> = orders.collect();
@@ -262,7 +265,7 @@ fn boot(check: &mut Check<'_, DomainDef>, doc: &DomainDoc) {
 
 fn consoles_and_displays(check: &mut Check<'_, DomainDef>, doc: &DomainDoc) {
     let serials = doc.def().devices.iter().filter_map(|d| match d {
-        Device::Serial(s) => Some((at(&s.path, "target/@port"), s.port)),
+        Device::Serial(s) => Some((at(&s.info.path, "target/@port"), s.port)),
         _ => None,
     });
     let serials: Vec<_> = serials.collect();
@@ -272,7 +275,7 @@ fn consoles_and_displays(check: &mut Check<'_, DomainDef>, doc: &DomainDoc) {
     }
     check.unique("the port of a serial device", serials.into_iter());
     let mut displays = doc.def().devices.iter().filter_map(|d| match d {
-        Device::Graphics(g) => Some(&g.path),
+        Device::Graphics(g) => Some(&g.info.path),
         _ => None,
     });
     if let Some(second) = displays.nth(1) {
@@ -344,24 +347,24 @@ mod tests {
     #[test]
     fn what_must_be_unique_in_a_domain() {
         let devices = "<interface type='user'><mac address='52:54:00:00:00:01'/></interface>\n\
-            <interface type='bridge'><mac address='52:54:00:00:00:01'/><source dev='b'/><target dev='t'/><alias name='net2'/></interface>\n\
-            <interface type='ethernet'><mac address='53:54:00:00:00:01'/><target dev='t'/></interface>\n\
+            <interface type='bridge'><mac address='52:54:00:00:00:01'/><source dev='b'/><target dev='t'/><alias name='ua-n'/></interface>\n\
+            <interface type='ethernet'><mac address='53:54:00:00:00:01'/><target dev='t'/><alias name='ua-n'/></interface>\n\
             <disk><source file='/a'/><target dev='vda'/><boot order='1'/></disk>\n\
             <disk><source file='/b'/><target dev='vda'/><boot order='1'/></disk>\n\
             <serial type='pty'><target port='1'/></serial><serial type='pty'/><serial type='pty'><target port='9'/></serial>\n\
             <graphics type='vnc'/><graphics type='vnc'/>";
         let outer = "<memory>1</memory><os><type>hvm</type><boot dev='hd'/></os>";
-        insta::assert_snapshot!(of_domain(outer, devices), @r#"
+        insta::assert_snapshot!(of_domain(outer, devices), @"
         error /domain/devices/interface[2]/mac/@address (line 4, column 26): the MAC address 52:54:00:00:00:01 is given twice; first at /domain/devices/interface[1]; leave one out and Warren chooses another
         error /domain/devices/interface[3]/mac/@address (line 5, column 28): 53:54:00:00:00:01 is a multicast address; the second digit of a NIC's address is even
         error /domain/devices/interface[3]/target/@dev (line 5, column 62): the name of a TAP, 't', is given twice; first at /domain/devices/interface[2]/target/@dev
-        error /domain/devices/interface[3]/alias/@name (line 5, column 1): the alias of an interface, 'net2', is given twice; first at /domain/devices/interface[2]/alias/@name
+        error /domain/devices/interface[3]/alias/@name (line 5, column 79): the alias of an interface, 'ua-n', is given twice; first at /domain/devices/interface[2]/alias/@name
         error /domain/devices/disk[2]/target/@dev (line 7, column 26): the target of a disk, 'vda', is given twice; first at /domain/devices/disk[1]/target/@dev
         error /domain/devices/disk[1]/boot/@order (line 6, column 45): <boot order> of a device and <os><boot> exclude each other; leave <os><boot> out
         error /domain/devices/disk[2]/boot/@order (line 7, column 45): a place in the boot order, '1', is given twice; first at /domain/devices/disk[1]/boot/@order
         unsupported /domain/devices/serial[3]/target/@port (line 8, column 86): there is no serial port 9; a PC has the ports 0 to 3
         error /domain/devices/graphics[2] (line 9, column 23): a second display of type vnc is given; a domain has one
-        "#);
+        ");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use rand::rngs::StdRng;
 use warren::model::{DocError, DomainDoc, Finding, Severity};
 use warren::plan::complete::{self, CompleteError, DomainFacts};
 use warren::plan::host::{MachineFacts, QemuFacts};
+use warren::plan::qemu::{Handed, Planned};
 use warren::plan::{check, qemu};
 
 use crate::kept;
@@ -60,13 +61,16 @@ pub fn unsupported(doc: &DomainDoc) -> Vec<Finding> {
 pub fn argv(doc: &DomainDoc, drivers: &[String]) -> Result<Vec<String>, Vec<Finding>> {
     let mut facts = everything().clone();
     facts.devices.extend(drivers.iter().cloned());
-    plan(doc, &facts)
+    let planned = plan(doc, &facts);
+    let against: Vec<Finding> =
+        planned.findings.into_iter().filter(|f| f.severity != Severity::Warning).collect();
+    if against.is_empty() { Ok(planned.argv) } else { Err(against) }
 }
 
 /// The one call of the planner.
-fn plan(doc: &DomainDoc, facts: &QemuFacts) -> Result<Vec<String>, Vec<Finding>> {
+fn plan(doc: &DomainDoc, facts: &QemuFacts) -> Planned {
     let def = doc.def();
-    qemu::argv(def, &def.uuid.expect("a complete document"), facts, &warren::domain::numbered(def))
+    qemu::plan(def, &def.uuid.expect("a complete document"), facts, &Handed::for_a_look(def, 3))
 }
 
 /// Why no program here runs the guest, if none does.

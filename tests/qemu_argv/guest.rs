@@ -3,34 +3,27 @@
 use std::path::Path;
 
 use warren::model::{
-    BootDev, Device, DiskBus, DiskDef, DiskDevice, DiskFormat, DiskSource, DomainDef, DomainKind,
-    GraphicsDef, InterfaceDef, InterfaceKind, LifecycleAction, Mac, MemorySize, NicModel, OsDef, SerialDef,
-    SocketAddress, VideoDef,
+    BootDev, Device, DiskBus, DiskFormat, DiskSource, DomainDef, DomainDoc, InterfaceKind, Mac, NicModel,
+    SocketAddress,
 };
 
 pub(crate) fn domain(devices: Vec<Device>) -> DomainDef {
-    DomainDef {
-        kind: DomainKind::Qemu,
-        name: "guest".parse().unwrap(),
-        uuid: Some("c7a5fdbd-edaf-9455-926a-d65c16db1809".parse().unwrap()),
-        title: String::new(),
-        memory: MemorySize(219_200 << 10),
-        vcpus: 1,
-        os: OsDef {
-            arch: "x86_64".into(),
-            machine: None,
-            boot: vec![],
-            kernel: None,
-            initrd: None,
-            cmdline: None,
-        },
-        features: vec![],
-        on_poweroff: LifecycleAction::Destroy,
-        on_reboot: LifecycleAction::Restart,
-        on_crash: LifecycleAction::Destroy,
-        emulator: None,
-        devices,
-    }
+    let mut def = parsed("");
+    def.devices = devices;
+    def
+}
+
+fn parsed(devices: &str) -> DomainDef {
+    let text = "<domain type='qemu'><name>guest</name><uuid>c7a5fdbd-edaf-9455-926a-d65c16db1809</uuid>\
+                <memory>219200</memory><os><type arch='x86_64'>hvm</type></os>";
+    DomainDoc::parse(&format!("{text}<devices>{devices}</devices></domain>")).unwrap().def().clone()
+}
+
+/// One device, read from its element; `path` tells it from others of its kind.
+fn device(path: &str, text: &str) -> Device {
+    let mut device = parsed(text).devices.remove(0);
+    device.info_mut().path = format!("/domain/devices/{path}");
+    device
 }
 
 /// The guest of the message of 2007, with an empty CD-ROM drive in the place of its disk.
@@ -58,54 +51,44 @@ pub(crate) fn address(address: &str, port: u16) -> SocketAddress {
 }
 
 pub(crate) fn nic(kind: InterfaceKind, model: NicModel, n: u8) -> Device {
-    Device::Interface(InterfaceDef {
-        path: format!("/domain/devices/interface[{n}]"),
-        kind,
-        mac: Some(Mac::for_guest([0, 0, n])),
-        model,
-        target: None,
-        link_up: true,
-        boot_order: None,
-        alias: None,
-        teaming: false,
-    })
+    let mut device = device(&format!("interface[{n}]"), "<interface type='user'/>");
+    if let Device::Interface(nic) = &mut device {
+        (nic.kind, nic.model, nic.mac) = (kind, model, Some(Mac::for_guest([0, 0, n])));
+    }
+    device
 }
 
 pub(crate) fn disk(target: &str, bus: DiskBus, image: &Path, qcow2: bool, n: u8) -> Device {
-    Device::Disk(DiskDef {
-        path: format!("/domain/devices/disk[{n}]"),
-        device: DiskDevice::Disk,
-        source: Some(DiskSource::File(image.to_owned())),
-        format: if qcow2 { DiskFormat::Qcow2 } else { DiskFormat::Raw },
-        target: target.into(),
-        bus,
-        readonly: false,
-        boot_order: None,
-    })
+    let mut device =
+        device(&format!("disk[{n}]"), "<disk type='file'><source file='/d'/><target dev='vda'/></disk>");
+    if let Device::Disk(disk) = &mut device {
+        disk.source = Some(DiskSource::File(image.to_owned()));
+        disk.format = if qcow2 { DiskFormat::Qcow2 } else { DiskFormat::Raw };
+        (disk.target, disk.bus) = (target.into(), bus);
+    }
+    device
 }
 
 pub(crate) fn cdrom(target: &str, bus: DiskBus, image: Option<&Path>, n: u8) -> Device {
-    Device::Disk(DiskDef {
-        path: format!("/domain/devices/disk[{n}]"),
-        device: DiskDevice::Cdrom,
-        source: image.map(|path| DiskSource::File(path.to_owned())),
-        format: DiskFormat::Raw,
-        target: target.into(),
-        bus,
-        readonly: true,
-        boot_order: None,
-    })
+    let mut device =
+        device(&format!("disk[{n}]"), "<disk type='file' device='cdrom'><target dev='hda'/></disk>");
+    if let Device::Disk(disk) = &mut device {
+        disk.source = image.map(|path| DiskSource::File(path.to_owned()));
+        (disk.target, disk.bus) = (target.into(), bus);
+    }
+    device
 }
 
 pub(crate) fn serial(port: u32) -> Device {
-    Device::Serial(SerialDef { path: format!("/domain/devices/serial[{}]", port + 1), port })
+    let text = format!("<serial type='pty'><target port='{port}'/></serial>");
+    device(&format!("serial[{}]", port + 1), &text)
 }
 
 pub(crate) fn graphics(port: Option<u16>) -> Device {
-    let listen = std::net::Ipv4Addr::LOCALHOST.into();
-    Device::Graphics(GraphicsDef { path: "/domain/devices/graphics".into(), port, listen })
+    let port = port.map_or(-1, i32::from);
+    device("graphics", &format!("<graphics type='vnc' port='{port}'/>"))
 }
 
 pub(crate) fn video(model: &str) -> Device {
-    Device::Video(VideoDef { path: "/domain/devices/video".into(), model: model.into() })
+    device("video", &format!("<video><model type='{model}'/></video>"))
 }

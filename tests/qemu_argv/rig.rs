@@ -93,7 +93,9 @@ impl Rig {
         images(def, &mut handed, &mut inherited).await;
         let found = probe_all().await;
         let chosen = qemu::choose(def, &found).unwrap();
-        let argv = qemu::argv(def, &def.uuid.unwrap(), chosen, &handed).unwrap();
+        let planned = qemu::plan(def, &def.uuid.unwrap(), chosen, &handed);
+        assert_eq!(planned.findings, []);
+        let argv = planned.argv;
         let (child, qmp) = launch(&chosen.path, &argv, inherited, &monitor).await;
         (Self { child, qmp, _dir: dir, _peers: peers }, argv)
     }

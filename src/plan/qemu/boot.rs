@@ -14,8 +14,8 @@ pub(super) struct Indexes {
 /// device of its kind, and `hd` where nothing is said.
 pub(super) fn indexes(def: &DomainDef) -> Indexes {
     let mut indexes = Indexes {
-        disks: def.disks().map(|d| d.boot_order).collect(),
-        nics: def.interfaces().map(|n| n.boot_order).collect(),
+        disks: def.disks().map(|d| d.info.boot_order).collect(),
+        nics: def.interfaces().map(|n| n.info.boot_order).collect(),
     };
     if indexes.disks.iter().chain(&indexes.nics).any(Option::is_some) {
         return indexes;

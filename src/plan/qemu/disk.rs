@@ -8,16 +8,16 @@ use crate::model::{DiskBus, DiskDef, DiskDevice, DiskFormat};
 
 pub(super) fn add(plan: &mut Plan<'_>, disk: &DiskDef, index: usize, handed: Option<&[ImageFd]>) {
     let Some(chain) = handed.filter(|chain| chain.is_empty() == disk.source.is_none()) else {
-        plan.error(&disk.path, "the disk's image was not opened", "");
+        plan.error(&disk.info.path, "the disk's image was not opened", "");
         return;
     };
     if chain.is_empty() && disk.device != DiskDevice::Cdrom {
-        plan.error(&disk.path, "the disk has no <source>", "only a CD-ROM drive can be empty");
+        plan.error(&disk.info.path, "the disk has no <source>", "only a CD-ROM drive can be empty");
         return;
     }
     let Some(number) = target_number(&disk.target) else {
         let message = format!("'{}' is not a disk's name", disk.target.escape_debug());
-        plan.error(&format!("{}/target/@dev", disk.path), message, "write hda, sdb, vdc or the like");
+        plan.error(&format!("{}/target/@dev", disk.info.path), message, "write hda, sdb, vdc or the like");
         return;
     };
     let Some(mut device) = drive(plan, disk, number) else {
@@ -26,7 +26,7 @@ pub(super) fn add(plan: &mut Plan<'_>, disk: &DiskDef, index: usize, handed: Opt
     let id = device["id"].as_str().unwrap_or_default().to_owned();
     if !plan.slots.take_id(&id) {
         let message = format!("the place of '{}' is taken by another disk", disk.target);
-        plan.error(&format!("{}/target/@dev", disk.path), message, "give each disk its own target");
+        plan.error(&format!("{}/target/@dev", disk.info.path), message, "give each disk its own target");
     }
     if let Some(node) = images(plan, disk, index, chain) {
         device["drive"] = node.into();
@@ -34,7 +34,7 @@ pub(super) fn add(plan: &mut Plan<'_>, disk: &DiskDef, index: usize, handed: Opt
     if let Some(order) = plan.boot.disks[index] {
         device["bootindex"] = order.into();
     }
-    plan.device(&disk.path, &device);
+    plan.device(&disk.info.path, &device);
 }
 
 /// The position that a target's letters stand for: `hda` is 0, `sdb` 1, `vdaa` 26.
@@ -48,8 +48,8 @@ fn target_number(target: &str) -> Option<u32> {
 
 /// The drive without its medium, on the bus and at the place that the target says.
 fn drive(plan: &mut Plan<'_>, disk: &DiskDef, number: u32) -> Option<Value> {
-    let bus_path = format!("{}/target/@bus", disk.path);
-    let target_path = format!("{}/target/@dev", disk.path);
+    let bus_path = format!("{}/target/@bus", disk.info.path);
+    let target_path = format!("{}/target/@dev", disk.info.path);
     let cdrom = disk.device == DiskDevice::Cdrom;
     let ide = if cdrom { "ide-cd" } else { "ide-hd" };
     match (disk.bus, plan.machine.family) {
@@ -98,7 +98,7 @@ fn drive(plan: &mut Plan<'_>, disk: &DiskDef, number: u32) -> Option<Value> {
         }
         (DiskBus::Virtio, _) => {
             let mut device = json!({ "driver": "virtio-blk-pci", "id": format!("virtio-disk{number}") });
-            place(plan, disk, &mut device);
+            plan.place(&disk.info, &mut device);
             Some(device)
         }
     }
@@ -108,14 +108,8 @@ fn drive(plan: &mut Plan<'_>, disk: &DiskDef, number: u32) -> Option<Value> {
 fn controller(plan: &mut Plan<'_>, disk: &DiskDef, driver: &str, id: &str) {
     if plan.slots.take_id(id) {
         let mut device = json!({ "driver": driver, "id": id });
-        place(plan, disk, &mut device);
-        plan.device(&disk.path, &device);
-    }
-}
-
-fn place(plan: &mut Plan<'_>, disk: &DiskDef, device: &mut Value) {
-    if !plan.slots.other(device) {
-        plan.unsupported(&disk.path, "the guest's PCI bus is full", "put disks on bus='scsi'");
+        plan.place(&disk.info, &mut device);
+        plan.device(&disk.info.path, &device);
     }
 }
 
@@ -149,7 +143,7 @@ fn images(plan: &mut Plan<'_>, disk: &DiskDef, index: usize, chain: &[ImageFd]) 
             // Said even where there is none: QEMU would else open what the header names.
             DiskFormat::Qcow2 => format["backing"] = below.take().map_or(Value::Null, Value::from),
             DiskFormat::Raw if below.is_some() => {
-                plan.error(&disk.path, "a raw image has no backing file", "");
+                plan.error(&disk.info.path, "a raw image has no backing file", "");
             }
             DiskFormat::Raw => {}
         }

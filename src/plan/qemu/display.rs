@@ -14,7 +14,7 @@ const VNC_DISPLAYS: u16 = 99;
 
 pub(super) fn graphics(plan: &mut Plan<'_>, graphics: &GraphicsDef) {
     if !plan.slots.take_id("vnc") {
-        plan.unsupported(&graphics.path, "there is a second <graphics>", "a guest has one VNC display");
+        plan.unsupported(&graphics.info.path, "there is a second <graphics>", "a guest has one VNC display");
         return;
     }
     let host = match graphics.listen {
@@ -27,7 +27,11 @@ pub(super) fn graphics(plan: &mut Plan<'_>, graphics: &GraphicsDef) {
             Some(display) => plan.args.pair("-vnc", format!("{host}:{display}")),
             None => {
                 let message = format!("VNC ports start at {VNC_BASE}, and this is {port}");
-                plan.error(&format!("{}/@port", graphics.path), message, "write port='-1' for a free one");
+                plan.error(
+                    &format!("{}/@port", graphics.info.path),
+                    message,
+                    "write port='-1' for a free one",
+                );
             }
         },
     }
@@ -43,11 +47,11 @@ pub(super) fn video(plan: &mut Plan<'_>, video: &VideoDef) {
         other => {
             let message = format!("the video model '{}' is not supported", other.escape_debug());
             let remedy = "vga, cirrus, virtio, bochs and none are";
-            plan.unsupported(&format!("{}/model/@type", video.path), message, remedy);
+            plan.unsupported(&format!("{}/model/@type", video.info.path), message, remedy);
             return;
         }
     };
-    adapter(plan, &video.path, driver);
+    adapter(plan, &video.info.path, driver);
 }
 
 /// No window ever opens; a guest with graphics and no `<video>` gets a VGA adapter.
@@ -59,7 +63,7 @@ pub(super) fn none_or_default(plan: &mut Plan<'_>) {
         _ => None,
     });
     if let Some(graphics) = graphics.filter(|_| !has_video) {
-        adapter(plan, &graphics.path, "VGA");
+        adapter(plan, &graphics.info.path, "VGA");
     }
 }
 

@@ -8,6 +8,7 @@ mod args;
 mod boot;
 mod disk;
 mod display;
+mod handed;
 mod machine;
 mod nic;
 mod serial;
@@ -15,51 +16,9 @@ mod serial;
 use std::path::Path;
 
 use super::host::QemuFacts;
-use crate::model::{Device, DiskFormat, DomainDef, DomainKind, Finding, Severity, Uuid};
+use crate::model::{Device, DeviceInfo, DomainDef, DomainKind, Finding, Severity, Uuid};
 use args::{Args, Slots};
-
-/// Descriptors that QEMU inherits, by their numbers in the new process.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Handed {
-    /// A listening unix socket for the monitor.
-    pub qmp: i32,
-    /// A listening unix socket for each serial device, in order.
-    pub serials: Vec<i32>,
-    /// One for each interface, in order.
-    pub nics: Vec<NicFd>,
-    /// For each disk, in order, its image and then the chain below it; empty for a drive without medium.
-    pub disks: Vec<Vec<ImageFd>>,
-    /// The kernel's content.
-    pub kernel: Option<i32>,
-    /// The initial RAM disk's content.
-    pub initrd: Option<i32>,
-}
-
-/// What an interface is handed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NicFd {
-    /// Nothing: QEMU opens its own socket.
-    None,
-    /// A TAP device's queue.
-    Tap(i32),
-    /// A connected TCP socket.
-    Client(i32),
-}
-
-/// One opened image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ImageFd {
-    /// Its descriptor.
-    pub fd: i32,
-    /// The number of its descriptor set, unique in the guest.
-    pub set: u32,
-    /// What it holds.
-    pub format: DiskFormat,
-    /// Whether the descriptor is for reading only.
-    pub readonly: bool,
-    /// Whether it is a block device.
-    pub block: bool,
-}
+pub use handed::{Handed, ImageFd, NicFd};
 
 /// The program that runs the domain: the one that `<emulator>` names, else the first of `found` that has
 /// the guest's architecture. A 32 bit guest also runs on the 64 bit program.
@@ -113,15 +72,22 @@ fn no_program(arch: &str, wanted: &[&str]) -> Finding {
     finding(Severity::Unsupported, "/domain/os/type/@arch", message, remedy)
 }
 
-/// QEMU's arguments without the program's name, or all that `qemu` cannot do of what `def` asks for. The
-/// guest starts stopped, and stays when it powers off, so that the reason can be read.
-pub fn argv(
-    def: &DomainDef,
-    uuid: &Uuid,
-    qemu: &QemuFacts,
-    handed: &Handed,
-) -> Result<Vec<String>, Vec<Finding>> {
-    let machine = machine::resolve(def, qemu).map_err(|f| vec![f])?;
+/// What would be run, and all that stands against it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Planned {
+    /// QEMU's arguments without the program's name; to be run only where there are no findings.
+    pub argv: Vec<String>,
+    /// What this QEMU, or this Warren, cannot do of what the document asks for.
+    pub findings: Vec<Finding>,
+}
+
+/// QEMU's arguments for `def`. The guest starts stopped, and stays when it powers off, so that the reason can
+/// be read.
+pub fn plan(def: &DomainDef, uuid: &Uuid, qemu: &QemuFacts, handed: &Handed) -> Planned {
+    let machine = match machine::resolve(def, qemu) {
+        Ok(machine) => machine,
+        Err(finding) => return Planned { argv: Vec::new(), findings: vec![finding] },
+    };
     let mut plan = Plan {
         def,
         qemu,
@@ -137,7 +103,7 @@ pub fn argv(
     display::none_or_default(&mut plan);
     plan.args.pair("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
     plan.args.pair("-msg", "timestamp=on");
-    if plan.findings.is_empty() { Ok(plan.args.done()) } else { Err(plan.findings) }
+    Planned { argv: plan.args.done(), findings: plan.findings }
 }
 
 /// A plan under way: what it is made from, and what is made.
@@ -160,6 +126,13 @@ impl Plan<'_> {
         self.findings.push(finding(Severity::Error, path, message, remedy));
     }
 
+    /// Gives a device its place on the guest's PCI bus.
+    fn place(&mut self, info: &DeviceInfo, device: &mut serde_json::Value) {
+        if !self.slots.other(device) {
+            self.unsupported(&info.path, "the guest's PCI bus is full", "leave out devices");
+        }
+    }
+
     /// Adds a device, if this QEMU has its driver.
     fn device(&mut self, path: &str, device: &serde_json::Value) {
         let driver = device["driver"].as_str().unwrap_or_default();
@@ -171,9 +144,12 @@ impl Plan<'_> {
     }
 }
 
+/// Devices by class in the order in which libvirt lists them, and within a class as in the document.
 fn devices(plan: &mut Plan<'_>, handed: &Handed) {
+    let mut devices: Vec<&Device> = plan.def.devices.iter().collect();
+    devices.sort_by_key(|d| rank(d));
     let (mut nics, mut disks, mut serials) = (0, 0, 0);
-    for device in &plan.def.devices {
+    for device in devices {
         match device {
             Device::Interface(nic) => {
                 nic::add(plan, nic, nics, handed.nics.get(nics).copied());
@@ -189,7 +165,73 @@ fn devices(plan: &mut Plan<'_>, handed: &Handed) {
             }
             Device::Graphics(graphics) => display::graphics(plan, graphics),
             Device::Video(video) => display::video(plan, video),
+            Device::Iommu(d) => not_yet(plan, &d.info),
+            Device::Controller(d) => not_yet(plan, &d.info),
+            Device::MemoryDevice(d) => not_yet(plan, &d.info),
+            Device::Hub(d) => not_yet(plan, &d.info),
+            Device::Filesystem(d) => not_yet(plan, &d.info),
+            Device::Smartcard(d) => not_yet(plan, &d.info),
+            Device::Parallel(d) => not_yet(plan, &d.info),
+            Device::Channel(d) => not_yet(plan, &d.info),
+            Device::Console(d) => not_yet(plan, &d.info),
+            Device::Tpm(d) => not_yet(plan, &d.info),
+            Device::Input(d) => not_yet(plan, &d.info),
+            Device::Audio(d) => not_yet(plan, &d.info),
+            Device::Sound(d) => not_yet(plan, &d.info),
+            Device::Watchdog(d) => not_yet(plan, &d.info),
+            Device::Redirdev(d) => not_yet(plan, &d.info),
+            Device::Hostdev(d) => not_yet(plan, &d.info),
+            Device::Memballoon(d) => not_yet(plan, &d.info),
+            Device::Rng(d) => not_yet(plan, &d.info),
+            Device::Nvram(d) => not_yet(plan, &d.info),
+            Device::Panic(d) => not_yet(plan, &d.info),
+            Device::Shmem(d) => not_yet(plan, &d.info),
+            Device::Vsock(d) => not_yet(plan, &d.info),
+            Device::Crypto(d) => not_yet(plan, &d.info),
+            Device::Pstore(d) => not_yet(plan, &d.info),
+            Device::Lease(d) => not_yet(plan, &d.info),
         }
+    }
+}
+
+/// A device that is read and cannot be run.
+fn not_yet(plan: &mut Plan<'_>, info: &DeviceInfo) {
+    plan.unsupported(&info.path, "Warren does not run this device yet", "");
+}
+
+/// The place of a device's class on the command line.
+fn rank(device: &Device) -> u8 {
+    match device {
+        Device::Iommu(_) => 0,
+        Device::Controller(_) => 1,
+        Device::MemoryDevice(_) => 2,
+        Device::Hub(_) => 3,
+        Device::Disk(_) => 4,
+        Device::Filesystem(_) => 5,
+        Device::Interface(_) => 6,
+        Device::Smartcard(_) => 7,
+        Device::Serial(_) => 8,
+        Device::Parallel(_) => 9,
+        Device::Channel(_) => 10,
+        Device::Console(_) => 11,
+        Device::Tpm(_) => 12,
+        Device::Input(_) => 13,
+        Device::Audio(_) => 14,
+        Device::Graphics(_) => 15,
+        Device::Video(_) => 16,
+        Device::Sound(_) => 17,
+        Device::Watchdog(_) => 18,
+        Device::Redirdev(_) => 19,
+        Device::Hostdev(_) => 20,
+        Device::Memballoon(_) => 21,
+        Device::Rng(_) => 22,
+        Device::Nvram(_) => 23,
+        Device::Panic(_) => 24,
+        Device::Shmem(_) => 25,
+        Device::Vsock(_) => 26,
+        Device::Crypto(_) => 27,
+        Device::Pstore(_) => 28,
+        Device::Lease(_) => 29,
     }
 }
 

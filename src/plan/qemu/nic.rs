@@ -6,14 +6,14 @@ use super::{NicFd, Plan};
 use crate::model::{InterfaceDef, InterfaceKind, NicModel, SocketAddress};
 
 pub(super) fn add(plan: &mut Plan<'_>, nic: &InterfaceDef, index: usize, handed: Option<NicFd>) {
-    let id = nic.alias.clone().unwrap_or_else(|| format!("net{index}"));
+    let id = nic.info.alias.clone().unwrap_or_else(|| format!("net{index}"));
     if !is_id(&id) {
         let remedy = "a letter, then letters, digits, '-', '.' and '_', 64 at most";
-        plan.error(&nic.path, format!("'{}' cannot be an alias", id.escape_debug()), remedy);
+        plan.error(&nic.info.path, format!("'{}' cannot be an alias", id.escape_debug()), remedy);
     }
     let host_id = format!("host{id}");
     if !plan.slots.take_id(&id) || !plan.slots.take_id(&host_id) {
-        plan.error(&nic.path, format!("the alias '{id}' is there twice"), "give each device its own");
+        plan.error(&nic.info.path, format!("the alias '{id}' is there twice"), "give each device its own");
     }
     let Some(mut netdev) = netdev(plan, nic, handed) else {
         return;
@@ -24,15 +24,15 @@ pub(super) fn add(plan: &mut Plan<'_>, nic: &InterfaceDef, index: usize, handed:
     let mut device = json!({ "driver": driver(nic.model), "netdev": host_id, "id": id });
     match nic.mac {
         Some(mac) => device["mac"] = mac.to_string().into(),
-        None => plan.error(&nic.path, "the interface has no MAC address yet", ""),
+        None => plan.error(&nic.info.path, "the interface has no MAC address yet", ""),
     }
     if let Some(order) = plan.boot.nics[index] {
         device["bootindex"] = order.into();
     }
     if !plan.slots.nic(&mut device) {
-        plan.unsupported(&nic.path, "the guest's PCI bus is full", "leave out interfaces or disks");
+        plan.unsupported(&nic.info.path, "the guest's PCI bus is full", "leave out interfaces or disks");
     }
-    plan.device(&nic.path, &device);
+    plan.device(&nic.info.path, &device);
 }
 
 fn driver(model: NicModel) -> &'static str {
@@ -51,7 +51,7 @@ fn is_id(id: &str) -> bool {
 }
 
 fn netdev(plan: &mut Plan<'_>, nic: &InterfaceDef, handed: Option<NicFd>) -> Option<Value> {
-    let source = format!("{}/source", nic.path);
+    let source = format!("{}/source", nic.info.path);
     match (&nic.kind, handed) {
         (
             InterfaceKind::Network { .. } | InterfaceKind::Bridge { .. } | InterfaceKind::Ethernet { .. },
@@ -77,7 +77,7 @@ fn netdev(plan: &mut Plan<'_>, nic: &InterfaceDef, handed: Option<NicFd>) -> Opt
         }
         (kind, _) => {
             let message = format!("the descriptor of this {} interface was not opened", kind.as_str());
-            plan.error(&nic.path, message, "");
+            plan.error(&nic.info.path, message, "");
             None
         }
     }

@@ -28,56 +28,37 @@ fn facts(arch: &str, kvm: bool) -> QemuFacts {
     }
 }
 
+/// A definition, and one device read from its element. Paths are as in a document of that one device.
 fn domain(devices: Vec<Device>) -> DomainDef {
-    DomainDef {
-        kind: DomainKind::Qemu,
-        name: "g".parse().unwrap(),
-        uuid: None,
-        title: String::new(),
-        memory: MemorySize(219_200 << 10),
-        vcpus: 1,
-        os: OsDef {
-            arch: "x86_64".into(),
-            machine: None,
-            boot: vec![],
-            kernel: None,
-            initrd: None,
-            cmdline: None,
-        },
-        features: vec![],
-        on_poweroff: LifecycleAction::Destroy,
-        on_reboot: LifecycleAction::Restart,
-        on_crash: LifecycleAction::Destroy,
-        emulator: None,
-        devices,
-    }
+    let mut def = parsed("");
+    def.devices = devices;
+    def
+}
+
+fn parsed(devices: &str) -> DomainDef {
+    let text =
+        "<domain type='qemu'><name>g</name><memory>219200</memory><os><type arch='x86_64'>hvm</type></os>";
+    DomainDoc::parse(&format!("{text}<devices>{devices}</devices></domain>")).unwrap().def().clone()
+}
+
+fn device(text: &str) -> Device {
+    parsed(text).devices.remove(0)
 }
 
 fn nic(kind: InterfaceKind) -> Device {
-    Device::Interface(InterfaceDef {
-        path: "/domain/devices/interface".into(),
-        kind,
-        mac: Some("52:54:00:00:00:01".parse().unwrap()),
-        model: NicModel::Virtio,
-        target: None,
-        link_up: true,
-        boot_order: None,
-        alias: None,
-        teaming: false,
-    })
+    let mut device = device("<interface type='user'><mac address='52:54:00:00:00:01'/></interface>");
+    if let Device::Interface(nic) = &mut device {
+        nic.kind = kind;
+    }
+    device
 }
 
 fn disk(target: &str, bus: DiskBus) -> Device {
-    Device::Disk(DiskDef {
-        path: "/domain/devices/disk".into(),
-        device: DiskDevice::Disk,
-        source: Some(DiskSource::File("/d".into())),
-        format: DiskFormat::Raw,
-        target: target.into(),
-        bus,
-        readonly: false,
-        boot_order: None,
-    })
+    let mut device = device("<disk type='file'><source file='/d'/><target dev='vda'/></disk>");
+    if let Device::Disk(disk) = &mut device {
+        (disk.target, disk.bus) = (target.into(), bus);
+    }
+    device
 }
 
 fn handed(nics: Vec<NicFd>, disks: usize) -> Handed {
@@ -92,7 +73,12 @@ fn handed(nics: Vec<NicFd>, disks: usize) -> Handed {
 }
 
 fn run(def: &DomainDef, handed: &Handed) -> Result<Vec<String>, Vec<Finding>> {
-    argv(def, &Uuid::nil(), &facts("x86_64", false), handed)
+    ready(plan(def, &Uuid::nil(), &facts("x86_64", false), handed))
+}
+
+/// The arguments, if nothing stands against them.
+fn ready(planned: Planned) -> Result<Vec<String>, Vec<Finding>> {
+    if planned.findings.is_empty() { Ok(planned.argv) } else { Err(planned.findings) }
 }
 
 /// The values of one argument.
@@ -142,7 +128,7 @@ fn kvm_is_not_replaced_by_emulation_in_silence() {
     let no_kvm = [facts("x86_64", false)];
     assert!(choose(&def, &no_kvm).unwrap_err().remedy.contains("type='qemu'"));
     let kvm = [facts("x86_64", true)];
-    let argv = argv(&def, &Uuid::nil(), choose(&def, &kvm).unwrap(), &handed(vec![], 0)).unwrap();
+    let argv = ready(plan(&def, &Uuid::nil(), choose(&def, &kvm).unwrap(), &handed(vec![], 0))).unwrap();
     assert_eq!(values(&argv, "-accel"), ["kvm"]);
 }
 
@@ -205,12 +191,11 @@ fn what_the_machine_cannot_do_is_a_finding() {
     assert!(refused(&twice, &handed(vec![], 2)).message.contains("taken by another disk"));
     let strange = domain(vec![disk("hd\n", DiskBus::Ide)]);
     assert!(refused(&strange, &handed(vec![], 1)).message.contains("not a disk's name"));
-    let video = VideoDef { path: "/domain/devices/video".into(), model: "bochs".into() };
-    let without_driver = domain(vec![Device::Video(video)]);
+    let without_driver = domain(vec![device("<video><model type='bochs'/></video>")]);
     assert!(refused(&without_driver, &handed(vec![], 0)).message.contains("no device 'bochs-display'"));
     let mut alias = domain(vec![nic(InterfaceKind::User), nic(InterfaceKind::User)]);
     if let Device::Interface(first) = &mut alias.devices[0] {
-        first.alias = Some("net1".into());
+        first.info.alias = Some("net1".into());
     }
     assert!(refused(&alias, &handed(vec![NicFd::None; 2], 0)).message.contains("there twice"));
 }
@@ -237,7 +222,7 @@ fn boot_order_of_devices_beats_that_of_kinds() {
     let by_kind = boot::indexes(&def);
     assert_eq!((by_kind.disks, by_kind.nics), (vec![Some(2), None], vec![Some(1)]));
     if let Device::Disk(second) = &mut def.devices[1] {
-        second.boot_order = Some(1);
+        second.info.boot_order = Some(1);
     }
     let by_device = boot::indexes(&def);
     assert_eq!((by_device.disks, by_device.nics), (vec![None, Some(1)], vec![None]));

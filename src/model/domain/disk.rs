@@ -1,8 +1,83 @@
-//! Reads `<disk>`. Owns libvirt's words and defaults for disks; must never open what they name.
+//! `<disk>`. Owns libvirt's words and defaults for disks; must never open what they name.
 
-use super::doc::{boot_order, host_path, required, skip_alias, skip_bus_address};
-use super::{DiskBus, DiskDef, DiskDevice, DiskFormat, DiskSource};
+use std::path::PathBuf;
+
+use super::DeviceInfo;
+use crate::model::doc::{host_path, required};
 use crate::xml::view::View;
+
+/// `<disk>`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DiskDef {
+    /// What every device may say.
+    pub info: DeviceInfo,
+    /// `@device`.
+    pub device: DiskDevice,
+    /// `<source>`; absent for an empty CD-ROM drive.
+    pub source: Option<DiskSource>,
+    /// `<driver type>`, default raw (never probed).
+    pub format: DiskFormat,
+    /// `<target dev>`, as `hda` or `vdb`.
+    pub target: String,
+    /// `<target bus>`, else told from the target's prefix.
+    pub bus: DiskBus,
+    /// `<readonly/>`, and always for a CD-ROM.
+    pub readonly: bool,
+}
+
+/// `<disk device>`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names are libvirt's")]
+pub enum DiskDevice {
+    Disk,
+    Cdrom,
+}
+
+/// `<disk><source>`: both are paths on the host, opened with the owner's rights.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DiskSource {
+    /// `type='file'`: a regular file.
+    File(PathBuf),
+    /// `type='block'`: a block device.
+    Block(PathBuf),
+}
+
+impl DiskSource {
+    /// The path, whichever kind it is.
+    pub fn path(&self) -> &std::path::Path {
+        match self {
+            Self::File(p) | Self::Block(p) => p,
+        }
+    }
+}
+
+/// `<driver type>` of a disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names are QEMU's")]
+pub enum DiskFormat {
+    Raw,
+    Qcow2,
+}
+
+impl DiskFormat {
+    /// QEMU's name for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Raw => "raw",
+            Self::Qcow2 => "qcow2",
+        }
+    }
+}
+
+/// `<target bus>` of a disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names are libvirt's")]
+pub enum DiskBus {
+    Ide,
+    Sata,
+    Scsi,
+    Virtio,
+}
 
 const BUSES: &[(&str, DiskBus)] =
     &[("ide", DiskBus::Ide), ("sata", DiskBus::Sata), ("scsi", DiskBus::Scsi), ("virtio", DiskBus::Virtio)];
@@ -14,7 +89,7 @@ const TUNING: &[&str] = &["cache", "io", "discard", "detect_zeroes", "error_poli
 const OTHER_TYPES: &[&str] = &["dir", "network", "volume", "nvme", "vhostuser", "vhostvdpa"];
 
 /// The disk, or `None` with a remark that says why not.
-pub(super) fn disk(view: &View<'_>) -> Option<DiskDef> {
+pub(super) fn read(view: &View<'_>) -> Option<DiskDef> {
     let block = match view.filled("type").unwrap_or("file") {
         "file" => false,
         "block" => true,
@@ -43,8 +118,7 @@ pub(super) fn disk(view: &View<'_>) -> Option<DiskDef> {
             return None;
         }
     };
-    skip_bus_address(view);
-    skip_alias(view);
+    let info = DeviceInfo::read(view);
     // An empty one only says that the chain ends here; what is in it is reported as not known.
     view.child("backingStore");
     let source = source(view, block, device);
@@ -55,14 +129,13 @@ pub(super) fn disk(view: &View<'_>) -> Option<DiskDef> {
     }
     let (target, bus) = self::target(&target?)?;
     Some(DiskDef {
-        path: view.path().to_owned(),
+        info,
         device,
         source: source?,
         format: format?,
         target,
         bus,
         readonly: view.child("readonly").is_some() || device == DiskDevice::Cdrom,
-        boot_order: boot_order(view),
     })
 }
 

@@ -1,11 +1,126 @@
-//! Reads `<interface>`. Owns libvirt's words and defaults for NICs, and those of 2007; must never know
-//! how a NIC is made.
+//! `<interface>`. Owns libvirt's words and defaults for NICs, and those of 2007; must never know how a NIC
+//! is made.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 
-use super::doc::{boot_order, host_path, required, skip_bus_address};
-use super::{IfName, InterfaceDef, InterfaceKind, NicModel, ObjectName, SocketAddress};
+use super::DeviceInfo;
+use crate::model::doc::{host_path, required};
+use crate::model::{IfName, Mac, ObjectName};
 use crate::xml::view::View;
+
+/// `<interface>`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InterfaceDef {
+    /// What every device may say.
+    pub info: DeviceInfo,
+    /// `@type` with what belongs to it.
+    pub kind: InterfaceKind,
+    /// `<mac address>`; absent until the definition is complete.
+    pub mac: Option<Mac>,
+    /// `<model type>`, default virtio.
+    pub model: NicModel,
+    /// `<target dev>`: the TAP's name.
+    pub target: Option<IfName>,
+    /// `<link state>`, default up.
+    pub link_up: bool,
+    /// `<teaming>`: this NIC may share its MAC with its partner.
+    pub teaming: bool,
+}
+
+/// `<interface type>`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum InterfaceKind {
+    /// A TAP on a network's bridge.
+    Network {
+        /// `<source network>`.
+        network: String,
+    },
+    /// A TAP on a bridge of the host.
+    Bridge {
+        /// `<source bridge>`, or `<source dev>` as in 2007.
+        bridge: IfName,
+    },
+    /// A TAP that the user's script sets up.
+    Ethernet {
+        /// `<script path>`; absent: the TAP is only made and set up.
+        script: Option<PathBuf>,
+        /// `<downscript path>`.
+        downscript: Option<PathBuf>,
+    },
+    /// QEMU's own user-mode network (SLIRP).
+    User,
+    /// A TCP socket that waits for one client.
+    Server(SocketAddress),
+    /// A TCP connection to a server.
+    Client(SocketAddress),
+    /// A UDP multicast group, the format User-Mode Linux also speaks.
+    Mcast(SocketAddress),
+    /// A pair of UDP sockets.
+    Udp {
+        /// `<source address port>`: where frames are sent to.
+        remote: SocketAddress,
+        /// `<source><local address port>`: where they are taken.
+        local: SocketAddress,
+    },
+}
+
+impl InterfaceKind {
+    /// The word in the document.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Network { .. } => "network",
+            Self::Bridge { .. } => "bridge",
+            Self::Ethernet { .. } => "ethernet",
+            Self::User => "user",
+            Self::Server(_) => "server",
+            Self::Client(_) => "client",
+            Self::Mcast(_) => "mcast",
+            Self::Udp { .. } => "udp",
+        }
+    }
+
+    /// Whether it has a TAP, which `<target dev>` then names.
+    pub fn has_tap(&self) -> bool {
+        matches!(self, Self::Network { .. } | Self::Bridge { .. } | Self::Ethernet { .. })
+    }
+}
+
+/// `<source address port>` of a socket NIC.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SocketAddress {
+    /// An IP address or a host name; empty means what the type says: any local address for a server,
+    /// 127.0.0.1 for a client and for udp, 239.0.0.1 for mcast.
+    pub address: String,
+    /// 1 to 65535.
+    pub port: u16,
+}
+
+/// `<model type>` of a NIC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names are QEMU's")]
+pub enum NicModel {
+    Virtio,
+    E1000,
+    E1000e,
+    Rtl8139,
+    Ne2kPci,
+    Pcnet,
+}
+
+impl NicModel {
+    /// The word in the document.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Virtio => "virtio",
+            Self::E1000 => "e1000",
+            Self::E1000e => "e1000e",
+            Self::Rtl8139 => "rtl8139",
+            Self::Ne2kPci => "ne2k_pci",
+            Self::Pcnet => "pcnet",
+        }
+    }
+}
 
 const MODELS: &[(&str, NicModel)] = &[
     ("virtio", NicModel::Virtio),
@@ -22,14 +137,14 @@ const KNOWN_TYPES: &str = "known are network, bridge, ethernet, user, server, cl
 const OTHER_TYPES: &[&str] = &["direct", "vhostuser", "vdpa", "hostdev", "internal", "null", "vds"];
 
 /// The NIC, or `None` with a remark that says why not.
-pub(super) fn interface(view: &View<'_>) -> Option<InterfaceDef> {
+pub(super) fn read(view: &View<'_>) -> Option<InterfaceDef> {
     // libvirt's default.
     let kind = view.filled("type").unwrap_or("user");
     if !matches!(kind, "network" | "bridge" | "ethernet" | "user" | "server" | "client" | "mcast" | "udp") {
         refuse(view, kind);
         return None;
     }
-    skip_bus_address(view);
+    let info = DeviceInfo::read(view);
     let source = view.child("source");
     let kind = match kind {
         "network" => network(view, source.as_ref()),
@@ -52,12 +167,10 @@ pub(super) fn interface(view: &View<'_>) -> Option<InterfaceDef> {
     let mac = view.child("mac").and_then(|m| m.parsed("address"));
     let link_up = view.child("link").and_then(|l| l.one_of("state", &[("up", true), ("down", false)]));
     Some(InterfaceDef {
-        path: view.path().to_owned(),
+        info,
         mac,
         target,
         link_up: link_up.unwrap_or(true),
-        boot_order: boot_order(view),
-        alias: view.child("alias").and_then(|a| alias(&a)),
         teaming: view.child("teaming").is_some_and(|t| teaming(&t)),
         model: model?,
         kind: kind?,
@@ -192,18 +305,6 @@ fn model(view: &View<'_>) -> Option<NicModel> {
         model.unsupported_at("type", format!("Warren does not have the NIC model '{name}'"), remedy);
     }
     found
-}
-
-/// An alias names the device in QEMU, so it must be one of QEMU's identifiers.
-fn alias(view: &View<'_>) -> Option<String> {
-    let name = view.filled("name")?;
-    let inner = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
-    if !name.starts_with(|c: char| c.is_ascii_alphabetic()) || !name.chars().all(inner) || name.len() > 64 {
-        let message = format!("'{}' is not an alias", name.escape_debug());
-        view.error_at("name", message, "begin with a letter; letters, digits, '-', '.' and '_' may follow");
-        return None;
-    }
-    Some(name.to_owned())
 }
 
 fn teaming(view: &View<'_>) -> bool {

@@ -1,17 +1,14 @@
 //! Reads `<domain>` documents, but for disks and NICs. Owns libvirt's words and defaults for domains;
 //! must never judge what belongs together (see `plan::check`).
 
-use std::net::{IpAddr, Ipv4Addr};
-
-use super::doc::{Definition, accept_notes, host_path, skip_alias, skip_bus_address, text_of};
 use super::{
-    BootDev, Device, DomainDef, DomainKind, GraphicsDef, LifecycleAction, MemorySize, OsDef, SerialDef,
-    VideoDef, disk_view, interface_view,
+    Device, DomainDef, DomainKind, LifecycleAction, audio, chardev, controller, crypto, disk, filesystem,
+    graphics, hostdev, hub, input, interface, iommu, lease, memballoon, memory_device, nvram, os, panic,
+    pstore, redirdev, rng, shmem, smartcard, sound, tpm, video, vsock, watchdog,
 };
+use crate::model::MemorySize;
+use crate::model::doc::{Definition, accept_notes, host_path, text_of};
 use crate::xml::view::View;
-
-const BOOT_DEVS: &[(&str, BootDev)] =
-    &[("hd", BootDev::Hd), ("cdrom", BootDev::Cdrom), ("network", BootDev::Network), ("fd", BootDev::Fd)];
 
 impl Definition for DomainDef {
     const ROOT: &'static str = "domain";
@@ -30,7 +27,13 @@ impl Definition for DomainDef {
         if let Some(vcpu) = root.child("vcpu") {
             vcpu.one_of("placement", &[("static", ()), ("auto", ())]);
         }
-        let os = os(root);
+        let os = match root.child("os") {
+            Some(os) => os::read(&os),
+            None => {
+                root.error("the domain has no <os>", "add <os><type>hvm</type></os>");
+                None
+            }
+        };
         let devices = root.child("devices");
         let emulator = devices.as_ref().and_then(|d| d.child("emulator")).and_then(|e| host_path(&e, None));
         Some(Self {
@@ -97,45 +100,6 @@ fn memory(view: &View<'_>) -> Option<MemorySize> {
     }
 }
 
-fn os(root: &View<'_>) -> Option<OsDef> {
-    let Some(os) = root.child("os") else {
-        root.error("the domain has no <os>", "add <os><type>hvm</type></os>");
-        return None;
-    };
-    let arch = os_type(&os);
-    let boot = os.children("boot").iter().filter_map(|b| b.one_of("dev", BOOT_DEVS)).collect();
-    if let Some(menu) = os.child("bootmenu")
-        && menu.yes_no("enable") == Some(true)
-    {
-        menu.unsupported("Warren has no boot menu yet", "leave it out");
-    }
-    let path = |name: &str| os.child(name).and_then(|v| host_path(&v, None));
-    let cmdline = os.child("cmdline").map(|c| c.text().into_owned()).filter(|c| !c.is_empty());
-    let (arch, machine) = arch?;
-    Some(OsDef { arch, machine, boot, kernel: path("kernel"), initrd: path("initrd"), cmdline })
-}
-
-fn os_type(os: &View<'_>) -> Option<(String, Option<String>)> {
-    let Some(kind) = os.child("type") else {
-        os.error("<os> has no <type>", "add <type>hvm</type>");
-        return None;
-    };
-    if kind.text() != "hvm" {
-        kind.error(format!("'{}' is not a type of system that QEMU runs", kind.text()), "write hvm");
-    }
-    // The names of the two that Rust and libvirt call differently; others agree.
-    let host = match std::env::consts::ARCH {
-        "x86" => "i686",
-        other => other,
-    };
-    let arch = kind.filled("arch").unwrap_or(host);
-    if !matches!(arch, "x86_64" | "i686") {
-        let message = format!("Warren does not run guests of architecture '{arch}' yet");
-        kind.unsupported_at("arch", message, "x86_64 and i686 are known");
-    }
-    Some((arch.to_owned(), kind.filled("machine").map(str::to_owned)))
-}
-
 fn features(view: &View<'_>) -> Vec<String> {
     let mut on = Vec::new();
     for name in ["acpi", "apic", "pae"] {
@@ -172,17 +136,35 @@ fn devices(view: &View<'_>) -> Vec<Device> {
     for child in view.all_children() {
         match child.name() {
             "emulator" if std::ptr::eq(child.element(), first(view, "emulator")) => {}
-            "disk" => devices.extend(disk_view::disk(&child).map(Device::Disk)),
-            "interface" => devices.extend(interface_view::interface(&child).map(Device::Interface)),
-            "serial" => devices.extend(serial(&child, &mut next_port).map(Device::Serial)),
-            "console" if has_serial || next_port > 0 => second_console(&child),
-            "console" => devices.extend(serial(&child, &mut next_port).map(Device::Serial)),
-            "graphics" => devices.extend(graphics(&child).map(Device::Graphics)),
-            "video" => devices.extend(video(&child).map(Device::Video)),
-            "memballoon" => child.accept(),
-            "controller" => controller(&child),
-            "input" => input(&child),
-            "audio" if child.element().attr("type") == Some("none") => child.accept(),
+            "disk" => devices.extend(disk::read(&child).map(Device::Disk)),
+            "interface" => devices.extend(interface::read(&child).map(Device::Interface)),
+            "serial" => devices.extend(chardev::serial(&child, &mut next_port).map(Device::Serial)),
+            "console" if has_serial || next_port > 0 => chardev::second_console(&child),
+            "console" => devices.extend(chardev::serial(&child, &mut next_port).map(Device::Serial)),
+            "graphics" => devices.extend(graphics::read(&child).map(Device::Graphics)),
+            "video" => devices.extend(video::read(&child).map(Device::Video)),
+            "controller" => devices.extend(controller::read(&child).map(Device::Controller)),
+            "filesystem" => devices.extend(filesystem::read(&child).map(Device::Filesystem)),
+            "smartcard" => devices.extend(smartcard::read(&child).map(Device::Smartcard)),
+            "input" => devices.extend(input::read(&child).map(Device::Input)),
+            "sound" => devices.extend(sound::read(&child).map(Device::Sound)),
+            "audio" => devices.extend(audio::read(&child).map(Device::Audio)),
+            "watchdog" => devices.extend(watchdog::read(&child).map(Device::Watchdog)),
+            "memballoon" => devices.extend(memballoon::read(&child).map(Device::Memballoon)),
+            "rng" => devices.extend(rng::read(&child).map(Device::Rng)),
+            "tpm" => devices.extend(tpm::read(&child).map(Device::Tpm)),
+            "vsock" => devices.extend(vsock::read(&child).map(Device::Vsock)),
+            "hostdev" => devices.extend(hostdev::read(&child).map(Device::Hostdev)),
+            "redirdev" => devices.extend(redirdev::read(&child).map(Device::Redirdev)),
+            "shmem" => devices.extend(shmem::read(&child).map(Device::Shmem)),
+            "memory" => devices.extend(memory_device::read(&child).map(Device::MemoryDevice)),
+            "panic" => devices.extend(panic::read(&child).map(Device::Panic)),
+            "hub" => devices.extend(hub::read(&child).map(Device::Hub)),
+            "iommu" => devices.extend(iommu::read(&child).map(Device::Iommu)),
+            "nvram" => devices.extend(nvram::read(&child).map(Device::Nvram)),
+            "lease" => devices.extend(lease::read(&child).map(Device::Lease)),
+            "crypto" => devices.extend(crypto::read(&child).map(Device::Crypto)),
+            "pstore" => devices.extend(pstore::read(&child).map(Device::Pstore)),
             _ => child.leave(),
         }
     }
@@ -192,162 +174,6 @@ fn devices(view: &View<'_>) -> Vec<Device> {
 /// The first child of this name; the element itself where there is none.
 fn first<'a>(view: &View<'a>, name: &str) -> &'a crate::xml::Element {
     view.element().child(name).unwrap_or(view.element())
-}
-
-/// Controllers that a guest gets anyway, with whatever bus Warren lays out.
-fn controller(view: &View<'_>) {
-    match view.filled("type") {
-        Some("pci" | "usb" | "ide" | "sata" | "virtio-serial" | "fdc") => view.accept(),
-        Some("scsi") => {
-            view.accept();
-            view.warning("the controller has no effect: Warren makes its own where a disk needs one", "");
-        }
-        _ => view.leave(),
-    }
-}
-
-/// Every PC has a mouse and a keyboard.
-fn input(view: &View<'_>) {
-    let element = view.element();
-    let ps2 = matches!(element.attr("bus"), None | Some("ps2"));
-    if ps2 && matches!(element.attr("type"), Some("mouse" | "keyboard")) {
-        view.accept();
-    } else {
-        view.leave();
-    }
-}
-
-/// A `<serial>`, or a `<console>` that stands for one. Where no port is given, it is the one after the
-/// highest so far.
-fn serial(view: &View<'_>, next_port: &mut u32) -> Option<SerialDef> {
-    let kind = view.filled("type").unwrap_or("pty");
-    if !matches!(kind, "pty" | "unix") {
-        view.accept();
-        let message = format!("Warren does not have a <{}> of type '{kind}' yet", view.name());
-        view.unsupported_at("type", message, "give pty or unix");
-        return None;
-    }
-    let target = view.child("target");
-    let target_type = target.as_ref().and_then(|t| t.filled("type")).unwrap_or("isa-serial");
-    if !matches!(target_type, "isa-serial" | "serial") {
-        view.accept();
-        let message = format!("Warren does not have a <{}> as '{target_type}' yet", view.name());
-        view.unsupported(message, "a serial port is isa-serial");
-        return None;
-    }
-    if let Some(model) = target.as_ref().and_then(|t| t.child("model"))
-        && model.filled("name").is_some_and(|n| n != "isa-serial")
-    {
-        model.unsupported_at("name", "Warren has no other serial port than isa-serial yet", "");
-    }
-    skip_bus_address(view);
-    skip_alias(view);
-    // Where libvirt found the pty of a running guest.
-    view.attr("tty");
-    if let Some(source) = view.child("source") {
-        source.accept();
-        if kind == "unix" {
-            source.warning("the path of the socket has no effect: Warren hands the console out itself", "");
-        }
-    }
-    let port = target.and_then(|t| t.parsed("port")).unwrap_or(*next_port);
-    *next_port = port.saturating_add(1).max(*next_port);
-    Some(SerialDef { path: view.path().to_owned(), port })
-}
-
-/// A `<console>` beside a `<serial>`: the first says again what the serial port says.
-fn second_console(view: &View<'_>) {
-    let target = view.element().child("target").and_then(|t| t.attr("type"));
-    if matches!(target, None | Some("serial")) {
-        view.accept();
-    } else {
-        view.leave();
-    }
-}
-
-fn graphics(view: &View<'_>) -> Option<GraphicsDef> {
-    match view.filled("type") {
-        Some("vnc") => {}
-        Some(other) => {
-            view.accept();
-            view.unsupported_at("type", format!("Warren has no display of type '{other}' yet"), "give vnc");
-            return None;
-        }
-        None => {
-            view.accept();
-            view.error_at("type", "the display has no type", "add type='vnc'");
-            return None;
-        }
-    }
-    let listen = listen(view);
-    let auto = view.yes_no("autoport").unwrap_or(false);
-    let port = match view.parsed::<i32>("port") {
-        None | Some(-1) => None,
-        Some(port) => match u16::try_from(port) {
-            Ok(port) if port >= 5900 => Some(port),
-            _ => {
-                view.error_at("port", format!("{port} is not a port for VNC"), "give 5900 to 65535, or -1");
-                None
-            }
-        },
-    };
-    Some(GraphicsDef { path: view.path().to_owned(), port: port.filter(|_| !auto), listen })
-}
-
-/// The address to listen on; a wrong one is remarked on, and the local host stands for it.
-fn listen(view: &View<'_>) -> IpAddr {
-    const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    let mut address = view.filled("listen").map(|a| (view.clone(), "listen", a));
-    if let Some(child) = view.child("listen") {
-        match child.filled("type").unwrap_or("address") {
-            "address" => {
-                let inner = child.filled("address");
-                if let (Some(inner), Some((_, _, outer))) = (inner, &address)
-                    && inner != *outer
-                {
-                    let message = format!("listen is '{outer}' and <listen> says '{inner}'");
-                    view.error_at("listen", message, "leave one out");
-                }
-                address = inner.map(|a| (child.clone(), "address", a)).or(address);
-            }
-            other => {
-                child.accept();
-                let message = format!("Warren's displays do not listen on '{other}' yet");
-                child.unsupported_at("type", message, "give type='address'");
-            }
-        }
-    }
-    let Some((place, attr, text)) = address else { return LOCAL };
-    text.parse().unwrap_or_else(|_| {
-        place.unsupported_at(attr, format!("'{text}' is not an IP address"), "give the address itself");
-        LOCAL
-    })
-}
-
-fn video(view: &View<'_>) -> Option<VideoDef> {
-    skip_bus_address(view);
-    skip_alias(view);
-    let Some(model) = view.child("model") else {
-        return Some(VideoDef { path: view.path().to_owned(), model: "vga".to_owned() });
-    };
-    for attr in ["ram", "vram", "vgamem"] {
-        // 16384 is what libvirt writes where nothing was said.
-        if model.attr(attr).is_some_and(|v| v != "16384") {
-            model.warning_at(attr, format!("'{attr}' has no effect yet"), "");
-        }
-    }
-    for (attr, only) in [("heads", "1"), ("primary", "yes")] {
-        if model.attr(attr).is_some_and(|v| v != only) {
-            model.unsupported_at(attr, format!("Warren has only {attr}='{only}' yet"), "");
-        }
-    }
-    let name = model.filled("type").unwrap_or("vga");
-    if !matches!(name, "vga" | "cirrus" | "virtio" | "bochs" | "none") {
-        let remedy = "known are vga, cirrus, virtio, bochs and none";
-        model.unsupported_at("type", format!("Warren does not have the video model '{name}'"), remedy);
-        return None;
-    }
-    Some(VideoDef { path: view.path().to_owned(), model: name.to_owned() })
 }
 
 #[cfg(test)]
@@ -440,14 +266,14 @@ mod tests {
             <interface type='server'><source address='a b' port='70000'/></interface>\n\
             <interface type='client'><source address='' port='70000'/></interface>\n\
             <interface type='udp'><source port='1'/></interface>\n\
-            <interface type='user'><script path='/s'/><mac address='x'/><target dev='a-name-of-16-bt'/><alias name='1'/></interface>\n\
+            <interface type='user'><script path='/s'/><mac address='x'/><target dev='a-name-of-16-bt'/><alias name='ua-?'/></interface>\n\
             <interface type='user'><target dev='sixteen-bytes-16'/><boot order='0'/></interface>\n\
             <interface type='ethernet'><script path='s'/></interface>\n\
             <disk><source file='a.img'/><target dev='hda'/></disk>\n<disk><target dev='zz'/></disk>\n<disk type='tape'/>\n\
             <graphics type='vnc' port='80'/>\n<graphics/>\n</devices>\n</domain>";
         let Err(DocError::Config(errors)) = DomainDoc::parse(text) else { panic!("it is wrong") };
         let shown: Vec<_> = errors.iter().map(ToString::to_string).collect();
-        insta::assert_snapshot!(shown.join("\n"), @r#"
+        insta::assert_snapshot!(shown.join("\n"), @"
         /domain/@type (line 1, column 1): a domain of type 'xen' is for another hypervisor; Warren runs qemu and kvm
         /domain/name (line 2, column 1): 'a/b' cannot stand in <name>: '/' cannot stand in a name
         /domain/memory/@unit (line 3, column 1): unknown unit 'pigs'; b, KiB, MiB, GiB and TiB are known
@@ -466,7 +292,7 @@ mod tests {
         /domain/devices/interface[7]/source (line 15, column 23): type udp needs the address where frames are taken; add <local address='' port='5556'/>
         /domain/devices/interface[8]/script (line 16, column 24): <script> stands only in an interface of type ethernet; leave it out
         /domain/devices/interface[8]/mac/@address (line 16, column 43): 'x' is not a MAC address like 52:54:00:12:34:56
-        /domain/devices/interface[8]/alias/@name (line 16, column 92): '1' is not an alias; begin with a letter; letters, digits, '-', '.' and '_' may follow
+        /domain/devices/interface[8]/alias/@name (line 16, column 92): 'ua-?' is not an alias; after 'ua-', letters, digits, '-' and '_' may stand, 64 at most
         /domain/devices/interface[9]/target/@dev (line 17, column 24): 'sixteen-bytes-16' has 16 bytes, an interface name has 1 to 15
         /domain/devices/interface[9]/boot/@order (line 17, column 56): the boot order is 0; give a number from 1
         /domain/devices/interface[10]/script/@path (line 18, column 28): the path 's' is not absolute; write the whole path, from /
@@ -476,7 +302,7 @@ mod tests {
         /domain/devices/disk[3]/@type (line 21, column 1): 'tape' is not a type of disk; give file or block
         /domain/devices/graphics[1]/@port (line 22, column 1): 80 is not a port for VNC; give 5900 to 65535, or -1
         /domain/devices/graphics[2]/@type (line 23, column 1): the display has no type; add type='vnc'
-        "#);
+        ");
     }
 
     #[test]

@@ -1,0 +1,17 @@
+//! `<watchdog>`. Owns libvirt's words and defaults for it.
+
+use super::DeviceInfo;
+use crate::xml::view::View;
+
+/// `<watchdog>`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WatchdogDef {
+    /// What every device may say.
+    pub info: DeviceInfo,
+}
+
+/// The device, or `None` with a remark that says why not.
+pub(super) fn read(view: &View<'_>) -> Option<WatchdogDef> {
+    view.leave();
+    None
+}

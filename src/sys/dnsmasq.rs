@@ -166,9 +166,9 @@ pub fn read_leases(path: &Path) -> io::Result<Vec<Lease>> {
     }
 }
 
-/// `EXPIRY MAC ADDRESS HOSTNAME CLIENT-ID`, `*` for what is not known; after a line `duid …` come DHCPv6
-/// leases, with the IAID where the MAC was.
-fn parse_leases(text: &str) -> Vec<Lease> {
+/// The leases of a lease file's text: `EXPIRY MAC ADDRESS HOSTNAME CLIENT-ID`, `*` for what is not known;
+/// after a line `duid …` come DHCPv6 leases, with the IAID where the MAC was.
+pub fn parse_leases(text: &str) -> Vec<Lease> {
     let mut leases = Vec::new();
     let mut v6 = false;
     for line in text.lines() {

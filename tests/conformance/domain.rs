@@ -43,11 +43,11 @@ pub fn list(findings: &[Finding]) -> String {
 fn refused(text: &str, reason: &str) -> Verdict {
     let findings = match planned::define(text) {
         Err(errors) => errors,
-        Ok(doc) => match planned::argv(&doc, &[]) {
-            Err(findings) => findings,
-            Ok(_) => return Verdict::Wrong(format!("accepted; libvirt: {}", reason.trim())),
-        },
+        Ok(doc) => planned::argv(&doc, &[]).findings,
     };
+    if findings.is_empty() {
+        return Verdict::Wrong(format!("accepted; libvirt: {}", reason.trim()));
+    }
     if findings.iter().any(|finding| about(finding, reason)) {
         return Verdict::Right;
     }
@@ -71,19 +71,19 @@ fn devices(text: &str, expected: &str, nics_only: bool) -> Verdict {
         Err(errors) => return Verdict::Wrong(format!("refused: {}", list(&errors))),
     };
     let expected = argv::of_text(expected);
-    let ours = match planned::argv(&doc, &argv::drivers(&expected)) {
-        Ok(args) => argv::of_args(&args),
-        Err(findings) if findings.iter().all(|f| f.severity == Severity::Unsupported) => {
-            return Verdict::RefusedWithReason(format!("at start: {}", list(&findings)));
-        }
-        Err(findings) => return Verdict::Wrong(format!("not planned: {}", list(&findings))),
-    };
-    let unsupported = planned::unsupported(&doc);
-    if !unsupported.is_empty() {
-        return Verdict::RefusedWithReason(format!("at start: {}", list(&unsupported)));
+    let planned = planned::argv(&doc, &argv::drivers(&expected));
+    let refused = || format!("at start: {}", list(&planned.findings));
+    if planned.findings.iter().any(|f| f.severity == Severity::Error) {
+        return Verdict::Wrong(format!("not planned: {}", list(&planned.findings)));
     }
-    match argv::difference(doc.tree(), &expected, &ours, nics_only) {
+    // No program here runs it.
+    if planned.argv.is_empty() {
+        return Verdict::RefusedWithReason(refused());
+    }
+    // What a start cannot serve yet is planned all the same.
+    match argv::difference(doc.tree(), &expected, &argv::of_args(&planned.argv), nics_only) {
         None => Verdict::Right,
-        Some(difference) => Verdict::Wrong(difference),
+        Some(difference) if planned.findings.is_empty() => Verdict::Wrong(difference),
+        Some(difference) => Verdict::Wrong(format!("{difference}; {}", refused())),
     }
 }

@@ -57,14 +57,14 @@ pub fn unsupported(doc: &DomainDoc) -> Vec<Finding> {
     check::domain(doc).into_iter().filter(|f| f.severity == Severity::Unsupported).collect()
 }
 
-/// The arguments for a QEMU that has every driver of `drivers`, or why there are none.
-pub fn argv(doc: &DomainDoc, drivers: &[String]) -> Result<Vec<String>, Vec<Finding>> {
+/// The arguments for a QEMU that has every driver of `drivers`, and all that stands against running them.
+pub fn argv(doc: &DomainDoc, drivers: &[String]) -> Planned {
     let mut facts = everything().clone();
     facts.devices.extend(drivers.iter().cloned());
-    let planned = plan(doc, &facts);
-    let against: Vec<Finding> =
-        planned.findings.into_iter().filter(|f| f.severity != Severity::Warning).collect();
-    if against.is_empty() { Ok(planned.argv) } else { Err(against) }
+    let mut planned = plan(doc, &facts);
+    planned.findings.extend(unsupported(doc));
+    planned.findings.retain(|f| f.severity != Severity::Warning);
+    planned
 }
 
 /// The one call of the planner.

@@ -81,13 +81,16 @@ pub(super) async fn prepare(
             guest.save(context, uuid)?;
             let request =
                 PortRequest { domain: *uuid, domain_name: name.to_owned(), mac, teaming: nic.teaming };
-            let bridge = handle.plug(request).await.map_err(|source| Error::Network {
+            let plugged = handle.plug(request).await.map_err(|source| Error::Network {
                 path: nic.info.path.clone(),
                 network: network.clone(),
                 source,
             })?;
             let space = ground(context, uuid, nic).await?;
-            let tap = make_tap(&space, uuid, nic, mac, Some(&bridge)).await?;
+            let tap = make_tap(&space, uuid, nic, mac, Some(&plugged.bridge)).await?;
+            if plugged.isolated {
+                isolate(&space, nic, &tap).await?;
+            }
             return Ok(note(guest, tap, None));
         }
         InterfaceKind::Bridge { bridge } => {
@@ -184,6 +187,14 @@ async fn make_tap(
     }
     netlink.set_up(index, true).await.map_err(link)?;
     Ok(tap)
+}
+
+/// Keeps a TAP on a bridge from those beside it. The guest does not run yet.
+async fn isolate(space: &NetSpace, nic: &InterfaceDef, tap: &Tap) -> Result<(), Error> {
+    let link = |source| Error::Link { path: nic.info.path.clone(), source };
+    let netlink = space.netlink().await.map_err(link)?;
+    let index = netlink.link(&tap.name).await.map_err(link)?.map_or(0, |l| l.index);
+    netlink.set_isolated(index, true).await.map_err(link)
 }
 
 /// Runs the user's script with the TAP's name as its argument, where the TAP lives.

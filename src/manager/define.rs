@@ -4,13 +4,13 @@
 //! never change anything before the definition is on disk, nor hold its lock while a person is asked.
 
 use std::collections::HashSet;
-use std::path::PathBuf;
+use std::path::Path;
 
 use uuid::Uuid;
 
 use super::{DomainEntry, Error, Event, Manager, NetworkEntry, read, write};
 use crate::domain::{self, Recovered};
-use crate::model::{DomainDef, DomainDoc, Finding, InterfaceKind, Mac, NetworkDoc, Severity};
+use crate::model::{DomainDef, DomainDoc, Finding, InterfaceKind, Mac, NetworkDef, NetworkDoc, Severity};
 use crate::network;
 use crate::plan::{self, check, complete};
 use crate::store::{Envelope, Kind};
@@ -24,7 +24,7 @@ pub struct DefineOptions {
     pub dry_run: bool,
 }
 
-/// What a domain's document needs beyond the right to define a domain.
+/// What a document needs beyond the right to define a domain or a network.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Needs {
     /// Networks its NICs are on.
@@ -48,7 +48,7 @@ pub struct Report {
 
 /// Emulators that need no right of their own, since the service would choose them itself. One that is not
 /// there needs it too: it could be put there later.
-fn is_standard_emulator(path: &std::path::Path) -> bool {
+fn is_standard_emulator(path: &Path) -> bool {
     crate::sys::qemu_probe::standard_paths().contains(&path)
 }
 
@@ -72,6 +72,14 @@ pub fn needs(def: &DomainDef) -> Needs {
     needs.networks.sort();
     needs.networks.dedup();
     needs
+}
+
+/// What a network's definition needs: lines for dnsmasq can make it do anything that its user may, and a
+/// root of TFTP gives guests what that user may read.
+pub fn network_needs(def: &NetworkDef) -> Needs {
+    let roots = def.ips.iter().filter(|ip| ip.tftp_root.is_some()).map(|ip| format!("{}/tftp", ip.path));
+    let lines = (!def.dnsmasq_options.is_empty()).then(|| "/network/dnsmasq:options".to_owned());
+    Needs { networks: Vec::new(), host_access: lines.into_iter().chain(roots).collect() }
 }
 
 fn refuse_errors(findings: Vec<Finding>) -> Result<(), Error> {
@@ -251,8 +259,8 @@ impl Manager {
         let def = doc.def();
         let uuid = def.uuid.unwrap_or_default();
         let bridge = def.bridge.name.as_ref().map_or("wbr0", |name| name.as_str());
-        let leases = PathBuf::from("leases");
-        report.dnsmasq = plan::dnsmasq::plan(def, bridge, &leases, None).unwrap_or_default();
+        let files = plan::dnsmasq::Files { leases: Path::new("leases"), hosts: Path::new("hosts") };
+        report.dnsmasq = plan::dnsmasq::plan(def, bridge, &files, None).map_or_else(String::new, |p| p.conf);
         report.ruleset = plan::firewall::plan(def, &uuid, bridge).map_or_else(String::new, |r| r.to_string());
         Ok(report)
     }

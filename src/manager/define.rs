@@ -260,7 +260,8 @@ impl Manager {
         let uuid = def.uuid.unwrap_or_default();
         let bridge = def.bridge.name.as_ref().map_or("wbr0", |name| name.as_str());
         let files = plan::dnsmasq::Files { leases: Path::new("leases"), hosts: Path::new("hosts") };
-        report.dnsmasq = plan::dnsmasq::plan(def, bridge, &files, None).map_or_else(String::new, |p| p.conf);
+        report.dnsmasq =
+            plan::dnsmasq::plan(def, bridge, &files, None).map_or_else(String::new, |p| p.to_string());
         report.ruleset = plan::firewall::plan(def, &uuid, bridge).map_or_else(String::new, |r| r.to_string());
         Ok(report)
     }
@@ -315,5 +316,23 @@ impl Manager {
             }
         }
         findings
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networks_that_reach_into_the_host_need_a_right() {
+        let needs = |inner: &str| {
+            let text = format!("<network><name>n</name>{inner}</network>");
+            network_needs(NetworkDoc::parse(&text).unwrap().def()).host_access
+        };
+        assert_eq!(needs("<forward/><ip/>"), Vec::<String>::new());
+        assert_eq!(needs("<ip/><ip><tftp root='/srv'/></ip>"), ["/network/ip[2]/tftp"]);
+        let lines = "<o:options xmlns:o='http://libvirt.org/schemas/network/dnsmasq/1.0'>\
+            <o:option value='log-queries'/></o:options>";
+        assert_eq!(needs(lines), ["/network/dnsmasq:options"]);
     }
 }

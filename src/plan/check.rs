@@ -3,6 +3,8 @@
 //! Owns the rules that need more than one place of a document, or its meaning. Rules are libvirt's
 //! unless said otherwise. Must never look at the host or at other documents.
 
+mod interface;
+
 use std::collections::HashMap;
 use std::fmt::Display;
 use std::hash::Hash;
@@ -11,8 +13,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::model::{
-    Definition, Device, Doc, DomainDef, DomainDoc, Finding, ForwardMode, InterfaceDef, IpDef, Mac,
-    NetworkDef, NetworkDoc, Severity,
+    Definition, Device, Doc, DomainDef, DomainDoc, Finding, ForwardMode, IpDef, Mac, NetworkDef, NetworkDoc,
+    Severity,
 };
 
 /// Everything there is to say about a network's document, with what was noticed while reading it.
@@ -54,14 +56,7 @@ pub fn domain(doc: &DomainDoc) -> Vec<Finding> {
             check.add(Severity::Unsupported, &format!("/domain/os/{name}"), message, "add <kernel>");
         }
     }
-    let nics: Vec<&InterfaceDef> = def.interfaces().collect();
-    macs(&mut check, &nics);
-    let taps = nics
-        .iter()
-        .filter(|n| n.kind.has_tap())
-        .filter_map(|n| Some((at(&n.info.path, "target/@dev"), n.target.clone()?)));
-    check.unique("the name of a TAP", taps);
-    aliases(&mut check, &nics);
+    interface::interfaces(&mut check);
     check.unique(
         "the target of a disk",
         def.disks().map(|d| (at(&d.info.path, "target/@dev"), d.target.clone())),
@@ -105,6 +100,14 @@ impl<'a, D: Definition> Check<'a, D> {
 
     fn error(&mut self, path: &str, message: impl Into<String>, remedy: &str) {
         self.add(Severity::Error, path, message.into(), remedy);
+    }
+
+    fn unsupported(&mut self, path: &str, message: impl Into<String>, remedy: &str) {
+        self.add(Severity::Unsupported, path, message.into(), remedy);
+    }
+
+    fn warning(&mut self, path: &str, message: impl Into<String>, remedy: &str) {
+        self.add(Severity::Warning, path, message.into(), remedy);
     }
 
     /// Every value may stand once; the error stands at the later place and names the first.
@@ -213,37 +216,6 @@ fn reservations(check: &mut Check<'_, NetworkDef>, ip: &IpDef, net: IpNet) {
     // dnsmasq does not start with the same address reserved twice.
     let addresses = hosts.into_iter().filter_map(|(path, address, _)| Some((at(&path, "@ip"), address?)));
     check.unique("a reserved address", addresses);
-}
-
-fn macs(check: &mut Check<'_, DomainDef>, nics: &[&InterfaceDef]) {
-    let mut seen: HashMap<Mac, &InterfaceDef> = HashMap::new();
-    for nic in nics {
-        let Some(mac) = nic.mac else { continue };
-        let path = at(&nic.info.path, "mac/@address");
-        if mac.is_multicast() {
-            let remedy = "the second digit of a NIC's address is even";
-            check.error(&path, format!("{mac} is a multicast address"), remedy);
-        }
-        match seen.get(&mac) {
-            Some(first) if !(first.teaming && nic.teaming) => {
-                let message = format!("the MAC address {mac} is given twice; first at {}", first.info.path);
-                check.error(&path, message, "leave one out and Warren chooses another");
-            }
-            Some(_) => {}
-            None => {
-                seen.insert(mac, nic);
-            }
-        }
-    }
-}
-
-/// Aliases name devices in QEMU: those that are given and those that Warren makes, `net0`, `net1` ….
-fn aliases(check: &mut Check<'_, DomainDef>, nics: &[&InterfaceDef]) {
-    let named = nics.iter().enumerate().map(|(i, nic)| {
-        let alias = nic.info.alias.clone().unwrap_or_else(|| format!("net{i}"));
-        (at(&nic.info.path, "alias/@name"), alias)
-    });
-    check.unique("the alias of an interface", named);
 }
 
 fn boot(check: &mut Check<'_, DomainDef>, doc: &DomainDoc) {

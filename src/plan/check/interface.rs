@@ -328,8 +328,13 @@ fn not_yet(check: &mut Checked<'_>, nic: &InterfaceDef) {
         let message = format!("Warren does not set ports up by their group yet, here '{name}'");
         check.unsupported(&at(path, "source/@portgroup"), message, "leave portgroup out");
     }
+    let shaped = nic.bandwidth.as_ref().is_some_and(|b| b.inbound.is_some() || b.outbound.is_some());
+    if shaped && !nic.kind.has_tap() {
+        let message = format!("an interface of type {} has no TAP whose traffic could be held", nic.kind.as_str());
+        check.warning(&at(path, "bandwidth"), message, "leave it out");
+    }
     let shaping = [
-        ("bandwidth", nic.bandwidth.as_ref().is_some_and(|b| b.inbound.is_some() || b.outbound.is_some())),
+        ("bandwidth", shaped && nic.kind.has_tap()),
         ("vlan", nic.vlan.is_some()),
         ("virtualport", nic.virtual_port.is_some()),
     ];

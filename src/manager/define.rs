@@ -4,15 +4,15 @@
 //! never change anything before the definition is on disk, nor hold its lock while a person is asked.
 
 use std::collections::HashSet;
-use std::path::PathBuf;
+use std::path::Path;
 
 use uuid::Uuid;
 
 use super::{DomainEntry, Error, Event, Manager, NetworkEntry, read, write};
 use crate::domain::{self, Recovered};
 use crate::model::{
-    DomainDef, DomainDoc, Finding, InterfaceDef, InterfaceKind, Mac, NetworkDoc, PortRange, Severity,
-    VhostUserSource,
+    DomainDef, DomainDoc, Finding, InterfaceDef, InterfaceKind, Mac, NetworkDef, NetworkDoc, PortRange,
+    Severity, VhostUserSource,
 };
 use crate::network;
 use crate::plan::{self, check, complete};
@@ -27,7 +27,7 @@ pub struct DefineOptions {
     pub dry_run: bool,
 }
 
-/// What a domain's document needs beyond the right to define a domain.
+/// What a document needs beyond the right to define a domain or a network.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Needs {
     /// Networks its NICs are on.
@@ -51,7 +51,7 @@ pub struct Report {
 
 /// Emulators that need no right of their own, since the service would choose them itself. One that is not
 /// there needs it too: it could be put there later.
-fn is_standard_emulator(path: &std::path::Path) -> bool {
+fn is_standard_emulator(path: &Path) -> bool {
     crate::sys::qemu_probe::standard_paths().contains(&path)
 }
 
@@ -101,6 +101,14 @@ fn names_the_host(nic: &InterfaceDef) -> bool {
         nic.rom.as_ref().map_or(&None, |rom| &rom.file),
     ];
     of_its_type || forwards.any(|named| named) || paths.iter().any(|path| path.is_some())
+}
+
+/// What a network's definition needs: lines for dnsmasq can make it do anything that its user may, and a
+/// root of TFTP gives guests what that user may read.
+pub fn network_needs(def: &NetworkDef) -> Needs {
+    let roots = def.ips.iter().filter(|ip| ip.tftp_root.is_some()).map(|ip| format!("{}/tftp", ip.path));
+    let lines = (!def.dnsmasq_options.is_empty()).then(|| "/network/dnsmasq:options".to_owned());
+    Needs { networks: Vec::new(), host_access: lines.into_iter().chain(roots).collect() }
 }
 
 fn refuse_errors(findings: Vec<Finding>) -> Result<(), Error> {
@@ -280,8 +288,9 @@ impl Manager {
         let def = doc.def();
         let uuid = def.uuid.unwrap_or_default();
         let bridge = def.bridge.name.as_ref().map_or("wbr0", |name| name.as_str());
-        let leases = PathBuf::from("leases");
-        report.dnsmasq = plan::dnsmasq::plan(def, bridge, &leases, None).unwrap_or_default();
+        let files = plan::dnsmasq::Files { leases: Path::new("leases"), hosts: Path::new("hosts") };
+        report.dnsmasq =
+            plan::dnsmasq::plan(def, bridge, &files, None).map_or_else(String::new, |p| p.to_string());
         report.ruleset = plan::firewall::plan(def, &uuid, bridge).map_or_else(String::new, |r| r.to_string());
         Ok(report)
     }
@@ -336,5 +345,23 @@ impl Manager {
             }
         }
         findings
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networks_that_reach_into_the_host_need_a_right() {
+        let needs = |inner: &str| {
+            let text = format!("<network><name>n</name>{inner}</network>");
+            network_needs(NetworkDoc::parse(&text).unwrap().def()).host_access
+        };
+        assert_eq!(needs("<forward/><ip/>"), Vec::<String>::new());
+        assert_eq!(needs("<ip/><ip><tftp root='/srv'/></ip>"), ["/network/ip[2]/tftp"]);
+        let lines = "<o:options xmlns:o='http://libvirt.org/schemas/network/dnsmasq/1.0'>\
+            <o:option value='log-queries'/></o:options>";
+        assert_eq!(needs(lines), ["/network/dnsmasq:options"]);
     }
 }

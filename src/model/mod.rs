@@ -9,7 +9,6 @@ mod domain;
 mod finding;
 mod ids;
 mod network;
-mod network_view;
 mod shaping;
 
 pub use doc::*;

@@ -210,7 +210,7 @@ pub(super) fn virtual_port(view: &View<'_>) -> VirtualPort {
 }
 
 /// A number up to `max`, decimal, octal with a leading `0` or hexadecimal with a leading `0x`.
-fn number(view: &View<'_>, attr: &str, max: u32) -> Option<u32> {
+pub(super) fn number(view: &View<'_>, attr: &str, max: u32) -> Option<u32> {
     let text = view.filled(attr)?;
     let value = match text.strip_prefix("0x").or(text.strip_prefix("0X")) {
         Some(hex) => u32::from_str_radix(hex, 16),

@@ -357,7 +357,24 @@ mod tests {
             assert_eq!((link.mac, link.up, link.mtu), (Some(spec.mac), true, 1400));
             assert_eq!(netlink.link("wtap0").await.unwrap().unwrap().master, Some(index));
             assert!(netlink.addresses().await.unwrap().contains(&(index, net)));
-            assert!(netlink.routes().await.unwrap().iter().any(|r| r.dst == net.trunc()));
+            netlink.set_isolated(port.index, true).await.unwrap();
+            let shown = std::process::Command::new("bridge")
+                .args(["-d", "link", "show", "dev", "wtap0"])
+                .output()
+                .unwrap();
+            let shown = String::from_utf8_lossy(&shown.stdout);
+            assert!(shown.contains("isolated on"), "{shown}");
+            let (far, far_v6): (IpNet, IpNet) =
+                ("10.9.0.0/16".parse().unwrap(), "fd09::/32".parse().unwrap());
+            netlink.add_address(index, "fd07::1/64".parse().unwrap()).await.unwrap();
+            netlink.add_route(index, far, "192.168.7.2".parse().unwrap(), 5).await.unwrap();
+            netlink.add_route(index, far_v6, "fd07::2".parse().unwrap(), 1).await.unwrap();
+            let routes = netlink.routes().await.unwrap();
+            for dst in [net.trunc(), far, far_v6] {
+                assert!(routes.contains(&Route { dst, oif: Some(index) }), "{dst} {routes:?}");
+            }
+            let nowhere = netlink.add_route(index, far, "172.16.0.1".parse().unwrap(), 1).await;
+            assert!(nowhere.is_err());
             drop(tap);
             netlink.delete(index).await.unwrap();
             netlink.delete(index).await.unwrap();

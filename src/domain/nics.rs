@@ -99,14 +99,14 @@ pub(super) async fn prepare(
                 source,
             })?;
             let space = ground(context, uuid, nic).await?;
-            let taps = make_tap(&space, uuid, nic, mac, Some(&plugged.bridge), queues).await?;
-            if plugged.isolated {
-                isolate(&space, nic, &taps).await?;
-            }
+            let isolated = nic.isolated.unwrap_or(plugged.isolated);
+            let port = Port { bridge: &plugged.bridge, isolated };
+            let taps = make_tap(&space, uuid, nic, mac, Some(port), queues).await?;
             return note(guest, nic, taps, vhost, None);
         }
         InterfaceKind::Bridge { bridge } if context.scope.kind == ScopeKind::System => {
-            let taps = make_tap(&NetSpace::host(), uuid, nic, mac, Some(bridge.as_str()), queues).await?;
+            let port = Port { bridge: bridge.as_str(), isolated: nic.isolated == Some(true) };
+            let taps = make_tap(&NetSpace::host(), uuid, nic, mac, Some(port), queues).await?;
             return note(guest, nic, taps, vhost, None);
         }
         InterfaceKind::Bridge { bridge } => {
@@ -151,6 +151,13 @@ async fn ground(context: &Context, uuid: &Uuid, nic: &InterfaceDef) -> Result<Ne
     held.map_err(|source| Error::Ground { path: nic.info.path.clone(), source })
 }
 
+/// Where a TAP is plugged in.
+struct Port<'a> {
+    bridge: &'a str,
+    /// It does not reach other ports that are isolated.
+    isolated: bool,
+}
+
 /// In session scope only the host's own helper may touch the host's bridges. It makes a TAP with one queue,
 /// and as the bridge has it.
 async fn by_the_helper(
@@ -159,8 +166,11 @@ async fn by_the_helper(
     bridge: &IfName,
     queues: u32,
 ) -> Result<Taps, Error> {
-    let beyond =
-        [("driver/@queues", queues > 1), ("mtu", nic.mtu.is_some()), ("port/@isolated", nic.isolated)];
+    let beyond = [
+        ("driver/@queues", queues > 1),
+        ("mtu", nic.mtu.is_some()),
+        ("port/@isolated", nic.isolated == Some(true)),
+    ];
     if let Some((place, _)) = beyond.iter().find(|(_, asked)| *asked) {
         let finding = Finding {
             severity: Severity::Unsupported,
@@ -184,18 +194,18 @@ async fn make_tap(
     uuid: &Uuid,
     nic: &InterfaceDef,
     mac: Mac,
-    bridge: Option<&str>,
+    port: Option<Port<'_>>,
     queues: u32,
 ) -> Result<Taps, Error> {
     let link = |source| Error::Link { path: nic.info.path.clone(), source };
     let netlink = space.netlink().await.map_err(link)?;
-    let master = match bridge {
-        Some(bridge) => {
+    let master = match &port {
+        Some(Port { bridge, .. }) => {
             let found = netlink.link(bridge).await.map_err(link)?;
             let found = found.filter(|l| l.kind.as_deref() == Some("bridge"));
             Some(found.ok_or_else(|| Error::NoSuchBridge {
                 path: format!("{}/source/@bridge", nic.info.path),
-                bridge: bridge.to_owned(),
+                bridge: (*bridge).to_owned(),
             })?)
         }
         None => None,
@@ -217,7 +227,7 @@ async fn make_tap(
             space.sysctl(&key, "1").await.map_err(failed)?;
         }
         netlink.set_master(index, Some(master.index)).await.map_err(link)?;
-        if nic.isolated {
+        if port.is_some_and(|port| port.isolated) {
             netlink.set_isolated(index, true).await.map_err(link)?;
         }
     }
@@ -303,15 +313,6 @@ async fn addresses(
         netlink.add_route(index, to, route.gateway, route.metric.unwrap_or(0)).await.map_err(link)?;
     }
     Ok(())
-}
-
-/// Keeps a TAP on a bridge from those beside it. The guest does not run yet.
-async fn isolate(space: &NetSpace, nic: &InterfaceDef, taps: &Taps) -> Result<(), Error> {
-    let link = |source| Error::Link { path: nic.info.path.clone(), source };
-    let netlink = space.netlink().await.map_err(link)?;
-    let index =
-        netlink.link(taps.name.as_deref().unwrap_or_default()).await.map_err(link)?.map_or(0, |l| l.index);
-    netlink.set_isolated(index, true).await.map_err(link)
 }
 
 /// Runs the user's script with the TAP's name as its argument, where the TAP lives.

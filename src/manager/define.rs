@@ -76,14 +76,6 @@ pub fn needs(def: &DomainDef) -> Needs {
     needs
 }
 
-/// What a network's definition needs: lines for dnsmasq can make it do anything that its user may, and a
-/// root of TFTP gives guests what that user may read.
-pub fn network_needs(def: &NetworkDef) -> Needs {
-    let roots = def.ips.iter().filter(|ip| ip.tftp_root.is_some()).map(|ip| format!("{}/tftp", ip.path));
-    let lines = (!def.dnsmasq_options.is_empty()).then(|| "/network/dnsmasq:options".to_owned());
-    Needs { networks: Vec::new(), host_access: lines.into_iter().chain(roots).collect() }
-}
-
 /// Whether a NIC names something of the host beyond the networks that Warren keeps.
 fn names_the_host(nic: &InterfaceDef) -> bool {
     let of_its_type = matches!(
@@ -109,6 +101,14 @@ fn names_the_host(nic: &InterfaceDef) -> bool {
         nic.rom.as_ref().map_or(&None, |rom| &rom.file),
     ];
     of_its_type || forwards.any(|named| named) || paths.iter().any(|path| path.is_some())
+}
+
+/// What a network's definition needs: lines for dnsmasq can make it do anything that its user may, and a
+/// root of TFTP gives guests what that user may read.
+pub fn network_needs(def: &NetworkDef) -> Needs {
+    let roots = def.ips.iter().filter(|ip| ip.tftp_root.is_some()).map(|ip| format!("{}/tftp", ip.path));
+    let lines = (!def.dnsmasq_options.is_empty()).then(|| "/network/dnsmasq:options".to_owned());
+    Needs { networks: Vec::new(), host_access: lines.into_iter().chain(roots).collect() }
 }
 
 fn refuse_errors(findings: Vec<Finding>) -> Result<(), Error> {

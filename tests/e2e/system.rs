@@ -19,7 +19,7 @@ polkit.addRule(function(action, subject) {
 "#;
 
 fn user_guest(name: &str) -> String {
-    GuestXml::new(name).with("<interface type='user'/>").to_string()
+    GuestXml::new(name).with("<interface type='user'><model type='virtio'/></interface>").to_string()
 }
 
 /// The answer to a caller who may not: refused, or told that an administrator would be asked.

@@ -128,7 +128,7 @@ fn host_side(check: &mut Checked<'_>, nic: &InterfaceDef) {
     use InterfaceKind as Kind;
     let (path, word) = (&nic.info.path, nic.kind.as_str());
     let bridged = matches!(nic.kind, Kind::Network { .. } | Kind::Bridge { .. });
-    if nic.isolated && !bridged {
+    if nic.isolated == Some(true) && !bridged {
         let message =
             format!("an interface of type {word} is not the port of a bridge, which could be isolated");
         check.unsupported(&at(path, "port/@isolated"), message, "leave <port> out");
@@ -330,7 +330,8 @@ fn not_yet(check: &mut Checked<'_>, nic: &InterfaceDef) {
     }
     let shaped = nic.bandwidth.as_ref().is_some_and(|b| b.inbound.is_some() || b.outbound.is_some());
     if shaped && !nic.kind.has_tap() {
-        let message = format!("an interface of type {} has no TAP whose traffic could be held", nic.kind.as_str());
+        let message =
+            format!("an interface of type {} has no TAP whose traffic could be held", nic.kind.as_str());
         check.warning(&at(path, "bandwidth"), message, "leave it out");
     }
     let shaping = [
@@ -399,7 +400,6 @@ mod tests {
         error /domain/devices/interface[1]/portForward (line 3, column 24): <portForward> takes an interface of type user whose backend is passt; this is type user; add <backend type='passt'/>
         error /domain/devices/interface[1]/mtu (line 3, column 83): the MTU of an interface of type user cannot be set; leave <mtu> out
         error /domain/devices/interface[1]/coalesce (line 3, column 101): an interface of type user has nothing to coalesce; leave <coalesce> out
-        warning /domain/devices/interface[1]/coalesce (line 3, column 101): Warren leaves it to the kernel when frames are told
         error /domain/devices/interface[2]/backend/@type (line 4, column 68): an interface of type bridge does not go through passt; leave it out, or write type='user'
         error /domain/devices/interface[2]/target/@managed (line 4, column 46): an interface of type bridge has no TAP of yours; leave managed out, or write type='ethernet'
         error /domain/devices/interface[2]/target (line 4, column 46): the TAP that is there already is not named; add dev='tap0'
@@ -407,7 +407,6 @@ mod tests {
         error /domain/devices/interface[3] (line 5, column 1): a vhostuser interface, whose other end reads the guest's memory, needs shared memory; add <memoryBacking><source type='memfd'/><access mode='shared'/></memoryBacking>
         error /domain/devices/interface[3]/model/@type (line 5, column 46): an interface of type vhostuser takes a virtio model, not 'e1000'; write type='virtio'
         unsupported /domain/devices/interface[3]/@type (line 5, column 1): Warren does not run interfaces of type 'vhostuser' yet; network, bridge, ethernet and user run
-        unsupported /domain/devices/interface[3]/backend/@type (line 5, column 67): Warren does not run passt for a single interface yet; leave it out for QEMU's own, or write type='network'
         error /domain/devices/interface[4]/driver/@rx_queue_size (line 6, column 46): rx_queue_size 511 is not a power of two; virtio takes 256, 512 or 1024
         error /domain/devices/interface[4]/driver/@tx_queue_size (line 6, column 46): tx_queue_size 300 is not a power of two; virtio takes 256, 512 or 1024
         error /domain/devices/interface[5]/ip[1]/@peer (line 7, column 24): a guest of a user-mode network has no peer; leave peer out

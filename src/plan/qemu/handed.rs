@@ -35,8 +35,6 @@ pub enum NicFd {
     },
     /// A connected TCP socket.
     Client(i32),
-    /// One end of a pair of sockets; passt has the other.
-    Passt(i32),
     /// A vDPA device.
     Vdpa {
         /// Its descriptor.
@@ -82,7 +80,6 @@ impl Handed {
                 NicFd::Tap { queues, vhost: (0..vhost).map(|_| number()).collect() }
             }
             InterfaceKind::Client(_) => NicFd::Client(number()),
-            InterfaceKind::User { .. } if nic.has_passt() => NicFd::Passt(number()),
             InterfaceKind::Vdpa { .. } => {
                 set += 1;
                 NicFd::Vdpa { fd: number(), set }

@@ -50,8 +50,8 @@ pub struct InterfaceDef {
     pub vlan: Option<Vlan>,
     /// `<virtualport>`.
     pub virtual_port: Option<VirtualPort>,
-    /// `<port isolated>`: isolated ports of a bridge do not reach each other.
-    pub isolated: bool,
+    /// `<port isolated>`: isolated ports of a bridge do not reach each other; absent: as the network says.
+    pub isolated: Option<bool>,
     /// `@trustGuestRxFilters`; absent: as the network says.
     pub trust_guest_rx_filters: Option<bool>,
     /// `<filterref filter>`: libvirt's packet filter of that name.
@@ -114,7 +114,7 @@ pub(super) fn read(view: &View<'_>) -> Option<InterfaceDef> {
         bandwidth: view.child("bandwidth").map(|b| shaping::bandwidth(&b)),
         vlan: view.child("vlan").and_then(|v| shaping::vlan(&v)),
         virtual_port: view.child("virtualport").map(|v| shaping::virtual_port(&v)),
-        isolated: view.child("port").and_then(|p| p.yes_no("isolated")) == Some(true),
+        isolated: view.child("port").and_then(|p| p.yes_no("isolated")),
         trust_guest_rx_filters: view.yes_no("trustGuestRxFilters"),
         filter: view.child("filterref").and_then(|f| filter(&f)),
         sndbuf: sndbuf(view),

@@ -14,11 +14,8 @@ pub(super) fn of(plan: &mut Plan<'_>, nic: &InterfaceDef, id: &str, handed: Opti
         (InterfaceKind::Client(_), Some(NicFd::Client(fd))) => {
             Some(json!({ "type": "socket", "fd": fd.to_string() }))
         }
-        (InterfaceKind::User { .. }, Some(NicFd::Passt(fd))) if nic.has_passt() => {
-            let addr = json!({ "type": "fd", "str": fd.to_string() });
-            Some(json!({ "type": "stream", "addr": addr, "server": false }))
-        }
-        (InterfaceKind::User { .. } | InterfaceKind::Internal, _) if !nic.has_passt() => Some(user(nic)),
+        (InterfaceKind::User { .. }, _) if nic.has_passt() => Some(passt(plan, id)),
+        (InterfaceKind::User { .. } | InterfaceKind::Internal, _) => Some(user(nic)),
         (InterfaceKind::Server(at), _) => {
             // An empty address is any local one, which QEMU writes as nothing before the colon.
             let listen = endpoint(plan, &source, at, "")?;
@@ -91,6 +88,23 @@ fn user(nic: &InterfaceDef) -> Value {
     netdev
 }
 
+/// passt's socket. QEMU tries again when passt has ended, if it can.
+fn passt(plan: &Plan<'_>, id: &str) -> Value {
+    let addr = json!({ "type": "unix", "path": passt_socket(id) });
+    let mut netdev = json!({ "type": "stream", "addr": addr, "server": false });
+    match plan.qemu.version {
+        (major, minor, _) if (major, minor) >= (9, 2) => netdev["reconnect-ms"] = 5000.into(),
+        (8.., ..) => netdev["reconnect"] = 5.into(),
+        _ => {}
+    }
+    netdev
+}
+
+/// Where passt would be reached, below the guest's runtime directory.
+fn passt_socket(id: &str) -> String {
+    format!("passt/{id}.socket")
+}
+
 fn vhost_user(plan: &mut Plan<'_>, nic: &InterfaceDef, id: &str, at: &VhostUserSource) -> Value {
     let chardev = format!("char{id}");
     let at = match at {
@@ -107,8 +121,7 @@ fn vhost_user(plan: &mut Plan<'_>, nic: &InterfaceDef, id: &str, at: &VhostUserS
             });
             format!("path={}{reconnect}", escaped(&path.to_string_lossy()))
         }
-        // Where passt would be reached, below the guest's runtime directory.
-        VhostUserSource::Passt { .. } => format!("path={id}.passt"),
+        VhostUserSource::Passt { .. } => format!("path={}", passt_socket(id)),
     };
     plan.args.pair("-chardev", format!("socket,id={chardev},{at}"));
     with_queues(nic, json!({ "type": "vhost-user", "chardev": chardev }))

@@ -85,7 +85,7 @@ fn every_type_has_its_netdev() {
     -device {"driver":"virtio-net-pci","mq":true,"vectors":6,"netdev":"hostnet3","id":"net3","mac":"52:54:00:00:00:01","bus":"pci.0","addr":"0x5"}
     -netdev {"type":"tap","fd":"12","id":"hostnet4"}
     -device {"driver":"virtio-net-pci-transitional","netdev":"hostnet4","id":"net4","mac":"52:54:00:00:00:01","bus":"pci.0","addr":"0x6"}
-    -netdev {"type":"stream","addr":{"type":"fd","str":"13"},"server":false,"id":"hostnet5"}
+    -netdev {"type":"stream","addr":{"type":"unix","path":"passt/net5.socket"},"server":false,"id":"hostnet5"}
     -device {"driver":"rtl8139","netdev":"hostnet5","id":"net5","mac":"52:54:00:00:00:01","bus":"pci.0","addr":"0x7"}
     -netdev {"type":"user","id":"hostnet6"}
     -device {"driver":"rtl8139","netdev":"hostnet6","id":"net6","mac":"52:54:00:00:00:01","bus":"pci.0","addr":"0x8","rombar":1,"romfile":"/r"}

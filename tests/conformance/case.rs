@@ -1,5 +1,7 @@
 //! What a judge says of one document.
 
+use std::path::{Path, PathBuf};
+
 /// One document, or one way of reading it.
 #[derive(Debug, Clone)]
 pub struct Case {
@@ -7,6 +9,14 @@ pub struct Case {
     pub name: String,
     /// What came of it.
     pub verdict: Verdict,
+}
+
+impl Case {
+    /// A case that is right unless something was found.
+    pub fn new(name: &str, problems: &[String]) -> Self {
+        let verdict = if problems.is_empty() { Verdict::Right } else { Verdict::Wrong(problems.join("; ")) };
+        Self { name: name.to_owned(), verdict }
+    }
 }
 
 /// What came of a case.
@@ -33,7 +43,7 @@ pub struct Given {
 }
 
 /// The documents of a folder in the order of their names, without what libvirt writes for them.
-pub fn given(dir: &std::path::Path) -> Vec<Given> {
+pub fn given(dir: &Path) -> Vec<Given> {
     let files = std::fs::read_dir(dir).unwrap_or_else(|e| panic!("{}: {e}", dir.display()));
     let mut all: Vec<Given> = files
         .filter_map(|file| {
@@ -46,4 +56,17 @@ pub fn given(dir: &std::path::Path) -> Vec<Given> {
         .collect();
     all.sort_by(|a, b| a.name.cmp(&b.name));
     all
+}
+
+/// Files of `dir` with that ending, each with its stem; what libvirt writes (`.out`) is left out.
+pub fn documents(dir: &Path, extension: &str) -> Vec<(String, PathBuf)> {
+    let mut found: Vec<(String, PathBuf)> = std::fs::read_dir(dir)
+        .unwrap_or_else(|e| panic!("{}: {e}", dir.display()))
+        .map(|entry| entry.expect("a file").path())
+        .filter(|path| path.extension().is_some_and(|e| e == extension))
+        .map(|path| (path.file_stem().expect("a name").to_string_lossy().into_owned(), path))
+        .filter(|(stem, _)| !stem.ends_with(".out"))
+        .collect();
+    found.sort();
+    found
 }

@@ -5,12 +5,15 @@
 
 mod argv;
 mod case;
+mod dnsmasq;
 mod domain;
 mod guests;
 mod kept;
+mod network;
 mod on_purpose;
 mod planned;
 mod score;
+mod update;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -22,8 +25,14 @@ use score::Folder;
 type Judge = fn(&Path) -> Vec<Case>;
 
 /// Each folder with its judge.
-const FOLDERS: [(&str, Judge); 2] =
-    [("libvirt/domain", domain::judge), ("virt-manager/domain", guests::judge)];
+const FOLDERS: [(&str, Judge); 6] = [
+    ("libvirt/network", network::judge),
+    ("libvirt/dnsmasq", dnsmasq::judge),
+    ("libvirt/update", update::judge),
+    ("libvirt/domain", domain::judge),
+    ("virt-manager/network", network::judge),
+    ("virt-manager/domain", guests::judge),
+];
 
 /// What at least must be accepted of documents for QEMU or KVM on x86, in per cent.
 const ACCEPTED: usize = 95;

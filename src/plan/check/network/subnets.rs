@@ -61,6 +61,10 @@ fn subnet(check: &mut Check<'_, NetworkDef>, ip: &IpDef) {
         check.add(Severity::Unsupported, &at(&ip.path, "@localPtr"), message, &remedy);
     }
     let Some(dhcp) = &ip.dhcp else { return };
+    if serves_dhcp(ip) && net.addr().is_ipv6() && net.prefix_len() < 64 {
+        let message = format!("there is no DHCP in {}: dnsmasq has it from 64 bits on", net.trunc());
+        check.add(Severity::Unsupported, &at(&ip.path, "dhcp"), message, "lengthen the prefix");
+    }
     for (i, range) in dhcp.ranges.iter().enumerate() {
         if let Some(range) = range {
             self::range(check, net, &numbered(ip, "range", i, dhcp.ranges.len()), range);

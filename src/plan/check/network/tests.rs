@@ -28,6 +28,9 @@ fn ranges_and_reservations_lie_in_their_subnet() {
                 <range start='10.0.0.9' end='10.0.0.5'/>\n<host mac='53:00:00:00:00:01' ip='10.0.0.7'/>\n\
                 <host name='a' ip='10.0.0.7'/>\n<host name='b' ip='10.1.0.7'/>\n</dhcp>\n</ip>\n\
                 <ip address='10.2.0.1' prefix='25' localPtr='yes'/>\n<ip address='0.0.0.0' prefix='8'/>";
+    let v6 =
+        "<ip family='ipv6' address='fd00::1' prefix='63'><dhcp><host name='a' ip='fd00::2'/></dhcp></ip>";
+    insta::assert_snapshot!(of_network(v6), @"unsupported /network/ip/dhcp (line 2, column 49): there is no DHCP in fd00::/63: dnsmasq has it from 64 bits on; lengthen the prefix");
     insta::assert_snapshot!(of_network(text), @r#"
     warning /network/ip[1]/@address (line 2, column 1): 10.0.0.0 is not the address of a host in 10.0.0.0/24; the first and the last address are the subnet's own
     error /network/ip[1]/dhcp/range[1]/@start (line 4, column 1): 10.0.1.2 is outside of 10.0.0.0/24

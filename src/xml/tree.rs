@@ -325,11 +325,10 @@ impl Element {
                 (Some(Node::Text { value, raw }), Node::Text { value: more, raw: more_raw }) => {
                     value.push_str(&more);
                     // Two ends of lines must not become the one that `\r\n` is.
-                    if raw.ends_with('\r') && more_raw.starts_with('\n') {
-                        raw.pop();
-                        raw.push('\n');
+                    match more_raw.strip_prefix('\n') {
+                        Some(rest) if raw.ends_with('\r') => raw.extend(["&#10;", rest]),
+                        _ => raw.push_str(&more_raw),
                     }
-                    raw.push_str(&more_raw);
                 }
                 (_, node) => joined.push(node),
             }
@@ -413,7 +412,7 @@ mod tests {
 
     #[test]
     fn an_edit_in_mixed_text_is_read_back() {
-        for text in ["<a>\n text\n</a>", "<a>\n text\r</a>"] {
+        for text in ["<a>\n text\n</a>", "<a>\n text\r</a>", "<a>\n text\r\r</a>"] {
             let mut d = doc(text);
             d.root_mut().insert(0, Element::new("b"));
             assert_eq!(doc(&d.to_string()), d);

@@ -146,6 +146,8 @@ fn domain_name(e: &domain::Error) -> &'static str {
         | E::NoMonitor
         | E::ScriptRun { source: SpawnError::Timeout { .. }, .. } => warren!("Timeout"),
         E::NoSuchBridge { .. }
+        | E::NoSuchTap { .. }
+        | E::Vhost { .. }
         | E::Tap { .. }
         | E::Link { .. }
         | E::LinkSetting { .. }

@@ -195,6 +195,15 @@ impl Netlink {
         Ok(self.handle.address().add(index, net.addr(), net.prefix_len()).execute().await?)
     }
 
+    /// Gives an interface an address, and says which one is at the other end of its cable.
+    pub async fn add_address_with_peer(&self, index: u32, net: IpNet, peer: IpAddr) -> Result<()> {
+        let mut request = self.handle.address().add(index, net.addr(), net.prefix_len());
+        // On a point-to-point link Local is ours and Address the peer's; there is no broadcast.
+        let attributes = vec![AddressAttribute::Local(net.addr()), AddressAttribute::Address(peer)];
+        request.message_mut().attributes = attributes;
+        Ok(request.execute().await?)
+    }
+
     /// All addresses with their interfaces.
     pub async fn addresses(&self) -> Result<Vec<(u32, IpNet)>> {
         let messages: Vec<_> = self.handle.address().get().execute().try_collect().await?;

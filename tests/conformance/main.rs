@@ -2,6 +2,7 @@
 //! is accepted and means the same, or is refused with a reason that is true. The score is `docs/conformance.md`.
 
 #![expect(unreachable_pub, reason = "a test has no outside; `pub` is what a file offers the others")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod argv;
 mod case;

@@ -70,7 +70,8 @@ pub fn argv(doc: &DomainDoc, drivers: &[String]) -> Planned {
 /// The one call of the planner.
 fn plan(doc: &DomainDoc, facts: &QemuFacts) -> Planned {
     let def = doc.def();
-    qemu::plan(def, &def.uuid.expect("a complete document"), facts, &Handed::for_a_look(def, 3))
+    let handed = Handed::for_a_look(def, 3, facts.vhost_net);
+    qemu::plan(def, &def.uuid.expect("a complete document"), facts, &handed)
 }
 
 /// Why no program here runs the guest, if none does.
@@ -90,7 +91,7 @@ fn everything() -> &'static QemuFacts {
         let path = if path.exists() { path } else { Path::new("/usr/libexec/qemu-kvm") };
         let probed = runtime.expect("a runtime").block_on(warren::sys::qemu_probe::probe(path));
         let mut facts = probed.unwrap_or_else(|e| panic!("{}", warren::chain(&e)));
-        facts.kvm = true;
+        (facts.kvm, facts.vhost_net) = (true, true);
         facts.devices.extend(LATER_DEVICES.map(str::to_owned));
         for family in ["pc-i440fx", "pc-q35"] {
             for version in

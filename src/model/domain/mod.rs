@@ -100,7 +100,7 @@ impl DomainDef {
     /// The NICs in document order.
     pub fn interfaces(&self) -> impl Iterator<Item = &InterfaceDef> {
         self.devices.iter().filter_map(|d| match d {
-            Device::Interface(nic) => Some(nic),
+            Device::Interface(nic) => Some(&**nic),
             _ => None,
         })
     }

@@ -3,10 +3,8 @@
 //! Owns the rules that need more than one place of a domain's document. Must never look at the host or at
 //! other documents.
 
-use std::collections::HashMap;
-
-use super::{Check, at};
-use crate::model::{Device, DomainDef, DomainDoc, Finding, InterfaceDef, Mac, Severity};
+use super::{Check, at, interface};
+use crate::model::{Device, DomainDef, DomainDoc, Finding, Severity};
 
 /// Everything there is to say about a domain's document, with what was noticed while reading it.
 pub fn domain(doc: &DomainDoc) -> Vec<Finding> {
@@ -26,14 +24,7 @@ pub fn domain(doc: &DomainDoc) -> Vec<Finding> {
             check.add(Severity::Unsupported, &format!("/domain/os/{name}"), message, "add <kernel>");
         }
     }
-    let nics: Vec<&InterfaceDef> = def.interfaces().collect();
-    macs(&mut check, &nics);
-    let taps = nics
-        .iter()
-        .filter(|n| n.kind.has_tap())
-        .filter_map(|n| Some((at(&n.info.path, "target/@dev"), n.target.clone()?)));
-    check.unique("the name of a TAP", taps);
-    aliases(&mut check, &nics);
+    interface::interfaces(&mut check);
     check.unique(
         "the target of a disk",
         def.disks().map(|d| (at(&d.info.path, "target/@dev"), d.target.clone())),
@@ -41,37 +32,6 @@ pub fn domain(doc: &DomainDoc) -> Vec<Finding> {
     boot(&mut check, doc);
     consoles_and_displays(&mut check, doc);
     check.findings
-}
-
-fn macs(check: &mut Check<'_, DomainDef>, nics: &[&InterfaceDef]) {
-    let mut seen: HashMap<Mac, &InterfaceDef> = HashMap::new();
-    for nic in nics {
-        let Some(mac) = nic.mac else { continue };
-        let path = at(&nic.info.path, "mac/@address");
-        if mac.is_multicast() {
-            let remedy = "the second digit of a NIC's address is even";
-            check.error(&path, format!("{mac} is a multicast address"), remedy);
-        }
-        match seen.get(&mac) {
-            Some(first) if !(first.teaming && nic.teaming) => {
-                let message = format!("the MAC address {mac} is given twice; first at {}", first.info.path);
-                check.error(&path, message, "leave one out and Warren chooses another");
-            }
-            Some(_) => {}
-            None => {
-                seen.insert(mac, nic);
-            }
-        }
-    }
-}
-
-/// Aliases name devices in QEMU: those that are given and those that Warren makes, `net0`, `net1` ….
-fn aliases(check: &mut Check<'_, DomainDef>, nics: &[&InterfaceDef]) {
-    let named = nics.iter().enumerate().map(|(i, nic)| {
-        let alias = nic.info.alias.clone().unwrap_or_else(|| format!("net{i}"));
-        (at(&nic.info.path, "alias/@name"), alias)
-    });
-    check.unique("the alias of an interface", named);
 }
 
 fn boot(check: &mut Check<'_, DomainDef>, doc: &DomainDoc) {

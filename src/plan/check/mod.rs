@@ -4,6 +4,7 @@
 //! unless said otherwise. Must never look at the host or at other documents.
 
 mod domain;
+mod interface;
 mod network;
 
 use std::collections::HashMap;
@@ -49,6 +50,14 @@ impl<'a, D: Definition> Check<'a, D> {
 
     fn error(&mut self, path: &str, message: impl Into<String>, remedy: &str) {
         self.add(Severity::Error, path, message.into(), remedy);
+    }
+
+    fn unsupported(&mut self, path: &str, message: impl Into<String>, remedy: &str) {
+        self.add(Severity::Unsupported, path, message.into(), remedy);
+    }
+
+    fn warning(&mut self, path: &str, message: impl Into<String>, remedy: &str) {
+        self.add(Severity::Warning, path, message.into(), remedy);
     }
 
     /// Every value may stand once; the error stands at the later place and names the first.

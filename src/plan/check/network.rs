@@ -115,7 +115,7 @@ fn pools(check: &mut Check<'_, NetworkDef>, forward: &Forward) {
         };
         check.error(place, message, "write <address type='pci'>, or <pf>");
     }
-    if !hostdev && !forward.addresses.is_empty() {
+    if !hostdev && !forward.addresses.is_empty() && forward.interfaces.is_empty() {
         let message = format!("devices are listed by PCI address in forward mode 'hostdev', not in '{word}'");
         check.error("/network/forward/address", message, "write <interface dev>, or mode='hostdev'");
     }
@@ -124,10 +124,13 @@ fn pools(check: &mut Check<'_, NetworkDef>, forward: &Forward) {
         ("address", !forward.addresses.is_empty()),
         ("pf", forward.pf.is_some()),
     ];
-    let given: Vec<&str> = kinds.iter().filter(|(_, given)| *given).map(|(name, _)| *name).collect();
-    if given.len() > 1 {
-        let message = format!("<{}> exclude each other", given.join("> and <"));
-        check.error("/network/forward", message, "leave one kind");
+    // What libvirt writes of an active network has the pool beside the device that it was found by.
+    let mut given = kinds.iter().filter(|(_, given)| *given).map(|(name, _)| *name);
+    if let Some(first) = given.next() {
+        for other in given {
+            let message = format!("<{other}> has no effect beside <{first}>: a pool is of one kind");
+            check.add(Severity::Warning, &format!("/network/forward/{other}"), message, "leave it out");
+        }
     }
     let mut seen = std::collections::HashSet::new();
     if let Some(twice) = forward.interfaces.iter().find(|dev| !seen.insert(dev.as_str())) {

@@ -10,7 +10,7 @@ mod names;
 #[cfg(test)]
 mod tests;
 
-use std::fmt::Write;
+use std::fmt::{self, Display, Formatter, Write};
 use std::net::IpAddr;
 use std::path::Path;
 
@@ -35,6 +35,14 @@ pub struct Plan {
     pub conf: String,
     /// The names of `<dns><host>`, in the format of `/etc/hosts`; empty where there are none.
     pub hosts: String,
+}
+
+impl Display for Plan {
+    /// Both files in one text, for people.
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.conf)?;
+        self.hosts.lines().try_for_each(|line| writeln!(f, "# in the file of hosts: {line}"))
+    }
 }
 
 /// The plan for `def` on `bridge`; `None` where there is nothing to serve: no address, or neither DHCP, DNS,

@@ -142,6 +142,7 @@ fn names_of_the_network() {
     10.0.0.2	one	two.lab
     fd00::2	one
     "#);
+    assert!(planned(&def, None).unwrap().to_string().ends_with("\n# in the file of hosts: fd00::2\tone\n"));
     let only_domain =
         network("<forward/><dns><forwarder domain='a' addr='10.0.0.5'/></dns><ip address='10.0.0.1'/>");
     assert!(tested(&only_domain, uplink).contains("server=/a/10.0.0.5\nno-resolv\nserver=169.254.1.1\n"));

@@ -69,7 +69,7 @@ fn forward_modes_are_told_apart() {
     error /network/forward/@mode (line 2, column 1): a network of forward mode 'route' needs an address; add <ip>
     error /network/forward/interface[2] (line 2, column 43): more than one way out is named; leave one <interface>
     unsupported /network/forward/pf (line 3, column 1): a network of forward mode 'route' has no pool of devices; leave <pf> out
-    error /network/forward (line 2, column 1): <interface> and <pf> exclude each other; leave one kind
+    warning /network/forward/pf (line 3, column 1): <pf> has no effect beside <interface>: a pool is of one kind; leave it out
     "#);
     insta::assert_snapshot!(of_network("<forward managed='yes'/><ip/>"), @"warning /network/forward/@managed (line 2, column 1): it has an effect in forward mode 'hostdev' only; leave it out");
     insta::assert_snapshot!(of_network("<forward mode='bridge'/><bridge name='b'/><ip address='10.0.0.1'/>"), @r#"
@@ -105,7 +105,7 @@ fn pools_are_of_one_kind() {
     insta::assert_snapshot!(of_network(&format!("<forward mode='hostdev'>{address}{address}<interface dev='a'/><interface dev='a'/></forward>")), @r#"
     unsupported /network/forward/@mode (line 2, column 1): Warren does not run networks of forward mode 'hostdev' yet; nat, route and open are known, and no <forward> at all is an isolated network
     error /network/forward/interface (line 2, column 83): a network of forward mode 'hostdev' lists devices by their PCI address; write <address type='pci'>, or <pf>
-    error /network/forward (line 2, column 1): <interface> and <address> exclude each other; leave one kind
+    warning /network/forward/address (line 2, column 25): <address> has no effect beside <interface>: a pool is of one kind; leave it out
     error /network/forward/interface (line 2, column 83): 'a' is listed twice
     error /network/forward/address[2] (line 2, column 54): a PCI address, '0000:01:00.0', is given twice; first at /network/forward/address[1]
     "#);

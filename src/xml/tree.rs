@@ -324,7 +324,11 @@ impl Element {
             match (joined.last_mut(), node) {
                 (Some(Node::Text { value, raw }), Node::Text { value: more, raw: more_raw }) => {
                     value.push_str(&more);
-                    raw.push_str(&more_raw);
+                    // Two ends of lines must not become the one that `\r\n` is.
+                    match more_raw.strip_prefix('\n') {
+                        Some(rest) if raw.ends_with('\r') => raw.extend(["&#10;", rest]),
+                        _ => raw.push_str(&more_raw),
+                    }
                 }
                 (_, node) => joined.push(node),
             }
@@ -408,9 +412,11 @@ mod tests {
 
     #[test]
     fn an_edit_in_mixed_text_is_read_back() {
-        let mut d = doc("<a>\n text\n</a>");
-        d.root_mut().insert(0, Element::new("b"));
-        assert_eq!(doc(&d.to_string()), d);
+        for text in ["<a>\n text\n</a>", "<a>\n text\r</a>", "<a>\n text\r\r</a>"] {
+            let mut d = doc(text);
+            d.root_mut().insert(0, Element::new("b"));
+            assert_eq!(doc(&d.to_string()), d);
+        }
         let mut d = doc("<a>one<b/>two</a>");
         d.root_mut().remove_child(0);
         assert_eq!(d.to_string(), "<a>onetwo</a>");

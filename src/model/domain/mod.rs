@@ -2,6 +2,7 @@
 
 mod audio;
 mod chardev;
+mod charsource;
 mod controller;
 mod crypto;
 mod device;
@@ -37,6 +38,7 @@ use super::{MemorySize, ObjectName, Uuid};
 
 pub use audio::*;
 pub use chardev::*;
+pub use charsource::*;
 pub use controller::*;
 pub use crypto::*;
 pub use device::*;

@@ -131,16 +131,21 @@ fn lifecycle(root: &View<'_>, name: &str, default: LifecycleAction) -> Lifecycle
 
 fn devices(view: &View<'_>) -> Vec<Device> {
     let has_serial = view.element().child("serial").is_some();
-    let mut next_port = 0;
+    let mut ports = chardev::Ports::default();
     let mut devices = Vec::new();
     for child in view.all_children() {
         match child.name() {
             "emulator" if std::ptr::eq(child.element(), first(view, "emulator")) => {}
             "disk" => devices.extend(disk::read(&child).map(Device::Disk)),
             "interface" => devices.extend(interface::read(&child).map(Device::Interface)),
-            "serial" => devices.extend(chardev::serial(&child, &mut next_port).map(Device::Serial)),
-            "console" if has_serial || next_port > 0 => chardev::second_console(&child),
-            "console" => devices.extend(chardev::serial(&child, &mut next_port).map(Device::Serial)),
+            "serial" => devices.extend(chardev::serial(&child, &mut ports).map(Device::Serial)),
+            "parallel" => devices.extend(chardev::parallel(&child, &mut ports).map(Device::Parallel)),
+            "channel" => devices.extend(chardev::channel(&child).map(Device::Channel)),
+            "console" => devices.extend(match chardev::console(&child, has_serial, &mut ports) {
+                Some(chardev::Console::Serial(serial)) => Some(Device::Serial(serial)),
+                Some(chardev::Console::Own(console)) => Some(Device::Console(console)),
+                Some(chardev::Console::Twin) | None => None,
+            }),
             "graphics" => devices.extend(graphics::read(&child).map(Device::Graphics)),
             "video" => devices.extend(video::read(&child).map(Device::Video)),
             "controller" => devices.extend(controller::read(&child).map(Device::Controller)),

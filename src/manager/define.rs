@@ -69,6 +69,7 @@ pub fn needs(def: &DomainDef) -> Needs {
             _ => {}
         }
     }
+    needs.host_access.extend(plan::host_access::of_small_devices(def));
     needs.networks.sort();
     needs.networks.dedup();
     needs

@@ -3,6 +3,10 @@
 //! Owns the rules that need more than one place of a document, or its meaning. Rules are libvirt's
 //! unless said otherwise. Must never look at the host or at other documents.
 
+mod consoles;
+mod displays;
+mod small;
+
 use std::collections::HashMap;
 use std::fmt::Display;
 use std::hash::Hash;
@@ -67,7 +71,9 @@ pub fn domain(doc: &DomainDoc) -> Vec<Finding> {
         def.disks().map(|d| (at(&d.info.path, "target/@dev"), d.target.clone())),
     );
     boot(&mut check, doc);
-    consoles_and_displays(&mut check, doc);
+    consoles::check(&mut check);
+    displays::check(&mut check);
+    small::check(&mut check);
     check.findings
 }
 
@@ -105,6 +111,10 @@ impl<'a, D: Definition> Check<'a, D> {
 
     fn error(&mut self, path: &str, message: impl Into<String>, remedy: &str) {
         self.add(Severity::Error, path, message.into(), remedy);
+    }
+
+    fn unsupported(&mut self, path: &str, message: impl Into<String>, remedy: &str) {
+        self.add(Severity::Unsupported, path, message.into(), remedy);
     }
 
     /// Every value may stand once; the error stands at the later place and names the first.
@@ -261,26 +271,6 @@ fn boot(check: &mut Check<'_, DomainDef>, doc: &DomainDoc) {
         check.error(path, message, "leave <os><boot> out");
     }
     check.unique("a place in the boot order", orders.into_iter());
-}
-
-fn consoles_and_displays(check: &mut Check<'_, DomainDef>, doc: &DomainDoc) {
-    let serials = doc.def().devices.iter().filter_map(|d| match d {
-        Device::Serial(s) => Some((at(&s.info.path, "target/@port"), s.port)),
-        _ => None,
-    });
-    let serials: Vec<_> = serials.collect();
-    if let Some((path, port)) = serials.iter().find(|(_, port)| *port > 3) {
-        let message = format!("there is no serial port {port}");
-        check.add(Severity::Unsupported, path, message, "a PC has the ports 0 to 3");
-    }
-    check.unique("the port of a serial device", serials.into_iter());
-    let mut displays = doc.def().devices.iter().filter_map(|d| match d {
-        Device::Graphics(g) => Some(&g.info.path),
-        _ => None,
-    });
-    if let Some(second) = displays.nth(1) {
-        check.error(second, "a second display of type vnc is given", "a domain has one");
-    }
 }
 
 #[cfg(test)]

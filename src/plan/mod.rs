@@ -9,4 +9,6 @@ pub mod complete;
 pub mod dnsmasq;
 pub mod firewall;
 pub mod host;
+pub mod host_access;
 pub mod qemu;
+pub mod secrets;

@@ -3,6 +3,7 @@
 //!
 //! Owns libvirt's words, defaults and errors for it; must never open what is named.
 
+use super::words::words;
 use crate::model::doc::required;
 use crate::xml::view::View;
 
@@ -135,16 +136,9 @@ pub struct Reconnect {
     pub timeout: Option<u32>,
 }
 
-/// `<mouse mode>` of SPICE and its agent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names are libvirt's")]
-pub enum MouseMode {
-    Server,
-    Client,
-}
-
-impl MouseMode {
-    pub(super) const WORDS: [(&'static str, Self); 2] = [("server", Self::Server), ("client", Self::Client)];
+words! {
+    /// `<mouse mode>` of SPICE and its agent.
+    MouseMode { Server = "server", Client = "client" }
 }
 
 /// `<log file append>`.
@@ -215,7 +209,7 @@ pub(super) fn read(view: &View<'_>, reader: Reader) -> Option<CharSource> {
             let inner = |name: &str| first.and_then(|s| s.child(name));
             CharBackend::QemuVdagent {
                 clipboard: inner("clipboard").and_then(|c| c.yes_no("copypaste")),
-                mouse: inner("mouse").and_then(|m| m.one_of("mode", &MouseMode::WORDS)),
+                mouse: inner("mouse").and_then(|m| m.one_of("mode", MouseMode::WORDS)),
             }
         }
         "dbus" => CharBackend::Dbus(needed(view, first, "channel")?),

@@ -1,14 +1,22 @@
 //! Descriptors that a new QEMU inherits. Owns which device gets which; must never open one.
 
-use crate::model::{Device, DiskFormat, DiskSource, DomainDef, InterfaceKind};
+use std::collections::BTreeMap;
+
+use super::names::char_devices;
+use crate::model::{Device, DiskFormat, DiskSource, DomainDef, InterfaceKind, Listen};
 
 /// Descriptors that QEMU inherits, by their numbers in the new process.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Handed {
     /// A listening unix socket for the monitor.
     pub qmp: i32,
-    /// A listening unix socket for each serial device, in order.
-    pub serials: Vec<i32>,
+    /// A listening unix socket for each character device that the daemon reads or keeps, by the path of its
+    /// element.
+    pub chars: BTreeMap<String, i32>,
+    /// A directory in which QEMU may make the sockets of displays that have no path of their own.
+    pub display_dir: Option<i32>,
+    /// The port that was free for SPICE.
+    pub spice_port: Option<u16>,
     /// One for each interface, in order.
     pub nics: Vec<NicFd>,
     /// For each disk, in order, its image and then the chain below it; empty for a drive without medium.
@@ -55,8 +63,8 @@ impl Handed {
             next
         };
         let qmp = number();
-        let serials = def.devices.iter().filter(|d| matches!(d, Device::Serial(_)));
-        let serials = serials.map(|_| number()).collect();
+        let chars = char_devices(def).into_iter().filter(|d| d.has_socket());
+        let chars = chars.map(|d| (d.source.path.clone(), number())).collect();
         let nics = def.interfaces().map(|nic| match &nic.kind {
             kind if kind.has_tap() => NicFd::Tap(number()),
             InterfaceKind::Client(_) => NicFd::Client(number()),
@@ -72,6 +80,15 @@ impl Handed {
         let disks = def.disks().enumerate().map(image).collect();
         let kernel = def.os.kernel.is_some().then(&mut number);
         let initrd = def.os.initrd.is_some().then(&mut number);
-        Self { qmp, serials, nics, disks, kernel, initrd }
+        let display_dir = has_display_socket(def).then(&mut number);
+        Self { qmp, chars, nics, disks, kernel, initrd, display_dir, ..Self::default() }
     }
+}
+
+/// Whether a display listens on a unix socket of which the path is left to the service.
+pub fn has_display_socket(def: &DomainDef) -> bool {
+    def.devices.iter().any(|device| match device {
+        Device::Graphics(graphics) => graphics.listens.contains(&Listen::Socket(None)),
+        _ => false,
+    })
 }

@@ -13,7 +13,7 @@ fn facts(arch: &str, kvm: bool) -> QemuFacts {
         is_default: alias == "pc",
     };
     let devices = "virtio-net-pci e1000 e1000e rtl8139 ne2k_pci pcnet virtio-blk-pci virtio-scsi-pci \
-                   scsi-hd scsi-cd ide-hd ide-cd ich9-ahci isa-serial VGA virtio-vga cirrus-vga";
+                   scsi-hd scsi-cd ide-hd ide-cd ich9-ahci isa-serial VGA virtio-vga cirrus-vga virtio-balloon-pci";
     QemuFacts {
         path: format!("/usr/bin/qemu-system-{arch}").into(),
         version: (7, 2, 22),

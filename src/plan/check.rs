@@ -353,7 +353,7 @@ mod tests {
         error /domain/devices/disk[1]/boot/@order (line 6, column 45): <boot order> of a device and <os><boot> exclude each other; leave <os><boot> out
         error /domain/devices/disk[2]/boot/@order (line 7, column 45): a place in the boot order, '1', is given twice; first at /domain/devices/disk[1]/boot/@order
         unsupported /domain/devices/serial[3]/target/@port (line 8, column 86): there is no serial port 9; a PC has the ports 0 to 3
-        error /domain/devices/graphics[2] (line 9, column 23): a second display of type vnc is given; a domain has one
+        unsupported /domain/devices/graphics[2] (line 9, column 23): a second display of type 'vnc' is given; QEMU has one of each type
         ");
     }
 

@@ -17,7 +17,7 @@ pub struct QemuFacts {
     pub machines: Vec<MachineFacts>,
     /// Whether KVM can be used by it on this host.
     pub kvm: bool,
-    /// The names of its device drivers, for `-device`.
+    /// The names of its device drivers, for `-device`, and of its character devices, as `chardev-socket`.
     pub devices: BTreeSet<String>,
 }
 

@@ -80,6 +80,15 @@ mod tests {
             <input type='evdev'><source dev='/dev/input/event0'/></input>\
             </devices></domain>";
         let doc = DomainDoc::parse(text).unwrap();
-        insta::assert_snapshot!(of_small_devices(doc.def()).join("\n"), @"");
+        insta::assert_snapshot!(of_small_devices(doc.def()).join("\n"), @"
+        /domain/devices/serial[2]
+        /domain/devices/serial[3]
+        /domain/devices/channel[2]
+        /domain/devices/graphics[2]
+        /domain/devices/rng[2]
+        /domain/devices/tpm[2]
+        /domain/devices/audio[2]
+        /domain/devices/input
+        ");
     }
 }

@@ -13,6 +13,7 @@ use super::options::{Given, Options};
 use super::service::Service;
 use crate::domain::{Command, Handle, Info, StartOptions, View};
 use crate::manager::{self, Needs, Object};
+use crate::plan::secrets;
 
 /// One domain on the bus.
 #[derive(Debug)]
@@ -203,7 +204,7 @@ impl DomainInterface {
         let call = self.service.call(&header).await?;
         call.may_manage_domain(&self.domain).await?;
         let live = Options::only_flag(options, "live")?;
-        Ok(self.domain.document(live).await?.to_xml())
+        Ok(secrets::without(self.domain.document(live).await?.tree()).to_string())
     }
 
     async fn set_autostart(
@@ -269,12 +270,18 @@ fn info(info: Info) -> Dict {
             ("type", graphics.kind.into()),
             ("address", graphics.address.into()),
             ("port", graphics.port.into()),
+            ("socket", graphics.socket.into()),
         ])
     });
-    let consoles = info
-        .consoles
-        .into_iter()
-        .map(|console| dict([("alias", console.alias.into()), ("port", console.port.into())]));
+    let consoles = info.consoles.into_iter().map(|console| {
+        dict([
+            ("alias", console.alias.into()),
+            ("type", console.kind.into()),
+            ("source", console.source.into()),
+            ("name", console.name.into()),
+            ("port", console.port.into()),
+        ])
+    });
     dict([
         ("interfaces", list(interfaces.collect())),
         ("disks", list(disks.collect())),

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 
+use super::consoles::Attached;
 use super::events::pass_on;
 use super::guest::{GRACE, Guest};
 use super::start::{self, Started};
@@ -404,9 +405,10 @@ impl Actor {
 
     fn open_console(&self, device: &str) -> Result<OwnedFd, Error> {
         let Some(guest) = &self.guest else { return Err(self.denied(Denial::NotRunning)) };
-        let known: Vec<String> = (0..guest.consoles.len()).map(|i| format!("serial{i}")).collect();
-        let index = if device.is_empty() { Some(0) } else { known.iter().position(|k| k == device) };
-        let Some(console) = index.and_then(|i| guest.consoles.get(i)) else {
+        let consoles = &guest.consoles;
+        let asked = |a: &&Attached| device.is_empty() || a.alias == device;
+        let Some(Attached { console, .. }) = consoles.iter().find(asked) else {
+            let known: Vec<&str> = consoles.iter().map(|a| a.alias.as_str()).collect();
             let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
             return Err(Error::NoSuchConsole { name: self.name(), device: device.to_owned(), known });
         };

@@ -10,9 +10,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::consoles::Attached;
 use super::{Context, nics};
 use crate::store;
-use crate::sys::console::Console;
 use crate::sys::process::{Process, StderrTail};
 use crate::sys::qmp::Qmp;
 
@@ -32,6 +32,7 @@ pub(super) struct Live {
     /// The guest was asked to power off in order to start again.
     pub(super) reboot: bool,
     pub(super) vnc_port: Option<u16>,
+    pub(super) spice_port: Option<u16>,
     pub(super) nics: Vec<LiveNic>,
     /// Networks on which it has ports.
     pub(super) networks: Vec<String>,
@@ -54,7 +55,7 @@ pub(super) struct Guest {
     pub(super) live: Live,
     pub(super) process: Option<Process>,
     pub(super) qmp: Option<Qmp>,
-    pub(super) consoles: Vec<Console>,
+    pub(super) consoles: Vec<Attached>,
     pub(super) stderr: Option<StderrTail>,
 }
 

@@ -1,9 +1,13 @@
 //! What an authorised caller is told of a domain's devices. Owns the shape of `GetInfo`; must never
 //! ask QEMU: it is put together from the definition and from what was noted at the start.
 
+use std::net::Ipv4Addr;
+
 use super::guest::Guest;
-use crate::model::{Device, DomainDef, InterfaceKind};
-use crate::plan::qemu::nic_alias;
+use crate::model::{
+    ChannelTarget, Device, DomainDef, GraphicsDef, GraphicsKind, InterfaceKind, Listen, SpicePort,
+};
+use crate::plan::qemu::{CharDevice, char_devices, nic_alias};
 
 /// Devices in the order of the document.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -45,16 +49,26 @@ pub struct DiskInfo {
 #[expect(missing_docs, reason = "the fields are those of GetInfo in dbus/org.warren1.Domain.xml")]
 pub struct GraphicsInfo {
     pub kind: String,
+    /// Empty where it listens on no address.
     pub address: String,
-    /// 0 while the guest is off and the port is chosen at start.
+    /// 0 while the guest is off and the port is chosen at start, and where there is none.
     pub port: u16,
+    /// The path of its unix socket; empty where there is none.
+    pub socket: String,
 }
 
-/// One serial console.
+/// One serial or parallel port, console or channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the fields are those of GetInfo in dbus/org.warren1.Domain.xml")]
 pub struct ConsoleInfo {
     pub alias: String,
+    /// `serial`, `parallel`, `console` or `channel`.
+    pub kind: String,
+    /// What it is joined to, by libvirt's word.
+    pub source: String,
+    /// The name of a channel; empty for the others.
+    pub name: String,
+    /// The number of a serial or parallel port, from 0.
     pub port: u32,
 }
 
@@ -87,17 +101,51 @@ pub(super) fn of(def: &DomainDef, guest: Option<&Guest>) -> Info {
                 format: disk.format.as_str().to_owned(),
                 readonly: disk.readonly,
             }),
-            Device::Graphics(graphics) => info.graphics.push(GraphicsInfo {
-                kind: "vnc".to_owned(),
-                address: graphics.listen.to_string(),
-                port: guest.and_then(|g| g.live.vnc_port).or(graphics.port).unwrap_or(0),
-            }),
-            Device::Serial(serial) => {
-                let alias = format!("serial{}", info.consoles.len());
-                info.consoles.push(ConsoleInfo { alias, port: serial.port });
-            }
+            Device::Graphics(display) => info.graphics.push(graphics(display, guest)),
             _ => {}
         }
     }
+    info.consoles = char_devices(def).iter().filter_map(console).collect();
     info
+}
+
+fn graphics(display: &GraphicsDef, guest: Option<&Guest>) -> GraphicsInfo {
+    let live = guest.map(|g| &g.live);
+    let port = match &display.kind {
+        GraphicsKind::Vnc(vnc) => live.and_then(|l| l.vnc_port).or(vnc.port),
+        GraphicsKind::Spice(spice) => match spice.port {
+            SpicePort::Port(port) => Some(port),
+            _ => live.and_then(|l| l.spice_port),
+        },
+        _ => None,
+    };
+    let (mut address, mut socket) = (String::new(), String::new());
+    match display.listens.first() {
+        Some(Listen::Address(given)) => {
+            address = given.clone().unwrap_or_else(|| Ipv4Addr::LOCALHOST.to_string());
+        }
+        Some(Listen::Socket(path)) => socket = path.clone().unwrap_or_default(),
+        _ => {}
+    }
+    GraphicsInfo { kind: display.kind.as_str().to_owned(), address, port: port.unwrap_or(0), socket }
+}
+
+fn console(of: &CharDevice<'_>) -> Option<ConsoleInfo> {
+    let (name, port) = match of.device {
+        Device::Serial(serial) => (None, serial.port),
+        Device::Parallel(parallel) => (None, parallel.port),
+        Device::Console(_) => (None, 0),
+        Device::Channel(channel) => match &channel.target {
+            ChannelTarget::Virtio(name) => (name.clone(), 0),
+            _ => (None, 0),
+        },
+        _ => return None,
+    };
+    Some(ConsoleInfo {
+        alias: of.alias.clone(),
+        kind: of.kind.to_owned(),
+        source: of.source.backend.as_str().to_owned(),
+        name: name.unwrap_or_default(),
+        port,
+    })
 }

@@ -10,6 +10,8 @@
 
 mod actor;
 mod commands;
+mod consoles;
+mod displays;
 mod events;
 mod guest;
 mod handle;

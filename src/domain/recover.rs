@@ -12,8 +12,8 @@ use uuid::Uuid;
 use super::actor::{Actor, Report};
 use super::events::pass_on;
 use super::guest::{Guest, Live, holder, identity_file};
-use super::start::{attach_consoles, connect_monitor};
-use super::{Context, Error, State, commands};
+use super::start::connect_monitor;
+use super::{Context, Error, State, commands, consoles};
 use crate::model::{DomainDoc, InterfaceKind};
 use crate::network::PortRequest;
 use crate::store;
@@ -120,7 +120,7 @@ async fn take_over(
         Ok(fd) => guest.stderr = Some(StderrTail::start(fd, format!("QEMU of '{}'", guest.live.name))),
         Err(e) => tracing::warn!(domain = %uuid, "QEMU's words are not heard: {e}"),
     }
-    if let Err(e) = attach_consoles(context, uuid, doc.def(), &mut guest).await {
+    if let Err(e) = consoles::attach(context, uuid, doc.def(), &mut guest).await {
         tracing::warn!(domain = %uuid, "the console is not read: {}", crate::chain(&e));
     }
     let mut adopted = Adopted { guest, doc, state: State::Running, powered_off: false, events: None };

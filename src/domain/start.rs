@@ -12,13 +12,12 @@ use uuid::Uuid;
 use super::commands::{DEADLINE, execute, execute_with};
 use super::guest::{Guest, Live, identity_file};
 use super::nics::{self, NicDescriptor};
-use super::{Context, Error, StartOptions};
-use crate::model::{Device, DiskSource, DomainDef, DomainDoc, Finding, Severity};
+use super::{Context, Error, StartOptions, consoles, displays};
+use crate::model::{DiskSource, DomainDef, DomainDoc, Finding, Severity};
 use crate::plan::host::QemuFacts;
 use crate::plan::qemu::{self, Handed, ImageFd, NicFd};
 use crate::scope::ScopeKind;
 use crate::store::{StoreError, remove_live};
-use crate::sys::console::Console;
 use crate::sys::images::{self, ImageKind, ImageRequest, OpenedImage};
 use crate::sys::process::{Spawn, StderrTail, stderr_fifo};
 use crate::sys::qmp::{Qmp, QmpEvent};
@@ -81,7 +80,7 @@ async fn steps(
     spawn_qemu(context, uuid, def, &qemu, opened, nic_descriptors, guest)?;
     own_scope(context, uuid, guest).await;
     let events = greet(context, uuid, guest).await?;
-    attach_consoles(context, uuid, def, guest).await?;
+    consoles::attach(context, uuid, def, guest).await?;
     settle(def, guest).await?;
     if !options.paused {
         execute(monitor(guest)?, "cont").await?;
@@ -217,12 +216,12 @@ fn spawn_qemu(
 ) -> Result<(), Error> {
     let dir = context.scope.domain_run_dir(uuid);
     let mut numbers = Numbering { next: FIRST_FD, fds: Vec::new() };
-    let listen = |name: &str| unix::listen(&dir, name).map_err(Error::Run);
-    let qmp = numbers.give(listen("qmp.sock")?);
-    let mut serials = Vec::new();
-    for index in 0..serial_count(def) {
-        serials.push(numbers.give(listen(&serial_socket(index))?));
-    }
+    let qmp = numbers.give(unix::listen(&dir, "qmp.sock").map_err(Error::Run)?);
+    let sockets = consoles::listen(&dir, def)?;
+    let chars = sockets.into_iter().map(|(path, fd)| (path, numbers.give(fd))).collect();
+    let display_dir = displays::place(&dir, def, guest.live.uid)?.map(|fd| numbers.give(fd));
+    let spice_port = displays::spice_port(def);
+    guest.live.spice_port = spice_port;
     let nics = nics.into_iter().map(|nic| match nic {
         NicDescriptor::None => NicFd::None,
         NicDescriptor::Tap { queues, vhost } => {
@@ -255,7 +254,7 @@ fn spawn_qemu(
     }
     let kernel = opened.kernel.map(|fd| numbers.give(fd));
     let initrd = opened.initrd.map(|fd| numbers.give(fd));
-    let handed = Handed { qmp, serials, nics, disks, kernel, initrd };
+    let handed = Handed { qmp, chars, display_dir, spice_port, nics, disks, kernel, initrd };
     let planned = qemu::plan(def, uuid, qemu, &handed);
     if !planned.findings.is_empty() {
         return Err(config(def, planned.findings));
@@ -283,14 +282,6 @@ async fn own_scope(context: &Context, uuid: &Uuid, guest: &Guest) {
     if let Err(e) = systemd::give_scope(system, uuid, &guest.live.name, pid).await {
         tracing::warn!(domain = %guest.live.name, "the guest stays in the service's scope: {}", crate::chain(&e));
     }
-}
-
-fn serial_count(def: &DomainDef) -> usize {
-    def.devices.iter().filter(|d| matches!(d, Device::Serial(_))).count()
-}
-
-fn serial_socket(index: usize) -> String {
-    format!("serial{index}.sock")
 }
 
 /// Connects to QEMU's monitor; tells QEMU's own words if it ends instead.
@@ -323,36 +314,18 @@ pub(super) async fn connect_monitor(dir: &std::path::Path) -> Result<(Qmp, mpsc:
     greeting.map_err(|source| Error::Qmp { command: "qmp_capabilities", source })
 }
 
-/// Begins to read all serial consoles.
-pub(super) async fn attach_consoles(
-    context: &Context,
-    uuid: &Uuid,
-    def: &DomainDef,
-    guest: &mut Guest,
-) -> Result<(), Error> {
-    let dir = context.scope.domain_run_dir(uuid);
-    for index in 0..serial_count(def) {
-        let stream = unix::connect(&dir, &serial_socket(index)).await.map_err(Error::Run)?;
-        guest.consoles.push(Console::attach(stream));
-    }
-    Ok(())
-}
-
 fn monitor(guest: &Guest) -> Result<&Qmp, Error> {
     guest.qmp.as_ref().ok_or(Error::NoMonitor)
 }
 
-/// What is set by QMP before the CPUs run: cables that are pulled out, the port that VNC has found.
+/// What is set by QMP before the CPUs run: cables that are pulled out, and what displays need.
 async fn settle(def: &DomainDef, guest: &mut Guest) -> Result<(), Error> {
     for (index, _) in def.interfaces().enumerate().filter(|(_, nic)| !nic.link_up) {
         let arguments = serde_json::json!({ "name": qemu::nic_alias(def, index), "up": false });
         execute_with(monitor(guest)?, "set_link", arguments).await?;
     }
-    if def.devices.iter().any(|d| matches!(d, Device::Graphics(_))) {
-        let vnc = execute(monitor(guest)?, "query-vnc").await?;
-        guest.live.vnc_port = vnc["service"].as_str().and_then(|port| port.parse().ok());
-    }
-    Ok(())
+    let qmp = monitor(guest)?.clone();
+    displays::settle(def, &qmp, guest).await
 }
 
 /// The program and the arguments that a start would run, for a look, and what stands against it.

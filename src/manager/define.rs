@@ -71,6 +71,7 @@ pub fn needs(def: &DomainDef) -> Needs {
             needs.host_access.push(nic.info.path.clone());
         }
     }
+    needs.host_access.extend(plan::host_access::of_small_devices(def));
     needs.networks.sort();
     needs.networks.dedup();
     needs

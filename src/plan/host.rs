@@ -19,7 +19,7 @@ pub struct QemuFacts {
     pub kvm: bool,
     /// Whether this host's kernel serves virtio NICs (`/dev/vhost-net`).
     pub vhost_net: bool,
-    /// The names of its device drivers, for `-device`.
+    /// The names of its device drivers, for `-device`, and of its character devices, as `chardev-socket`.
     pub devices: BTreeSet<String>,
 }
 

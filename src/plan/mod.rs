@@ -9,5 +9,7 @@ pub mod complete;
 pub mod dnsmasq;
 pub mod firewall;
 pub mod host;
+pub mod host_access;
 pub mod qemu;
+pub mod secrets;
 pub mod update;

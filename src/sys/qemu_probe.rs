@@ -127,6 +127,8 @@ async fn ask(path: &Path, stream: UnixStream) -> Result<QemuFacts, QmpError> {
     let machines = qmp.execute("query-machines", Value::Null, DEADLINE).await?;
     let concrete_devices = json!({"implements": "device", "abstract": false});
     let devices = qmp.execute("qom-list-types", concrete_devices, DEADLINE).await?;
+    let concrete_chardevs = json!({"implements": "chardev", "abstract": false});
+    let chardevs = qmp.execute("qom-list-types", concrete_chardevs, DEADLINE).await?;
     Ok(QemuFacts {
         path: path.to_owned(),
         version: (part("major"), part("minor"), part("micro")),
@@ -136,6 +138,7 @@ async fn ask(path: &Path, stream: UnixStream) -> Result<QemuFacts, QmpError> {
         kvm: kvm["enabled"].as_bool().unwrap_or(false),
         vhost_net: tap::open_vhost().is_ok(),
         devices: list(&devices)
+            .chain(list(&chardevs))
             .filter_map(|d| d["name"].as_str())
             .map(str::to_owned)
             .collect::<BTreeSet<_>>(),
@@ -165,6 +168,7 @@ mod tests {
         assert!(x86_64.version >= (7, 2, 0));
         assert!(x86_64.canonical_machine("pc").unwrap().starts_with("pc-i440fx-"));
         assert!(x86_64.devices.contains("virtio-net-pci"));
+        assert!(x86_64.devices.contains("chardev-socket"));
         assert_eq!(probe(&x86_64.path).await.unwrap(), *x86_64);
     }
 

@@ -166,6 +166,17 @@ pub fn make_dir(path: &Path, mode: u32) -> io::Result<()> {
     fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
 }
 
+/// A new directory that only `uid` (and root) may use, or the caller's own uid, to be handed to a process that
+/// cannot reach it by its path.
+pub fn make_dir_of(path: &Path, uid: Option<u32>) -> io::Result<OwnedFd> {
+    make_dir(path, 0o700)?;
+    if uid.is_some() {
+        std::os::unix::fs::chown(path, uid, uid)?;
+    }
+    let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
+    Ok(rustix::fs::open(path, flags, Mode::empty())?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -13,7 +13,7 @@ pub(crate) fn domain(devices: Vec<Device>) -> DomainDef {
     def
 }
 
-fn parsed(devices: &str) -> DomainDef {
+pub(crate) fn parsed(devices: &str) -> DomainDef {
     let text = "<domain type='qemu'><name>guest</name><uuid>c7a5fdbd-edaf-9455-926a-d65c16db1809</uuid>\
                 <memory>219200</memory><os><type arch='x86_64'>hvm</type></os>";
     DomainDoc::parse(&format!("{text}<devices>{devices}</devices></domain>")).unwrap().def().clone()
@@ -23,6 +23,9 @@ fn parsed(devices: &str) -> DomainDef {
 fn device(path: &str, text: &str) -> Device {
     let mut device = parsed(text).devices.remove(0);
     device.info_mut().path = format!("/domain/devices/{path}");
+    if let Device::Serial(serial) = &mut device {
+        serial.source.path.clone_from(&serial.info.path);
+    }
     device
 }
 

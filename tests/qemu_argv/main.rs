@@ -4,6 +4,7 @@
 
 mod guest;
 mod rig;
+mod small;
 
 use guest::{address, cdrom, disk, domain, five_nics, graphics, nic, serial, video, written_nic};
 use rig::{Rig, in_own_network, real_qemu};
@@ -53,7 +54,8 @@ fn every_interface_type_with_every_model() {
                     InterfaceKind::Mcast(address("", 5558)),
                 ];
                 kinds.push(InterfaceKind::Udp { remote: address("", 5559), local: address("", 5560) });
-                let names: Vec<String> = (0..kinds.len()).map(|n| format!("net{n}")).collect();
+                let names = (0..kinds.len()).map(|n| format!("net{n}"));
+                let names: Vec<String> = names.chain(["balloon0".to_owned()]).collect();
                 let mut def = domain(kinds.into_iter().zip(1..).map(|(k, n)| nic(k, model, n)).collect());
                 def.os.machine = Some(machine.into());
                 let rig = Rig::start(&def, vec![]).await;
@@ -145,7 +147,7 @@ fn the_five_interfaces_of_the_origin() {
     in_own_network(|| async {
         let def = five_nics();
         let (rig, argv) = Rig::start_with_argv(&def, vec![]).await;
-        assert_eq!(pci_order(&rig).await, ["video0", "net0", "net1", "net2", "net3", "net4"]);
+        assert_eq!(pci_order(&rig).await, ["video0", "net0", "net1", "net2", "net3", "net4", "balloon0"]);
         let vnc = rig.ask("query-vnc", Value::Null).await;
         let port: u16 = vnc["service"].as_str().unwrap().parse().unwrap();
         assert!((5900..6000).contains(&port));

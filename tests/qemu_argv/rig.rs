@@ -1,5 +1,6 @@
 //! A real QEMU with real descriptors: TAPs, sockets, images opened by the helper.
 
+use std::fs::File;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
@@ -79,16 +80,19 @@ impl Rig {
             Handed { qmp: inherited.add(UnixListener::bind(&monitor).unwrap()), nics, ..Handed::default() };
         let make_nics = handed.nics.is_empty();
         for device in &def.devices {
-            match device {
-                Device::Interface(nic) if make_nics => {
-                    handed.nics.push(nic_fd(nic, &def.os.arch, &mut inherited, &mut peers));
-                }
-                Device::Serial(port) => {
-                    let path = dir.path().join(format!("serial{}.sock", port.port));
-                    handed.serials.push(inherited.add(UnixListener::bind(path).unwrap()));
-                }
-                _ => {}
+            if let Device::Interface(nic) = device
+                && make_nics
+            {
+                handed.nics.push(nic_fd(nic, &def.os.arch, &mut inherited, &mut peers));
             }
+        }
+        for device in qemu::char_devices(def).into_iter().filter(|d| d.has_socket()) {
+            let path = dir.path().join(format!("{}.sock", device.alias));
+            let fd = inherited.add(UnixListener::bind(path).unwrap());
+            handed.chars.insert(device.source.path.clone(), fd);
+        }
+        if qemu::has_display_socket(def) {
+            handed.display_dir = Some(inherited.add(File::open(dir.path()).unwrap()));
         }
         images(def, &mut handed, &mut inherited).await;
         let found = probe_all().await;

@@ -2,10 +2,10 @@
 //! never know how QEMU is told.
 
 use super::{
-    AudioDef, ChannelDef, ConsoleDef, ControllerDef, CryptoDef, DiskDef, FilesystemDef, GraphicsDef,
-    HostdevDef, HubDef, InputDef, InterfaceDef, IommuDef, LeaseDef, MemballoonDef, MemoryDeviceDef, NvramDef,
-    PanicDef, ParallelDef, PstoreDef, RedirdevDef, RngDef, SerialDef, ShmemDef, SmartcardDef, SoundDef,
-    TpmDef, VideoDef, VsockDef, WatchdogDef,
+    AudioDef, ChannelDef, CharSource, ConsoleDef, ControllerDef, CryptoDef, DiskDef, FilesystemDef,
+    GraphicsDef, HostdevDef, HubDef, InputDef, InterfaceDef, IommuDef, LeaseDef, MemballoonDef,
+    MemoryDeviceDef, NvramDef, PanicDef, ParallelDef, PstoreDef, RedirdevDef, RngBackend, RngDef, SerialDef,
+    ShmemDef, SmartcardDef, SmartcardMode, SoundDef, TpmDef, VideoDef, VsockDef, WatchdogDef,
 };
 use crate::model::doc::required;
 use crate::xml::view::View;
@@ -109,6 +109,19 @@ impl Device {
             Self::Lease(d) => &d.info,
             Self::Crypto(d) => &d.info,
             Self::Pstore(d) => &d.info,
+        }
+    }
+
+    /// What the device is joined to on the host, where it is a character device or leans on one.
+    pub fn char_source(&self) -> Option<&CharSource> {
+        match self {
+            Self::Serial(d) => Some(&d.source),
+            Self::Parallel(d) => Some(&d.source),
+            Self::Channel(d) => Some(&d.source),
+            Self::Console(d) => Some(&d.source),
+            Self::Smartcard(SmartcardDef { mode: SmartcardMode::Passthrough(source), .. }) => Some(source),
+            Self::Rng(RngDef { backend: RngBackend::Egd(source), .. }) => Some(source),
+            _ => None,
         }
     }
 

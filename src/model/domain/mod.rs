@@ -2,6 +2,7 @@
 
 mod audio;
 mod chardev;
+mod charsource;
 mod controller;
 mod crypto;
 mod device;
@@ -14,6 +15,7 @@ mod input;
 mod interface;
 mod iommu;
 mod lease;
+mod listen;
 mod memballoon;
 mod memory_device;
 mod nvram;
@@ -26,10 +28,13 @@ mod rng;
 mod shmem;
 mod smartcard;
 mod sound;
+mod spice;
 mod tpm;
 mod video;
+mod virtio;
 mod vsock;
 mod watchdog;
+mod words;
 
 use std::path::PathBuf;
 
@@ -37,6 +42,7 @@ use super::{MemorySize, ObjectName, Uuid};
 
 pub use audio::*;
 pub use chardev::*;
+pub use charsource::*;
 pub use controller::*;
 pub use crypto::*;
 pub use device::*;
@@ -49,6 +55,7 @@ pub use input::*;
 pub use interface::*;
 pub use iommu::*;
 pub use lease::*;
+pub use listen::*;
 pub use memballoon::*;
 pub use memory_device::*;
 pub use nvram::*;
@@ -60,8 +67,10 @@ pub use rng::*;
 pub use shmem::*;
 pub use smartcard::*;
 pub use sound::*;
+pub use spice::*;
 pub use tpm::*;
 pub use video::*;
+pub use virtio::*;
 pub use vsock::*;
 pub use watchdog::*;
 

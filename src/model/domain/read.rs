@@ -131,16 +131,21 @@ fn lifecycle(root: &View<'_>, name: &str, default: LifecycleAction) -> Lifecycle
 
 fn devices(view: &View<'_>) -> Vec<Device> {
     let has_serial = view.element().child("serial").is_some();
-    let mut next_port = 0;
+    let mut ports = chardev::Ports::default();
     let mut devices = Vec::new();
     for child in view.all_children() {
         match child.name() {
             "emulator" if std::ptr::eq(child.element(), first(view, "emulator")) => {}
             "disk" => devices.extend(disk::read(&child).map(Device::Disk)),
             "interface" => devices.extend(interface::read(&child).map(Box::new).map(Device::Interface)),
-            "serial" => devices.extend(chardev::serial(&child, &mut next_port).map(Device::Serial)),
-            "console" if has_serial || next_port > 0 => chardev::second_console(&child),
-            "console" => devices.extend(chardev::serial(&child, &mut next_port).map(Device::Serial)),
+            "serial" => devices.extend(chardev::serial(&child, &mut ports).map(Device::Serial)),
+            "parallel" => devices.extend(chardev::parallel(&child, &mut ports).map(Device::Parallel)),
+            "channel" => devices.extend(chardev::channel(&child).map(Device::Channel)),
+            "console" => devices.extend(match chardev::console(&child, has_serial, &mut ports) {
+                Some(chardev::Console::Serial(serial)) => Some(Device::Serial(serial)),
+                Some(chardev::Console::Own(console)) => Some(Device::Console(console)),
+                Some(chardev::Console::Twin) | None => None,
+            }),
             "graphics" => devices.extend(graphics::read(&child).map(Device::Graphics)),
             "video" => devices.extend(video::read(&child).map(Device::Video)),
             "controller" => devices.extend(controller::read(&child).map(Device::Controller)),
@@ -219,7 +224,7 @@ mod tests {
             <disk device='cdrom'><driver name='qemu' type='raw' cache='none'/><target dev='sda' bus='sata'/></disk>\n\
             <disk><driver type='vmdk'/><source file='/a'/><target dev='sdb'/></disk>\n\
             <graphics type='spice'/>\n<graphics type='vnc' passwd='secret' listen='localhost'/>\n\
-            <serial type='tcp'/>\n<sound model='ich6'/>\n<input type='mouse' bus='ps2'/>\n\
+            <redirdev bus='usb' type='tcp'/>\n<input type='mouse' bus='ps2'/>\n\
             <controller type='pci' index='0' model='pci-root'/>\n<memballoon model='virtio'/>\n\
             <video><model type='qxl' ram='65536'/></video>");
         insta::assert_snapshot!(findings(&doc), @"
@@ -227,15 +232,9 @@ mod tests {
         unsupported /domain/devices/disk[1]/@type (line 6, column 1): Warren does not run disks of type 'network' yet
         warning /domain/devices/disk[2]/driver/@cache (line 7, column 22): 'cache' has no effect yet
         unsupported /domain/devices/disk[3]/driver/@type (line 8, column 7): Warren does not run images of format 'vmdk'; convert the image to qcow2 or raw
-        unsupported /domain/devices/graphics[1]/@type (line 9, column 1): Warren has no display of type 'spice' yet; give vnc
-        unsupported /domain/devices/graphics[2]/@listen (line 10, column 1): 'localhost' is not an IP address; give the address itself
-        unsupported /domain/devices/graphics[2]/@passwd (line 10, column 1): Warren does not know the attribute 'passwd' of <graphics>
-        unsupported /domain/devices/serial/@type (line 11, column 1): Warren does not have a <serial> of type 'tcp' yet; give pty or unix
-        unsupported /domain/devices/sound (line 12, column 1): Warren does not know <sound> here
-        warning /domain/devices/video/model/@ram (line 16, column 8): 'ram' has no effect yet
-        unsupported /domain/devices/video/model/@type (line 16, column 8): Warren does not have the video model 'qxl'; known are vga, cirrus, virtio, bochs and none
+        unsupported /domain/devices/redirdev (line 11, column 1): Warren does not know <redirdev> here
         ");
-        assert_eq!(doc.def().devices.len(), 5);
+        assert_eq!(doc.def().devices.len(), 7);
     }
 
     #[test]
@@ -250,7 +249,7 @@ mod tests {
             ports("<console type='pty'><target type='serial' port='0'/></console><serial type='pty'/>"),
             [0]
         );
-        assert_eq!(ports("<serial type='pty'><target port='1'/></serial><serial type='unix'/>"), [1, 2]);
+        assert_eq!(ports("<serial type='pty'><target port='1'/></serial><serial type='null'/>"), [1, 2]);
         assert_eq!(ports("<console type='pty'><target type='virtio'/></console>"), [0u32; 0]);
     }
 
@@ -296,8 +295,8 @@ mod tests {
         /domain/devices/disk[2] (line 20, column 1): the disk has no <source file>; name the image, or make the device a cdrom, which may be empty
         /domain/devices/disk[2]/target/@dev (line 20, column 7): 'zz' does not name a disk; give a name like hda, sda or vda
         /domain/devices/disk[3]/@type (line 21, column 1): 'tape' is not a type of disk; give file or block
-        /domain/devices/graphics[1]/@port (line 22, column 1): 80 is not a port for VNC; give 5900 to 65535, or -1
-        /domain/devices/graphics[2]/@type (line 23, column 1): the display has no type; add type='vnc'
+        /domain/devices/graphics[1]/@port (line 22, column 1): 80 is not a port for vnc; give 5900 to 65535, or -1 for a free one
+        /domain/devices/graphics[2]/@type (line 23, column 1): <graphics> needs the attribute 'type'; as vnc
         ");
     }
 

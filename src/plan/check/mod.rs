@@ -3,9 +3,12 @@
 //! Owns the rules that need more than one place of a document, or its meaning. Rules are libvirt's
 //! unless said otherwise. Must never look at the host or at other documents.
 
+mod consoles;
+mod displays;
 mod domain;
 mod interface;
 mod network;
+mod small;
 
 use std::collections::HashMap;
 use std::fmt::Display;

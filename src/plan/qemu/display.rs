@@ -1,78 +1,121 @@
-//! Graphics and the display adapter.
+//! Displays, but for SPICE (see `spice`): where clients connect, or which window opens. Passwords are never
+//! arguments: they are set when QEMU runs.
 
-use std::net::IpAddr;
-
-use serde_json::json;
-
-use super::Plan;
-use crate::model::{Device, GraphicsDef, VideoDef};
+use super::args::escaped;
+use super::chardev::on_off;
+use super::{Handed, Plan, sound, spice};
+use crate::model::{Device, GraphicsDef, GraphicsKind, Listen, Vnc, Websocket};
 
 /// The port of VNC's display 0.
 const VNC_BASE: u16 = 5900;
 /// How many displays QEMU tries where the port is left to it.
 const VNC_DISPLAYS: u16 = 99;
 
-pub(super) fn graphics(plan: &mut Plan<'_>, graphics: &GraphicsDef) {
-    if !plan.slots.take_id("vnc") {
-        plan.unsupported(&graphics.info.path, "there is a second <graphics>", "a guest has one VNC display");
-        return;
-    }
-    let host = match graphics.listen {
-        IpAddr::V4(v4) => v4.to_string(),
-        IpAddr::V6(v6) => format!("[{v6}]"),
-    };
-    match graphics.port {
-        None => plan.args.pair("-vnc", format!("{host}:0,to={VNC_DISPLAYS}")),
-        Some(port) => match port.checked_sub(VNC_BASE) {
-            Some(display) => plan.args.pair("-vnc", format!("{host}:{display}")),
-            None => {
-                let message = format!("VNC ports start at {VNC_BASE}, and this is {port}");
-                plan.error(
-                    &format!("{}/@port", graphics.info.path),
-                    message,
-                    "write port='-1' for a free one",
-                );
+pub(super) fn add(plan: &mut Plan<'_>, handed: &Handed, graphics: &GraphicsDef) {
+    match &graphics.kind {
+        GraphicsKind::Vnc(vnc) => self::vnc(plan, handed, graphics, vnc),
+        GraphicsKind::Spice(s) => spice::add(plan, handed, graphics, s),
+        GraphicsKind::Sdl { gl, fullscreen, .. } => {
+            let gl = gl.map_or_else(String::new, |on| format!(",gl={}", on_off(on)));
+            let full = if *fullscreen { ",full-screen=on" } else { "" };
+            plan.args.pair("-display", format!("sdl{gl}{full}"));
+        }
+        GraphicsKind::EglHeadless { rendernode } => {
+            let node =
+                rendernode.as_ref().map_or_else(String::new, |n| format!(",rendernode={}", escaped(n)));
+            plan.args.pair("-display", format!("egl-headless{node}"));
+        }
+        GraphicsKind::Dbus { address, p2p, gl, rendernode, audio } => {
+            let mut text = "dbus".to_owned();
+            match address {
+                _ if *p2p => text.push_str(",p2p=on"),
+                Some(address) => text.push_str(&format!(",addr={}", escaped(address))),
+                None => {}
             }
-        },
+            if let Some(on) = gl {
+                text.push_str(&format!(",gl={}", on_off(*on)));
+            }
+            if let Some(node) = rendernode {
+                text.push_str(&format!(",rendernode={}", escaped(node)));
+            }
+            if audio.is_some() {
+                text.push_str(&format!(",audiodev={}", sound::audiodev(plan.def, *audio)));
+            }
+            plan.args.pair("-display", text);
+        }
+        GraphicsKind::Desktop | GraphicsKind::Rdp { .. } => {
+            let message = format!("QEMU itself has no display of type '{}'", graphics.kind.as_str());
+            plan.unsupported(&format!("{}/@type", graphics.info.path), message, "write type='vnc'");
+        }
     }
 }
 
-pub(super) fn video(plan: &mut Plan<'_>, video: &VideoDef) {
-    let driver = match video.model.as_str() {
-        "vga" => "VGA",
-        "cirrus" => "cirrus-vga",
-        "virtio" => "virtio-vga",
-        "bochs" => "bochs-display",
-        "none" => return,
+fn vnc(plan: &mut Plan<'_>, handed: &Handed, graphics: &GraphicsDef, vnc: &Vnc) {
+    let listen = graphics.listens.first();
+    let mut text = match listen {
+        Some(Listen::Socket(path)) => {
+            format!("vnc=unix:{}", escaped(&socket(path.as_deref(), handed, "vnc")))
+        }
+        Some(Listen::None) => "none".to_owned(),
         other => {
-            let message = format!("the video model '{}' is not supported", other.escape_debug());
-            let remedy = "vga, cirrus, virtio, bochs and none are";
-            plan.unsupported(&format!("{}/model/@type", video.info.path), message, remedy);
-            return;
+            let host = address(other);
+            let host = if host.contains(':') { format!("[{host}]") } else { host };
+            match vnc.port {
+                // It starts at 5900, as the reader has seen to.
+                Some(port) => format!("{}:{}", escaped(&host), port.saturating_sub(VNC_BASE)),
+                None => format!("{}:0,to={VNC_DISPLAYS}", escaped(&host)),
+            }
         }
     };
-    adapter(plan, &video.info.path, driver);
+    match vnc.websocket {
+        Some(Websocket::Auto) => text.push_str(",websocket=on"),
+        Some(Websocket::Port(port)) => text.push_str(&format!(",websocket={port}")),
+        None => {}
+    }
+    if let Some(policy) = vnc.share_policy {
+        text.push_str(&format!(",share={}", policy.as_str()));
+    }
+    if vnc.password.is_some() {
+        text.push_str(",password=on");
+    }
+    if let Some(on) = vnc.power_control {
+        text.push_str(&format!(",power-control={}", on_off(on)));
+    }
+    text.push_str(&format!(",audiodev={}", sound::audiodev(plan.def, vnc.audio)));
+    plan.args.pair("-vnc", text);
+    keymap(plan, vnc.keymap.as_deref());
 }
 
-/// No window ever opens; a guest with graphics and no `<video>` gets a VGA adapter.
-pub(super) fn none_or_default(plan: &mut Plan<'_>) {
-    plan.args.pair("-display", "none");
-    let has_video = plan.def.devices.iter().any(|d| matches!(d, Device::Video(_)));
-    let graphics = plan.def.devices.iter().find_map(|d| match d {
-        Device::Graphics(graphics) => Some(graphics),
-        _ => None,
-    });
-    if let Some(graphics) = graphics.filter(|_| !has_video) {
-        adapter(plan, &graphics.info.path, "VGA");
+pub(super) fn keymap(plan: &mut Plan<'_>, keymap: Option<&str>) {
+    if let Some(keymap) = keymap {
+        plan.args.pair("-k", keymap);
     }
 }
 
-fn adapter(plan: &mut Plan<'_>, path: &str, driver: &str) {
-    if !plan.slots.take_id("video0") {
-        plan.unsupported(path, "there is a second <video>", "a guest has one display adapter");
-        return;
+/// The address that a display listens on: the local host where nothing is said.
+pub(super) fn address(listen: Option<&Listen>) -> String {
+    match listen {
+        Some(Listen::Address(Some(address))) => address.clone(),
+        _ => "127.0.0.1".to_owned(),
     }
-    let mut device = json!({ "driver": driver, "id": "video0" });
-    plan.slots.display(&mut device);
-    plan.device(path, &device);
+}
+
+/// The path of a display's socket: that of the document, or one in the directory that is handed over.
+pub(super) fn socket(path: Option<&str>, handed: &Handed, kind: &str) -> String {
+    match (path, handed.display_dir) {
+        (Some(path), _) => path.to_owned(),
+        (None, Some(fd)) => format!("{}/{kind}.sock", super::fd_path(fd)),
+        (None, None) => format!("{kind}.sock"),
+    }
+}
+
+/// No window opens but the one that the document asks for.
+pub(super) fn none(plan: &mut Plan<'_>) {
+    let window = |d: &Device| match d {
+        Device::Graphics(g) => !matches!(g.kind, GraphicsKind::Vnc(_) | GraphicsKind::Spice(_)),
+        _ => false,
+    };
+    if !plan.def.devices.iter().any(window) {
+        plan.args.pair("-display", "none");
+    }
 }

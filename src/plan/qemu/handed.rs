@@ -1,7 +1,10 @@
 //! Descriptors that a new QEMU inherits. Owns which device gets which; must never open one.
 
+use std::collections::BTreeMap;
+
+use super::names::char_devices;
 use crate::model::{
-    Device, DiskFormat, DiskSource, DomainDef, InterfaceDef, InterfaceKind, NicBackendDriver,
+    Device, DiskFormat, DiskSource, DomainDef, InterfaceDef, InterfaceKind, Listen, NicBackendDriver,
 };
 
 /// Descriptors that QEMU inherits, by their numbers in the new process.
@@ -9,8 +12,13 @@ use crate::model::{
 pub struct Handed {
     /// A listening unix socket for the monitor.
     pub qmp: i32,
-    /// A listening unix socket for each serial device, in order.
-    pub serials: Vec<i32>,
+    /// A listening unix socket for each character device that the daemon reads or keeps, by the path of its
+    /// element.
+    pub chars: BTreeMap<String, i32>,
+    /// A directory in which QEMU may make the sockets of displays that have no path of their own.
+    pub display_dir: Option<i32>,
+    /// The port that was free for SPICE.
+    pub spice_port: Option<u16>,
     /// One for each interface, in order.
     pub nics: Vec<NicFd>,
     /// For each disk, in order, its image and then the chain below it; empty for a drive without medium.
@@ -69,8 +77,8 @@ impl Handed {
             next
         };
         let qmp = number();
-        let serials = def.devices.iter().filter(|d| matches!(d, Device::Serial(_)));
-        let serials = serials.map(|_| number()).collect();
+        let chars = char_devices(def).into_iter().filter(|d| d.has_socket());
+        let chars = chars.map(|d| (d.source.path.clone(), number())).collect();
         // The sets of disks are numbered from 1, and of this look each disk has one.
         let mut set = u32::try_from(def.disks().count()).unwrap_or(0);
         let nics = def.interfaces().map(|nic| match &nic.kind {
@@ -96,7 +104,8 @@ impl Handed {
         let disks = def.disks().enumerate().map(image).collect();
         let kernel = def.os.kernel.is_some().then(&mut number);
         let initrd = def.os.initrd.is_some().then(&mut number);
-        Self { qmp, serials, nics, disks, kernel, initrd }
+        let display_dir = has_display_socket(def).then(&mut number);
+        Self { qmp, chars, nics, disks, kernel, initrd, display_dir, ..Self::default() }
     }
 }
 
@@ -112,4 +121,12 @@ pub fn queues(nic: &InterfaceDef, arch: &str, vhost_net: bool) -> (u32, u32) {
     let queues = nic.driver.queues.unwrap_or(1).clamp(1, MAX_QUEUES);
     let vhost = vhost_net && nic.driver.name != Some(NicBackendDriver::Qemu);
     (queues, if vhost { queues } else { 0 })
+}
+
+/// Whether a display listens on a unix socket of which the path is left to the service.
+pub fn has_display_socket(def: &DomainDef) -> bool {
+    def.devices.iter().any(|device| match device {
+        Device::Graphics(graphics) => graphics.listens.contains(&Listen::Socket(None)),
+        _ => false,
+    })
 }

@@ -82,6 +82,9 @@ pub(super) fn head(plan: &mut Plan<'_>, uuid: &Uuid, handed: &Handed) {
     if !def.features.iter().any(|f| f == "acpi") {
         machine.push_str(",acpi=off");
     }
+    if let Some(audio) = super::sound::speaker(def) {
+        machine.push_str(&format!(",pcspk-audiodev={audio}"));
+    }
     args.pair("-machine", machine);
     // The CPU is the machine type's own, as libvirt has it for a document without <cpu>. 'host' would show
     // the guest more, but QEMU 7.2 aborts with it on hosts that are themselves guests.

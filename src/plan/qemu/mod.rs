@@ -6,19 +6,33 @@
 
 mod args;
 mod boot;
+mod chardev;
+mod console;
 mod disk;
 mod display;
 mod handed;
+mod implied;
+mod input;
+mod layout;
 mod machine;
+mod names;
 mod nic;
-mod serial;
+mod rng;
+mod small;
+mod sound;
+mod spice;
+mod video;
+mod virtio;
 
 use std::path::Path;
 
 use super::host::QemuFacts;
-use crate::model::{Device, DeviceInfo, DomainDef, DomainKind, Finding, InterfaceKind, Severity, Uuid};
+use crate::model::{
+    Address, Device, DeviceInfo, DomainDef, DomainKind, Finding, InterfaceKind, Severity, Uuid,
+};
 use args::{Args, Slots};
-pub use handed::{Handed, ImageFd, MAX_QUEUES, NicFd, queues};
+pub use handed::{Handed, ImageFd, MAX_QUEUES, NicFd, has_display_socket, queues};
+pub use names::{CharDevice, char_devices};
 pub use nic::alias as nic_alias;
 
 /// The program that runs the domain: the one that `<emulator>` names, else the first of `found` that has
@@ -100,8 +114,8 @@ pub fn plan(def: &DomainDef, uuid: &Uuid, qemu: &QemuFacts, handed: &Handed) -> 
     };
     machine::head(&mut plan, uuid, handed);
     boot::kernel(&mut plan, handed);
+    display::none(&mut plan);
     devices(&mut plan, handed);
-    display::none_or_default(&mut plan);
     plan.args.pair("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
     plan.args.pair("-msg", "timestamp=on");
     Planned { argv: plan.args.done(), findings: plan.findings }
@@ -134,6 +148,34 @@ impl Plan<'_> {
         }
     }
 
+    /// Gives a USB device its `bus` and `port`.
+    fn usb_place(&mut self, info: &DeviceInfo, device: &mut serde_json::Value) {
+        layout::usb(self, info, device);
+    }
+
+    /// Gives a port of a virtio-serial controller its `bus` and `nr`, and a smartcard the `bus` of its reader.
+    fn port_place(&mut self, info: &DeviceInfo, device: &mut serde_json::Value) {
+        layout::port(self, info, device);
+    }
+
+    /// Gives the first display adapter its place on the guest's PCI bus.
+    fn display_place(&mut self, info: &DeviceInfo, device: &mut serde_json::Value) {
+        if info.pci().is_some() {
+            self.place(info, device);
+        } else {
+            self.slots.display(device);
+        }
+    }
+
+    /// The name of a device in QEMU: its alias, or `KIND` with its number among its like.
+    fn name(&mut self, info: &DeviceInfo, kind: &str, index: usize) -> String {
+        let name = info.alias.clone().unwrap_or_else(|| format!("{kind}{index}"));
+        if !self.slots.take_id(&name) {
+            self.error(&info.path, format!("the alias '{name}' is there twice"), "give each device its own");
+        }
+        name
+    }
+
     /// Adds a device, if this QEMU has its driver.
     fn device(&mut self, path: &str, device: &serde_json::Value) {
         let driver = device["driver"].as_str().unwrap_or_default();
@@ -145,53 +187,68 @@ impl Plan<'_> {
     }
 }
 
-/// Devices by class in the order in which libvirt lists them, and within a class as in the document.
+/// Devices by class in the order in which libvirt lists them, and within a class as in the document, those
+/// that it leaves to be understood at the end.
 fn devices(plan: &mut Plan<'_>, handed: &Handed) {
-    let mut devices: Vec<&Device> = plan.def.devices.iter().collect();
+    let implied = implied::devices(plan.def);
+    let mut devices: Vec<&Device> = plan.def.devices.iter().chain(&implied).collect();
     // Among the devices of the host, NICs come first.
     devices.sort_by_key(|d| (rank(d), !matches!(d, Device::Interface(_))));
-    let (mut disks, mut serials) = (0, 0);
+    let mut counts = [0; RANKS];
     for device in devices {
-        match device {
-            Device::Interface(nic) => {
-                let index = plan.def.interfaces().position(|other| std::ptr::eq(other, &**nic)).unwrap_or(0);
-                nic::add(plan, nic, index, handed.nics.get(index));
+        let count = &mut counts[usize::from(rank(device))];
+        let index = *count;
+        *count += 1;
+        add(plan, handed, device, index);
+    }
+}
+
+/// Adds a device, the `index`th of its class.
+fn add(plan: &mut Plan<'_>, handed: &Handed, device: &Device, index: usize) {
+    match device {
+        Device::Interface(nic) => {
+            let index = plan.def.interfaces().position(|other| std::ptr::eq(other, &**nic)).unwrap_or(0);
+            nic::add(plan, nic, index, handed.nics.get(index));
+        }
+        Device::Disk(disk) => disk::add(plan, disk, index, handed.disks.get(index).map(Vec::as_slice)),
+        Device::Serial(serial) => console::serial(plan, handed, serial, index),
+        Device::Parallel(parallel) => console::parallel(plan, handed, parallel, index),
+        Device::Channel(channel) => console::channel(plan, handed, channel, index),
+        Device::Console(console) => console::console(plan, handed, console, index),
+        Device::Smartcard(card) => console::smartcard(plan, handed, card, index),
+        Device::Graphics(graphics) => display::add(plan, handed, graphics),
+        Device::Video(video) => video::add(plan, video, index),
+        Device::Input(input) => input::add(plan, input, index),
+        Device::Audio(audio) => sound::audio(plan, audio),
+        Device::Sound(sound) => sound::add(plan, sound, index),
+        Device::Watchdog(watchdog) => small::watchdog(plan, watchdog, index),
+        Device::Memballoon(balloon) => small::memballoon(plan, balloon),
+        Device::Rng(rng) => rng::add(plan, handed, rng, index),
+        Device::Crypto(crypto) => rng::crypto(plan, crypto, index),
+        Device::Panic(panic) => small::panic(plan, panic),
+        Device::Vsock(vsock) => small::vsock(plan, vsock),
+        Device::Pstore(pstore) => small::pstore(plan, pstore),
+        Device::Tpm(tpm) => small::tpm(plan, tpm, index),
+        Device::Iommu(d) => not_yet(plan, &d.info),
+        Device::Controller(d) => not_yet(plan, &d.info),
+        Device::MemoryDevice(d) => not_yet(plan, &d.info),
+        Device::Hub(d) => not_yet(plan, &d.info),
+        Device::Filesystem(d) => not_yet(plan, &d.info),
+        Device::Redirdev(d) => not_yet(plan, &d.info),
+        Device::Hostdev(d) => not_yet(plan, &d.info),
+        Device::Nvram(d) => not_yet(plan, &d.info),
+        Device::Shmem(d) => not_yet(plan, &d.info),
+        Device::Lease(d) => not_yet(plan, &d.info),
+    }
+}
+
+/// The place of a device on the ISA bus, where the document gives one.
+fn isa(info: &DeviceInfo, device: &mut serde_json::Value) {
+    if let Some(Address::Isa { iobase, irq }) = info.address {
+        for (name, value) in [("iobase", iobase), ("irq", irq)] {
+            if let Some(value) = value {
+                device[name] = value.into();
             }
-            Device::Disk(disk) => {
-                disk::add(plan, disk, disks, handed.disks.get(disks).map(Vec::as_slice));
-                disks += 1;
-            }
-            Device::Serial(serial) => {
-                serial::add(plan, serial, handed.serials.get(serials).copied());
-                serials += 1;
-            }
-            Device::Graphics(graphics) => display::graphics(plan, graphics),
-            Device::Video(video) => display::video(plan, video),
-            Device::Iommu(d) => not_yet(plan, &d.info),
-            Device::Controller(d) => not_yet(plan, &d.info),
-            Device::MemoryDevice(d) => not_yet(plan, &d.info),
-            Device::Hub(d) => not_yet(plan, &d.info),
-            Device::Filesystem(d) => not_yet(plan, &d.info),
-            Device::Smartcard(d) => not_yet(plan, &d.info),
-            Device::Parallel(d) => not_yet(plan, &d.info),
-            Device::Channel(d) => not_yet(plan, &d.info),
-            Device::Console(d) => not_yet(plan, &d.info),
-            Device::Tpm(d) => not_yet(plan, &d.info),
-            Device::Input(d) => not_yet(plan, &d.info),
-            Device::Audio(d) => not_yet(plan, &d.info),
-            Device::Sound(d) => not_yet(plan, &d.info),
-            Device::Watchdog(d) => not_yet(plan, &d.info),
-            Device::Redirdev(d) => not_yet(plan, &d.info),
-            Device::Hostdev(d) => not_yet(plan, &d.info),
-            Device::Memballoon(d) => not_yet(plan, &d.info),
-            Device::Rng(d) => not_yet(plan, &d.info),
-            Device::Nvram(d) => not_yet(plan, &d.info),
-            Device::Panic(d) => not_yet(plan, &d.info),
-            Device::Shmem(d) => not_yet(plan, &d.info),
-            Device::Vsock(d) => not_yet(plan, &d.info),
-            Device::Crypto(d) => not_yet(plan, &d.info),
-            Device::Pstore(d) => not_yet(plan, &d.info),
-            Device::Lease(d) => not_yet(plan, &d.info),
         }
     }
 }
@@ -200,6 +257,9 @@ fn devices(plan: &mut Plan<'_>, handed: &Handed) {
 fn not_yet(plan: &mut Plan<'_>, info: &DeviceInfo) {
     plan.unsupported(&info.path, "Warren does not run this device yet", "");
 }
+
+/// The classes of devices.
+const RANKS: usize = 30;
 
 /// The place of a device's class on the command line.
 fn rank(device: &Device) -> u8 {

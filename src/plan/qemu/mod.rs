@@ -9,6 +9,7 @@ mod boot;
 mod disk;
 mod display;
 mod handed;
+mod layout;
 mod machine;
 mod nic;
 mod serial;
@@ -117,6 +118,7 @@ struct Plan<'a> {
     findings: Vec<Finding>,
 }
 
+#[allow(dead_code, reason = "devices ask as their plans are written")]
 impl Plan<'_> {
     fn unsupported(&mut self, path: &str, message: impl Into<String>, remedy: impl Into<String>) {
         self.findings.push(finding(Severity::Unsupported, path, message, remedy));
@@ -131,6 +133,22 @@ impl Plan<'_> {
         if !self.slots.other(device) {
             self.unsupported(&info.path, "the guest's PCI bus is full", "leave out devices");
         }
+    }
+
+    /// Gives a USB device its `bus` and `port`.
+    fn usb_place(&mut self, info: &DeviceInfo, device: &mut serde_json::Value) {
+        layout::usb(self, info, device);
+    }
+
+    /// Gives a drive of an IDE, SATA, SCSI or floppy controller its `bus`, and its `unit` or `channel`,
+    /// `scsi-id` and `lun`.
+    fn drive_place(&mut self, info: &DeviceInfo, device: &mut serde_json::Value) {
+        layout::drive(self, info, device);
+    }
+
+    /// Gives a port of a virtio-serial controller its `bus` and `nr`, and a smartcard the `bus` of its reader.
+    fn port_place(&mut self, info: &DeviceInfo, device: &mut serde_json::Value) {
+        layout::port(self, info, device);
     }
 
     /// Adds a device, if this QEMU has its driver.

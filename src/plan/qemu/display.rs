@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use serde_json::json;
 
-use super::Plan;
-use crate::model::{Device, GraphicsDef, VideoDef};
+use super::{Plan, layout};
+use crate::model::{Device, DeviceInfo, GraphicsDef, VideoDef};
 
 /// The port of VNC's display 0.
 const VNC_BASE: u16 = 5900;
@@ -51,7 +51,7 @@ pub(super) fn video(plan: &mut Plan<'_>, video: &VideoDef) {
             return;
         }
     };
-    adapter(plan, &video.info.path, driver);
+    adapter(plan, &video.info, driver);
 }
 
 /// No window ever opens; a guest with graphics and no `<video>` gets a VGA adapter.
@@ -63,16 +63,17 @@ pub(super) fn none_or_default(plan: &mut Plan<'_>) {
         _ => None,
     });
     if let Some(graphics) = graphics.filter(|_| !has_video) {
-        adapter(plan, &graphics.info.path, "VGA");
+        plan.turn = layout::DISPLAY;
+        adapter(plan, &graphics.info, "VGA");
     }
 }
 
-fn adapter(plan: &mut Plan<'_>, path: &str, driver: &str) {
+fn adapter(plan: &mut Plan<'_>, info: &DeviceInfo, driver: &str) {
     if !plan.slots.take_id("video0") {
-        plan.unsupported(path, "there is a second <video>", "a guest has one display adapter");
+        plan.unsupported(&info.path, "there is a second <video>", "a guest has one display adapter");
         return;
     }
     let mut device = json!({ "driver": driver, "id": "video0" });
-    plan.slots.display(&mut device);
-    plan.device(path, &device);
+    plan.place(info, &mut device);
+    plan.device(&info.path, &device);
 }

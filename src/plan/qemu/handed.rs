@@ -17,6 +17,8 @@ pub struct Handed {
     pub kernel: Option<i32>,
     /// The initial RAM disk's content.
     pub initrd: Option<i32>,
+    /// The time at the start, in seconds since 1970, for clocks that are counted from it.
+    pub now: i64,
 }
 
 /// What an interface is handed.
@@ -72,6 +74,6 @@ impl Handed {
         let disks = def.disks().enumerate().map(image).collect();
         let kernel = def.os.kernel.is_some().then(&mut number);
         let initrd = def.os.initrd.is_some().then(&mut number);
-        Self { qmp, serials, nics, disks, kernel, initrd }
+        Self { qmp, serials, nics, disks, kernel, initrd, now: 0 }
     }
 }

@@ -6,13 +6,22 @@
 
 mod args;
 mod boot;
+mod controller;
+mod cpu;
+mod direct;
 mod disk;
 mod display;
+mod feature;
 mod handed;
+mod iommu;
 mod layout;
 mod machine;
+mod memory;
+mod memory_device;
 mod nic;
 mod serial;
+mod smbios;
+mod time;
 
 use std::path::Path;
 
@@ -20,6 +29,7 @@ use super::host::QemuFacts;
 use crate::model::{Device, DeviceInfo, DomainDef, DomainKind, Finding, Severity, Uuid};
 use args::{Args, Slots};
 pub use handed::{Handed, ImageFd, NicFd};
+use layout::{Layout, Wishes};
 
 /// The program that runs the domain: the one that `<emulator>` names, else the first of `found` that has
 /// the guest's architecture. A 32 bit guest also runs on the 64 bit program.
@@ -89,22 +99,25 @@ pub fn plan(def: &DomainDef, uuid: &Uuid, qemu: &QemuFacts, handed: &Handed) -> 
         Ok(machine) => machine,
         Err(finding) => return Planned { argv: Vec::new(), findings: vec![finding] },
     };
-    let mut plan = Plan {
-        def,
-        qemu,
-        machine,
-        boot: boot::indexes(def),
-        args: Args::default(),
-        slots: Slots::new(machine.family, def),
-        findings: Vec::new(),
-    };
-    machine::head(&mut plan, uuid, handed);
-    boot::kernel(&mut plan, handed);
-    devices(&mut plan, handed);
-    display::none_or_default(&mut plan);
+    // Once to hear which places the devices want, and once with the places.
+    let mut listening = Plan::new(def, qemu, machine, Layout::begin(def, machine));
+    listening.listening = true;
+    whole(&mut listening, uuid, handed);
+    let (layout, findings) = Layout::finish(def, machine, listening.wishes);
+    let mut plan = Plan::new(def, qemu, machine, layout);
+    plan.findings = findings;
+    whole(&mut plan, uuid, handed);
+    Planned { argv: plan.args.done(), findings: plan.findings }
+}
+
+fn whole(plan: &mut Plan<'_>, uuid: &Uuid, handed: &Handed) {
+    machine::head(plan, uuid, handed);
+    boot::kernel(plan, handed);
+    devices(plan, handed);
+    display::none_or_default(plan);
     plan.args.pair("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
     plan.args.pair("-msg", "timestamp=on");
-    Planned { argv: plan.args.done(), findings: plan.findings }
+    direct::add(plan);
 }
 
 /// A plan under way: what it is made from, and what is made.
@@ -115,7 +128,31 @@ struct Plan<'a> {
     boot: boot::Indexes,
     args: Args,
     slots: Slots,
+    /// Where everything sits; while the devices' wishes are heard, the controllers alone.
+    layout: Layout,
+    wishes: Wishes,
+    listening: bool,
+    /// The turn in which the device that is being planned gets its place.
+    turn: u8,
     findings: Vec<Finding>,
+}
+
+impl<'a> Plan<'a> {
+    fn new(def: &'a DomainDef, qemu: &'a QemuFacts, machine: machine::Machine<'a>, layout: Layout) -> Self {
+        Self {
+            def,
+            qemu,
+            machine,
+            boot: boot::indexes(def),
+            args: Args::default(),
+            slots: Slots::default(),
+            layout,
+            wishes: Wishes::default(),
+            listening: false,
+            turn: 0,
+            findings: Vec::new(),
+        }
+    }
 }
 
 #[allow(dead_code, reason = "devices ask as their plans are written")]
@@ -130,9 +167,7 @@ impl Plan<'_> {
 
     /// Gives a device its place on the guest's PCI bus.
     fn place(&mut self, info: &DeviceInfo, device: &mut serde_json::Value) {
-        if !self.slots.other(device) {
-            self.unsupported(&info.path, "the guest's PCI bus is full", "leave out devices");
-        }
+        layout::pci(self, info, device);
     }
 
     /// Gives a USB device its `bus` and `port`.
@@ -153,21 +188,35 @@ impl Plan<'_> {
 
     /// Adds a device, if this QEMU has its driver.
     fn device(&mut self, path: &str, device: &serde_json::Value) {
+        let mut device = device.clone();
+        direct::overridden(self, &mut device);
         let driver = device["driver"].as_str().unwrap_or_default();
-        if !self.qemu.devices.contains(driver) {
+        if !self.qemu.devices.contains(own_name(driver)) {
             let message = format!("'{}' has no device '{driver}'", self.qemu.path.display());
             self.unsupported(path, message, "choose another model, or install QEMU with its modules");
         }
-        self.args.json("-device", device);
+        self.args.json("-device", &device);
     }
 }
 
 /// Devices by class in the order in which libvirt lists them, and within a class as in the document.
 fn devices(plan: &mut Plan<'_>, handed: &Handed) {
-    let mut devices: Vec<&Device> = plan.def.devices.iter().collect();
+    let implied = implied(plan.def);
+    let mut devices: Vec<&Device> = plan.def.devices.iter().chain(&implied).collect();
     devices.sort_by_key(|d| rank(d));
+    let (mut after_controllers, mut after_hubs) = (false, false);
     let (mut nics, mut disks, mut serials) = (0, 0, 0);
+    let (mut memories, mut hubs) = (0, 0);
     for device in devices {
+        if !after_controllers && rank(device) > CONTROLLERS {
+            after_controllers = true;
+            controller::all(plan);
+        }
+        if !after_hubs && rank(device) > HUBS {
+            after_hubs = true;
+            controller::added_hubs(plan, hubs);
+        }
+        plan.turn = layout::turn(device);
         match device {
             Device::Interface(nic) => {
                 nic::add(plan, nic, nics, handed.nics.get(nics).copied());
@@ -183,10 +232,16 @@ fn devices(plan: &mut Plan<'_>, handed: &Handed) {
             }
             Device::Graphics(graphics) => display::graphics(plan, graphics),
             Device::Video(video) => display::video(plan, video),
-            Device::Iommu(d) => not_yet(plan, &d.info),
-            Device::Controller(d) => not_yet(plan, &d.info),
-            Device::MemoryDevice(d) => not_yet(plan, &d.info),
-            Device::Hub(d) => not_yet(plan, &d.info),
+            Device::Iommu(iommu) => iommu::add(plan, iommu),
+            Device::Controller(_) => {}
+            Device::MemoryDevice(memory) => {
+                memory_device::add(plan, memory, memories);
+                memories += 1;
+            }
+            Device::Hub(hub) => {
+                controller::hub(plan, hub, hubs);
+                hubs += 1;
+            }
             Device::Filesystem(d) => not_yet(plan, &d.info),
             Device::Smartcard(d) => not_yet(plan, &d.info),
             Device::Parallel(d) => not_yet(plan, &d.info),
@@ -209,6 +264,27 @@ fn devices(plan: &mut Plan<'_>, handed: &Handed) {
             Device::Pstore(d) => not_yet(plan, &d.info),
             Device::Lease(d) => not_yet(plan, &d.info),
         }
+    }
+}
+
+/// The rank after which the controllers come.
+const CONTROLLERS: u8 = 0;
+/// The rank after which the hubs come that the document does not have.
+const HUBS: u8 = 3;
+
+/// What a PC has without being asked: a balloon, where the document says nothing of it.
+fn implied(def: &DomainDef) -> Vec<Device> {
+    let has = def.devices.iter().any(|d| matches!(d, Device::Memballoon(_)));
+    let balloon = (!has).then(|| Device::from_text("<memballoon model='virtio'/>")).flatten();
+    balloon.into_iter().collect()
+}
+
+/// The name of a driver that QEMU also knows by another one.
+fn own_name(driver: &str) -> &str {
+    match driver {
+        "ahci" => "ich9-ahci",
+        "lsi" => "lsi53c895a",
+        other => other,
     }
 }
 

@@ -29,9 +29,7 @@ pub(super) fn add(plan: &mut Plan<'_>, nic: &InterfaceDef, index: usize, handed:
     if let Some(order) = plan.boot.nics[index] {
         device["bootindex"] = order.into();
     }
-    if !plan.slots.nic(&mut device) {
-        plan.unsupported(&nic.info.path, "the guest's PCI bus is full", "leave out interfaces or disks");
-    }
+    plan.place(&nic.info, &mut device);
     plan.device(&nic.info.path, &device);
 }
 

@@ -254,7 +254,9 @@ fn spawn_qemu(
     }
     let kernel = opened.kernel.map(|fd| numbers.give(fd));
     let initrd = opened.initrd.map(|fd| numbers.give(fd));
-    let handed = Handed { qmp, chars, display_dir, spice_port, nics, disks, kernel, initrd };
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let now = i64::try_from(now.as_secs()).unwrap_or(0);
+    let handed = Handed { qmp, chars, display_dir, spice_port, nics, disks, kernel, initrd, now };
     let planned = qemu::plan(def, uuid, qemu, &handed);
     if !planned.findings.is_empty() {
         return Err(config(def, planned.findings));
@@ -266,6 +268,9 @@ fn spawn_qemu(
         .no_privileges()
         .stderr(write_end)
         .identity_file(identity_file(&dir));
+    for (name, value) in &def.direct.env {
+        spawn = spawn.env(name, value);
+    }
     for (fd, number) in numbers.fds {
         spawn = spawn.fd(fd, number);
     }

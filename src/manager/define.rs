@@ -63,6 +63,10 @@ pub fn needs(def: &DomainDef) -> Needs {
     {
         needs.host_access.push("/domain/devices/emulator".to_owned());
     }
+    // Arguments of the document's own can name anything that there is.
+    if !def.direct.args.is_empty() || !def.direct.env.is_empty() || !def.direct.overrides.is_empty() {
+        needs.host_access.push("/domain".to_owned());
+    }
     for nic in def.interfaces() {
         if let InterfaceKind::Network { network, .. } = &nic.kind {
             needs.networks.push(network.clone());

@@ -163,6 +163,17 @@ impl Element {
         &self.name
     }
 
+    /// The prefix that this element binds to a namespace; empty for the namespace of names without prefix.
+    pub fn prefix_of(&self, namespace: &str) -> Option<&str> {
+        self.attributes.iter().filter(|a| a.value == namespace).find_map(|a| {
+            match a.name.strip_prefix("xmlns") {
+                Some("") => Some(""),
+                Some(rest) => rest.strip_prefix(':'),
+                None => None,
+            }
+        })
+    }
+
     /// Line in the text that was parsed, from 1; 0 for an element made by an edit.
     pub fn line(&self) -> u32 {
         self.line

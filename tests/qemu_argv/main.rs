@@ -241,7 +241,7 @@ fn kernels_serial_ports_and_display_adapters() {
             def.os.kernel = Some(kernel.clone());
             def.os.initrd = Some(initrd.clone());
             def.os.cmdline = Some("console=ttyS0".into());
-            def.features = vec!["acpi".into()];
+            def.features.add("acpi");
             let rig = Rig::start(&def, vec![]).await;
             let chardevs = rig.ask("query-chardev", Value::Null).await;
             let labels: Vec<&str> =

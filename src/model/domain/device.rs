@@ -317,10 +317,7 @@ pub(super) fn address(view: &View<'_>) -> Option<Address> {
             port: view.filled("port").unwrap_or_default().to_owned(),
         }),
         "isa" => Some(Address::Isa { iobase: number("iobase"), irq: number("irq") }),
-        "dimm" => Some(Address::Dimm {
-            slot: number("slot"),
-            base: view.filled("base").and_then(|b| u64::from_str_radix(b.trim_start_matches("0x"), 16).ok()),
-        }),
+        "dimm" => Some(Address::Dimm { slot: number("slot"), base: hex(view, "base") }),
         other => {
             view.accept();
             Some(Address::Other(other.to_owned()))
@@ -354,8 +351,15 @@ fn pci(view: &View<'_>) -> Option<PciAddress> {
     Some(address)
 }
 
+/// A number in hexadecimal, with or without `0x`.
+pub(super) fn hex(view: &View<'_>, name: &str) -> Option<u64> {
+    let text = view.filled(name)?;
+    let parsed = u64::from_str_radix(text.trim_start_matches("0x"), 16);
+    parsed.map_err(|_| view.error_at(name, format!("'{text}' is not a number"), "as 0x100000000")).ok()
+}
+
 /// A number in decimal, or in hexadecimal after `0x`.
-fn number(view: &View<'_>, name: &str) -> Option<u32> {
+pub(super) fn number(view: &View<'_>, name: &str) -> Option<u32> {
     let text = view.filled(name)?;
     let parsed = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
         Some(hex) => u32::from_str_radix(hex, 16),

@@ -3,7 +3,7 @@
 use super::DeviceInfo;
 use crate::xml::view::View;
 
-/// `<hub>`.
+/// `<hub type='usb'>`: more ports for USB.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HubDef {
     /// What every device may say.
@@ -12,6 +12,8 @@ pub struct HubDef {
 
 /// The device, or `None` with a remark that says why not.
 pub(super) fn read(view: &View<'_>) -> Option<HubDef> {
-    view.leave();
-    None
+    if view.one_of("type", &[("usb", ())]).is_none() && view.filled("type").is_none() {
+        view.error_at("type", "the hub has no type", "add type='usb'");
+    }
+    Some(HubDef { info: DeviceInfo::read(view) })
 }

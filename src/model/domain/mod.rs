@@ -3,10 +3,14 @@
 mod audio;
 mod chardev;
 mod charsource;
+mod clock;
 mod controller;
+mod cpu;
 mod crypto;
 mod device;
+mod direct;
 mod disk;
+mod feature;
 mod filesystem;
 mod graphics;
 mod hostdev;
@@ -17,9 +21,11 @@ mod iommu;
 mod lease;
 mod listen;
 mod memballoon;
+mod memory;
 mod memory_device;
 mod nvram;
 mod os;
+mod outer;
 mod panic;
 mod pstore;
 mod read;
@@ -29,7 +35,9 @@ mod shmem;
 mod smartcard;
 mod sound;
 mod spice;
+mod sysinfo;
 mod tpm;
+mod tune;
 mod video;
 mod virtio;
 mod vsock;
@@ -43,10 +51,14 @@ use super::{MemorySize, ObjectName, Uuid};
 pub use audio::*;
 pub use chardev::*;
 pub use charsource::*;
+pub use clock::*;
 pub use controller::*;
+pub use cpu::*;
 pub use crypto::*;
 pub use device::*;
+pub use direct::*;
 pub use disk::*;
+pub use feature::*;
 pub use filesystem::*;
 pub use graphics::*;
 pub use hostdev::*;
@@ -57,9 +69,11 @@ pub use iommu::*;
 pub use lease::*;
 pub use listen::*;
 pub use memballoon::*;
+pub use memory::*;
 pub use memory_device::*;
 pub use nvram::*;
 pub use os::*;
+pub use outer::*;
 pub use panic::*;
 pub use pstore::*;
 pub use redirdev::*;
@@ -68,7 +82,9 @@ pub use shmem::*;
 pub use smartcard::*;
 pub use sound::*;
 pub use spice::*;
+pub use sysinfo::*;
 pub use tpm::*;
+pub use tune::*;
 pub use video::*;
 pub use virtio::*;
 pub use vsock::*;
@@ -85,14 +101,42 @@ pub struct DomainDef {
     pub uuid: Option<Uuid>,
     /// `<title>`, empty where absent.
     pub title: String,
-    /// `<memory>`.
+    /// `<memory>`: with what `<memory>` devices add.
     pub memory: MemorySize,
-    /// `<vcpu>`, default 1.
+    /// `<memory dumpCore>`: whether a core dump of QEMU has the guest's memory in it.
+    pub dump_core: bool,
+    /// `<currentMemory>`: what the guest has at its start, the balloon taking the rest.
+    pub current_memory: Option<MemorySize>,
+    /// `<maxMemory>`.
+    pub max_memory: Option<MaxMemory>,
+    /// `<memoryBacking>`.
+    pub memory_backing: MemoryBacking,
+    /// `<numatune>`.
+    pub numatune: NumaTune,
+    /// `<vcpu>`, default 1: how many there can be.
     pub vcpus: u32,
+    /// `<vcpu current>`: how many there are at the start.
+    pub vcpus_at_start: u32,
+    /// `<iothreads>` and `<iothreadids>`.
+    pub iothreads: Vec<IoThread>,
+    /// `<defaultiothread>`.
+    pub default_iothread: Option<DefaultIoThread>,
+    /// `<cpu>`.
+    pub cpu: CpuDef,
     /// `<os>`.
     pub os: OsDef,
-    /// `<features>` that are switched on: `acpi`, `apic`, `pae`.
-    pub features: Vec<String>,
+    /// `<features>`.
+    pub features: Features,
+    /// `<clock>`.
+    pub clock: ClockDef,
+    /// `<pm>`.
+    pub pm: PmDef,
+    /// `<sysinfo>`, of which there may be one of each type.
+    pub sysinfo: Vec<SysinfoDef>,
+    /// `<genid>`.
+    pub genid: Option<GenidDef>,
+    /// What is said to QEMU directly.
+    pub direct: DirectDef,
     /// `<on_poweroff>`, default destroy.
     pub on_poweroff: LifecycleAction,
     /// `<on_reboot>`, default restart.
@@ -118,6 +162,34 @@ impl DomainDef {
     pub fn disks(&self) -> impl Iterator<Item = &DiskDef> {
         self.devices.iter().filter_map(|d| match d {
             Device::Disk(disk) => Some(disk),
+            _ => None,
+        })
+    }
+}
+
+impl DomainDef {
+    /// The controllers in document order.
+    pub fn controllers(&self) -> impl Iterator<Item = &ControllerDef> {
+        self.devices.iter().filter_map(|d| match d {
+            Device::Controller(controller) => Some(controller),
+            _ => None,
+        })
+    }
+
+    /// What is plugged in at the start of the guest, besides memory devices: what the cells have, else
+    /// what `<memory>` says without the devices.
+    pub fn initial_memory(&self) -> MemorySize {
+        if !self.cpu.cells.is_empty() {
+            return MemorySize(self.cpu.cells.iter().map(|c| c.memory.0).fold(0, u64::saturating_add));
+        }
+        let plugged = self.memory_devices().map(|d| d.size.0).fold(0, u64::saturating_add);
+        MemorySize(self.memory.0.saturating_sub(plugged))
+    }
+
+    /// The memory devices in document order.
+    pub fn memory_devices(&self) -> impl Iterator<Item = &MemoryDeviceDef> {
+        self.devices.iter().filter_map(|d| match d {
+            Device::MemoryDevice(memory) => Some(memory),
             _ => None,
         })
     }

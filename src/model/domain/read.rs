@@ -2,12 +2,13 @@
 //! must never judge what belongs together (see `plan::check`).
 
 use super::{
-    Device, DomainDef, DomainKind, LifecycleAction, audio, chardev, controller, crypto, disk, filesystem,
-    graphics, hostdev, hub, input, interface, iommu, lease, memballoon, memory_device, nvram, os, panic,
-    pstore, redirdev, rng, shmem, smartcard, sound, tpm, video, vsock, watchdog,
+    Device, DomainDef, LifecycleAction, SysinfoDef, audio, chardev, clock, controller, cpu, crypto, direct,
+    disk, feature, filesystem, graphics, hostdev, hub, input, interface, iommu, lease, memballoon, memory,
+    memory_device, nvram, os, outer, panic, pstore, redirdev, rng, shmem, smartcard, sound, sysinfo, tpm,
+    tune, video, vsock, watchdog,
 };
-use crate::model::MemorySize;
 use crate::model::doc::{Definition, accept_notes, host_path, text_of};
+use crate::model::{MemorySize, Uuid};
 use crate::xml::view::View;
 
 impl Definition for DomainDef {
@@ -17,15 +18,10 @@ impl Definition for DomainDef {
         accept_notes(root);
         // The number of a running guest, which libvirt writes and does not read.
         root.attr("id");
-        let kind = kind(root);
+        let kind = outer::kind(root);
         let name = text_of(root, "name");
         if name.is_none() && root.element().child("name").is_none_or(|n| n.text().trim().is_empty()) {
             root.error("the domain has no name", "add <name>");
-        }
-        root.accept_children("currentMemory");
-        clock(root);
-        if let Some(vcpu) = root.child("vcpu") {
-            vcpu.one_of("placement", &[("static", ()), ("auto", ())]);
         }
         let os = match root.child("os") {
             Some(os) => os::read(&os),
@@ -34,19 +30,40 @@ impl Definition for DomainDef {
                 None
             }
         };
+        let memory = root.child("memory");
+        let vcpus = tune::vcpus(root);
+        tune::hints(root);
+        outer::on_lockfailure(root);
+        outer::security(root);
+        outer::of_others(root);
         let devices = root.child("devices");
         let emulator = devices.as_ref().and_then(|d| d.child("emulator")).and_then(|e| host_path(&e, None));
+        let uuid = text_of(root, "uuid");
         Some(Self {
-            uuid: text_of(root, "uuid"),
             title: root.child("title").map(|t| t.text().into_owned()).unwrap_or_default(),
-            memory: root.child("memory").and_then(|m| memory(&m)).unwrap_or(MemorySize(0)),
-            vcpus: text_of(root, "vcpu").unwrap_or(1),
-            features: root.child("features").map(|f| features(&f)).unwrap_or_default(),
-            on_poweroff: lifecycle(root, "on_poweroff", LifecycleAction::Destroy),
-            on_reboot: lifecycle(root, "on_reboot", LifecycleAction::Restart),
-            on_crash: lifecycle(root, "on_crash", LifecycleAction::Destroy),
+            dump_core: memory.as_ref().and_then(|m| m.yes_no("dumpCore")).unwrap_or(false),
+            memory: memory.and_then(|m| memory::amount(&m)).unwrap_or(MemorySize(0)),
+            current_memory: root.child("currentMemory").and_then(|m| memory::amount(&m)),
+            max_memory: memory::max(root),
+            memory_backing: memory::backing(root),
+            numatune: tune::numatune(root),
+            vcpus: vcpus.max,
+            vcpus_at_start: vcpus.current,
+            iothreads: tune::iothreads(root),
+            default_iothread: tune::default_iothread(root),
+            cpu: root.child("cpu").map(|c| cpu::read(&c)).unwrap_or_default(),
+            features: root.child("features").map(|f| feature::read(&f)).unwrap_or_default(),
+            clock: clock::read(root),
+            pm: outer::pm(root),
+            sysinfo: sysinfo(root, uuid),
+            genid: outer::genid(root),
+            direct: direct::read(root),
+            on_poweroff: outer::lifecycle(root, "on_poweroff", LifecycleAction::Destroy),
+            on_reboot: outer::lifecycle(root, "on_reboot", LifecycleAction::Restart),
+            on_crash: outer::lifecycle(root, "on_crash", LifecycleAction::Destroy),
             emulator,
             devices: devices.map(|d| self::devices(&d)).unwrap_or_default(),
+            uuid,
             kind: kind?,
             name: name?,
             os: os?,
@@ -54,79 +71,18 @@ impl Definition for DomainDef {
     }
 }
 
-fn kind(root: &View<'_>) -> Option<DomainKind> {
-    match root.filled("type") {
-        Some("qemu") => Some(DomainKind::Qemu),
-        Some("kvm") => Some(DomainKind::Kvm),
-        Some(other) => {
-            let message = format!("a domain of type '{other}' is for another hypervisor");
-            root.error_at("type", message, "Warren runs qemu and kvm");
-            None
-        }
-        None => {
-            root.error_at("type", "the domain has no type", "add type='kvm' or type='qemu'");
-            None
-        }
-    }
-}
-
-fn clock(root: &View<'_>) {
-    if let Some(clock) = root.child("clock") {
-        clock.accept();
-        if let Some(offset) = clock.filled("offset").filter(|o| *o != "utc") {
-            let message =
-                format!("the clock offset '{offset}' has no effect yet: the guest's clock is in UTC");
-            clock.warning_at("offset", message, "");
-        }
-    }
-}
-
-fn memory(view: &View<'_>) -> Option<MemorySize> {
-    let unit = view.filled("unit").unwrap_or("KiB");
-    let text = view.text();
-    let Ok(value) = text.parse::<u64>() else {
-        view.error(
-            format!("'{text}' is not an amount of memory"),
-            "give a whole number, and a unit beside it",
+/// The system's UUID that the guest reads is the domain's own.
+fn sysinfo(root: &View<'_>, uuid: Option<Uuid>) -> Vec<SysinfoDef> {
+    let all = sysinfo::read(root);
+    if let (Some(told), Some(own)) = (sysinfo::system_uuid(&all), uuid)
+        && told.parse() != Ok(own)
+    {
+        root.error(
+            format!("<sysinfo> tells the guest the UUID {told}, and <uuid> says {own}"),
+            "leave it out of <sysinfo>",
         );
-        return None;
-    };
-    match MemorySize::from_unit(value, unit) {
-        Ok(size) => Some(size),
-        Err(e) => {
-            view.error_at("unit", e.to_string(), "");
-            None
-        }
     }
-}
-
-fn features(view: &View<'_>) -> Vec<String> {
-    let mut on = Vec::new();
-    for name in ["acpi", "apic", "pae"] {
-        if let Some(feature) = view.child(name) {
-            feature.accept();
-            on.push(name.to_owned());
-        }
-    }
-    on
-}
-
-fn lifecycle(root: &View<'_>, name: &str, default: LifecycleAction) -> LifecycleAction {
-    let Some(view) = root.child(name) else { return default };
-    match view.text().as_ref() {
-        "" => default,
-        "destroy" => LifecycleAction::Destroy,
-        "restart" => LifecycleAction::Restart,
-        "preserve" => LifecycleAction::Preserve,
-        other @ ("rename-restart" | "coredump-destroy" | "coredump-restart") => {
-            view.unsupported(format!("Warren does not know how to '{other}' yet"), "");
-            default
-        }
-        other => {
-            view.error(format!("'{other}' is not an action"), "give destroy, restart or preserve");
-            default
-        }
-    }
+    all
 }
 
 fn devices(view: &View<'_>) -> Vec<Device> {
@@ -174,6 +130,17 @@ fn devices(view: &View<'_>) -> Vec<Device> {
         }
     }
     devices
+}
+
+impl Device {
+    /// A device as its element says it: for what a machine has without being asked. Its path is that of an
+    /// element that is the only one of its name.
+    pub fn from_text(element: &str) -> Option<Self> {
+        let text = format!("<domain><devices>{element}</devices></domain>");
+        let doc = crate::xml::Document::parse(&text).ok()?;
+        let (found, _) = crate::xml::view::read(&doc, |root| root.child("devices").map(|d| devices(&d)));
+        found?.pop()
+    }
 }
 
 /// The first child of this name; the element itself where there is none.

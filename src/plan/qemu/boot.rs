@@ -1,7 +1,7 @@
 //! What the guest boots: the order of its devices, or a kernel that is handed in.
 
 use super::{Handed, Plan, fd_path};
-use crate::model::{BootDev, DiskDevice, DomainDef};
+use crate::model::{BootDev, DiskDevice, DomainDef, Firmware};
 
 /// The boot index of each disk and each interface, in order; 1 is tried first.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -35,6 +35,39 @@ pub(super) fn indexes(def: &DomainDef) -> Indexes {
         }
     }
     indexes
+}
+
+/// Firmware that the document asks for, which Warren does not choose or keep the variables of yet.
+pub(super) fn firmware(plan: &mut Plan<'_>) {
+    let os = &plan.def.os;
+    let efi = os.firmware == Some(Firmware::Efi);
+    let remedy = "leave it out: the guest then has a BIOS";
+    for (asked, path) in [
+        (efi, "/domain/os/@firmware"),
+        (os.loader.is_some(), "/domain/os/loader"),
+        (os.vars.is_some(), "/domain/os/nvram"),
+        (!os.firmware_features.is_empty(), "/domain/os/firmware"),
+    ] {
+        if asked {
+            plan.unsupported(path, "Warren does not run a guest with firmware of its choice yet", remedy);
+        }
+    }
+}
+
+/// The firmware's own menu, and what it does when nothing can be booted.
+pub(super) fn menu(plan: &mut Plan<'_>) {
+    let os = &plan.def.os;
+    let mut line = String::new();
+    if let Some(menu) = os.boot_menu {
+        line.push_str(if menu { "menu=on," } else { "menu=off," });
+        if let Some(timeout) = os.boot_menu_timeout.filter(|_| menu) {
+            line.push_str(&format!("splash-time={timeout},"));
+        }
+    }
+    if let Some(timeout) = os.reboot_timeout {
+        line.push_str(&format!("reboot-timeout={timeout},"));
+    }
+    plan.args.pair("-boot", format!("{line}strict=on"));
 }
 
 /// The kernel, the initial RAM disk and the command line. Both files are descriptors, which QEMU opens by

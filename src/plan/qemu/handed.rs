@@ -27,6 +27,8 @@ pub struct Handed {
     pub kernel: Option<i32>,
     /// The initial RAM disk's content.
     pub initrd: Option<i32>,
+    /// The time at the start, in seconds since 1970, for clocks that are counted from it.
+    pub now: i64,
 }
 
 /// What an interface is handed.

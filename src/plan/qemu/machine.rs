@@ -1,8 +1,10 @@
 //! What comes before the devices: name, machine, CPU, memory, monitor.
 
+use serde_json::json;
+
 use super::args::escaped;
-use super::{Handed, Plan, finding};
-use crate::model::{DomainDef, DomainKind, Finding, LifecycleAction, Severity, Uuid};
+use super::{Handed, Plan, boot, cpu, feature, finding, memory, smbios, time};
+use crate::model::{DomainDef, Finding, GenidDef, LifecycleAction, Severity, Uuid};
 use crate::plan::host::QemuFacts;
 
 /// A machine type of the QEMU that was chosen.
@@ -33,20 +35,11 @@ impl Family {
         }
     }
 
-    /// The bus that interfaces sit on. On q35 that is the root bus too: behind bridges a guest would
-    /// number its interfaces by bridge, and nothing is gained before devices are plugged in.
+    /// The root bus.
     pub(super) fn pci_bus(self) -> &'static str {
         match self {
             Self::I440fx => "pci.0",
             Self::Q35 => "pcie.0",
-        }
-    }
-
-    /// The last free slot of that bus; q35 keeps slot 31 for itself.
-    pub(super) fn last_slot(self) -> u32 {
-        match self {
-            Self::I440fx => 31,
-            Self::Q35 => 30,
         }
     }
 }
@@ -70,34 +63,108 @@ pub(super) fn resolve<'a>(def: &DomainDef, qemu: &'a QemuFacts) -> Result<Machin
 
 pub(super) fn head(plan: &mut Plan<'_>, uuid: &Uuid, handed: &Handed) {
     let def = plan.def;
-    let args = &mut plan.args;
-    args.pair("-name", format!("guest={},debug-threads=on", escaped(def.name.as_str())));
-    args.flag("-S");
+    plan.args.pair("-name", format!("guest={},debug-threads=on", escaped(def.name.as_str())));
+    plan.args.flag("-S");
     // Nothing but what is said here: no file of the host's and no device of QEMU's own choice.
-    args.flag("-no-user-config");
-    args.flag("-nodefaults");
-    args.pair("-uuid", uuid.to_string());
-
-    let mut machine = format!("{},usb=off,dump-guest-core=off", plan.machine.name);
-    if !def.features.iter().any(|f| f == "acpi") {
-        machine.push_str(",acpi=off");
+    plan.args.flag("-no-user-config");
+    plan.args.flag("-nodefaults");
+    plan.args.pair("-uuid", uuid.to_string());
+    feature::refuse(plan);
+    machine(plan);
+    let accelerator = feature::accelerator(plan);
+    plan.args.pair("-accel", accelerator);
+    cpu::add(plan);
+    memory::add(plan);
+    cpu::number(plan);
+    iothreads(plan);
+    memory::cells(plan);
+    smbios::add(plan);
+    plan.args.pair("-chardev", format!("socket,id=charmonitor,fd={},server=on,wait=off", handed.qmp));
+    plan.args.pair("-mon", "chardev=charmonitor,id=monitor,mode=control");
+    time::add(plan, handed.now);
+    plan.args.flag("-no-shutdown");
+    if def.on_reboot != LifecycleAction::Restart {
+        plan.args.flag("-no-reboot");
     }
+    sleep(plan);
+    boot::firmware(plan);
+    boot::menu(plan);
+    extras(plan);
+}
+
+fn machine(plan: &mut Plan<'_>) {
+    let def = plan.def;
+    let dump = if def.dump_core { "on" } else { "off" };
+    let mut machine = format!("{},usb=off,dump-guest-core={dump}", plan.machine.name);
+    if def.memory_backing.no_share_pages {
+        machine.push_str(",mem-merge=off");
+    }
+    machine.push_str(&memory::machine_option(plan));
+    if memory::hmat(plan) {
+        machine.push_str(",hmat=on");
+    }
+    machine.push_str(&feature::machine_options(plan));
+    machine.push_str(&time::machine_options(plan));
     if let Some(audio) = super::sound::speaker(def) {
         machine.push_str(&format!(",pcspk-audiodev={audio}"));
     }
-    args.pair("-machine", machine);
-    // The CPU is the machine type's own, as libvirt has it for a document without <cpu>. 'host' would show
-    // the guest more, but QEMU 7.2 aborts with it on hosts that are themselves guests.
-    args.pair("-accel", if def.kind == DomainKind::Kvm { "kvm" } else { "tcg" });
-    args.pair("-m", format!("size={}k", def.memory.kib()));
-    args.pair("-overcommit", "mem-lock=off");
-    args.pair("-smp", format!("{0},sockets={0},cores=1,threads=1", def.vcpus));
-    args.pair("-chardev", format!("socket,id=charmonitor,fd={},server=on,wait=off", handed.qmp));
-    args.pair("-mon", "chardev=charmonitor,id=monitor,mode=control");
-    args.pair("-rtc", "base=utc");
-    args.flag("-no-shutdown");
-    if def.on_reboot != LifecycleAction::Restart {
-        args.flag("-no-reboot");
+    if def.os.bios_serial == Some(true) {
+        machine.push_str(",graphics=off");
     }
-    args.pair("-boot", "strict=on");
+    machine.push_str(if def.features.on("acpi") { ",acpi=on" } else { ",acpi=off" });
+    plan.args.pair("-machine", machine);
+}
+
+/// Threads that serve disks.
+fn iothreads(plan: &mut Plan<'_>) {
+    for thread in &plan.def.iothreads {
+        let mut object = json!({ "qom-type": "iothread", "id": format!("iothread{}", thread.id) });
+        let [max, grow, shrink] = thread.poll;
+        for (name, value) in [("poll-max-ns", max), ("poll-grow", grow), ("poll-shrink", shrink)] {
+            if let Some(value) = value {
+                object[name] = value.into();
+            }
+        }
+        for (name, value) in [("thread-pool-min", thread.pool_min), ("thread-pool-max", thread.pool_max)] {
+            if let Some(value) = value {
+                object[name] = value.into();
+            }
+        }
+        plan.args.json("-object", &object);
+    }
+    if let Some(main) = plan.def.default_iothread {
+        let mut object = json!({ "qom-type": "main-loop", "id": "main-loop" });
+        for (name, value) in [("thread-pool-min", main.pool_min), ("thread-pool-max", main.pool_max)] {
+            if let Some(value) = value {
+                object[name] = value.into();
+            }
+        }
+        plan.args.json("-object", &object);
+    }
+}
+
+/// Whether the guest can sleep.
+fn sleep(plan: &mut Plan<'_>) {
+    let chip = match plan.machine.family {
+        Family::I440fx => "PIIX4_PM",
+        Family::Q35 => "ICH9-LPC",
+    };
+    for (name, enabled) in [("disable_s3", plan.def.pm.to_mem), ("disable_s4", plan.def.pm.to_disk)] {
+        if let Some(enabled) = enabled {
+            plan.args.pair("-global", format!("{chip}.{name}={}", u8::from(!enabled)));
+        }
+    }
+}
+
+/// Small devices that are asked for outside of `<devices>`.
+fn extras(plan: &mut Plan<'_>) {
+    if plan.def.features.switch("vmcoreinfo") == Some(true) {
+        plan.device("/domain/features/vmcoreinfo", &json!({ "driver": "vmcoreinfo" }));
+    }
+    let guid = match plan.def.genid {
+        Some(GenidDef::Given(uuid)) => uuid.to_string(),
+        Some(GenidDef::Chosen) => "auto".to_owned(),
+        None => return,
+    };
+    plan.device("/domain/genid", &json!({ "driver": "vmgenid", "guid": guid, "id": "vmgenid0" }));
 }

@@ -8,19 +8,28 @@ mod args;
 mod boot;
 mod chardev;
 mod console;
+mod controller;
+mod cpu;
+mod direct;
 mod disk;
 mod display;
+mod feature;
 mod handed;
 mod implied;
 mod input;
+mod iommu;
 mod layout;
 mod machine;
+mod memory;
+mod memory_device;
 mod names;
 mod nic;
 mod rng;
 mod small;
+mod smbios;
 mod sound;
 mod spice;
+mod time;
 mod video;
 mod virtio;
 
@@ -32,6 +41,7 @@ use crate::model::{
 };
 use args::{Args, Slots};
 pub use handed::{Handed, ImageFd, MAX_QUEUES, NicFd, has_display_socket, queues};
+use layout::{Layout, Wishes};
 pub use names::{CharDevice, char_devices};
 pub use nic::alias as nic_alias;
 
@@ -103,22 +113,25 @@ pub fn plan(def: &DomainDef, uuid: &Uuid, qemu: &QemuFacts, handed: &Handed) -> 
         Ok(machine) => machine,
         Err(finding) => return Planned { argv: Vec::new(), findings: vec![finding] },
     };
-    let mut plan = Plan {
-        def,
-        qemu,
-        machine,
-        boot: boot::indexes(def),
-        args: Args::default(),
-        slots: Slots::new(machine.family, def),
-        findings: Vec::new(),
-    };
-    machine::head(&mut plan, uuid, handed);
-    boot::kernel(&mut plan, handed);
-    display::none(&mut plan);
-    devices(&mut plan, handed);
+    // Once to hear which places the devices want, and once with the places.
+    let mut listening = Plan::new(def, qemu, machine, Layout::begin(def, machine));
+    listening.listening = true;
+    whole(&mut listening, uuid, handed);
+    let (layout, findings) = Layout::finish(def, machine, listening.wishes);
+    let mut plan = Plan::new(def, qemu, machine, layout);
+    plan.findings = findings;
+    whole(&mut plan, uuid, handed);
+    Planned { argv: plan.args.done(), findings: plan.findings }
+}
+
+fn whole(plan: &mut Plan<'_>, uuid: &Uuid, handed: &Handed) {
+    machine::head(plan, uuid, handed);
+    boot::kernel(plan, handed);
+    display::none(plan);
+    devices(plan, handed);
     plan.args.pair("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
     plan.args.pair("-msg", "timestamp=on");
-    Planned { argv: plan.args.done(), findings: plan.findings }
+    direct::add(plan);
 }
 
 /// A plan under way: what it is made from, and what is made.
@@ -129,7 +142,31 @@ struct Plan<'a> {
     boot: boot::Indexes,
     args: Args,
     slots: Slots,
+    /// Where everything sits; while the devices' wishes are heard, the controllers alone.
+    layout: Layout,
+    wishes: Wishes,
+    listening: bool,
+    /// The turn in which the device that is being planned gets its place.
+    turn: u8,
     findings: Vec<Finding>,
+}
+
+impl<'a> Plan<'a> {
+    fn new(def: &'a DomainDef, qemu: &'a QemuFacts, machine: machine::Machine<'a>, layout: Layout) -> Self {
+        Self {
+            def,
+            qemu,
+            machine,
+            boot: boot::indexes(def),
+            args: Args::default(),
+            slots: Slots::default(),
+            layout,
+            wishes: Wishes::default(),
+            listening: false,
+            turn: 0,
+            findings: Vec::new(),
+        }
+    }
 }
 
 impl Plan<'_> {
@@ -143,9 +180,7 @@ impl Plan<'_> {
 
     /// Gives a device its place on the guest's PCI bus.
     fn place(&mut self, info: &DeviceInfo, device: &mut serde_json::Value) {
-        if !self.slots.other(device) {
-            self.unsupported(&info.path, "the guest's PCI bus is full", "leave out devices");
-        }
+        layout::pci(self, info, device);
     }
 
     /// Gives a USB device its `bus` and `port`.
@@ -153,18 +188,15 @@ impl Plan<'_> {
         layout::usb(self, info, device);
     }
 
+    /// Gives a drive of an IDE, SATA, SCSI or floppy controller its `bus`, and its `unit` or `channel`,
+    /// `scsi-id` and `lun`.
+    fn drive_place(&mut self, info: &DeviceInfo, device: &mut serde_json::Value) {
+        layout::drive(self, info, device);
+    }
+
     /// Gives a port of a virtio-serial controller its `bus` and `nr`, and a smartcard the `bus` of its reader.
     fn port_place(&mut self, info: &DeviceInfo, device: &mut serde_json::Value) {
         layout::port(self, info, device);
-    }
-
-    /// Gives the first display adapter its place on the guest's PCI bus.
-    fn display_place(&mut self, info: &DeviceInfo, device: &mut serde_json::Value) {
-        if info.pci().is_some() {
-            self.place(info, device);
-        } else {
-            self.slots.display(device);
-        }
     }
 
     /// The name of a device in QEMU: its alias, or `KIND` with its number among its like.
@@ -178,12 +210,14 @@ impl Plan<'_> {
 
     /// Adds a device, if this QEMU has its driver.
     fn device(&mut self, path: &str, device: &serde_json::Value) {
+        let mut device = device.clone();
+        direct::overridden(self, &mut device);
         let driver = device["driver"].as_str().unwrap_or_default();
-        if !self.qemu.devices.contains(driver) {
+        if !self.qemu.devices.contains(own_name(driver)) {
             let message = format!("'{}' has no device '{driver}'", self.qemu.path.display());
             self.unsupported(path, message, "choose another model, or install QEMU with its modules");
         }
-        self.args.json("-device", device);
+        self.args.json("-device", &device);
     }
 }
 
@@ -195,10 +229,20 @@ fn devices(plan: &mut Plan<'_>, handed: &Handed) {
     // Among the devices of the host, NICs come first.
     devices.sort_by_key(|d| (rank(d), !matches!(d, Device::Interface(_))));
     let mut counts = [0; RANKS];
+    let (mut after_controllers, mut after_hubs) = (false, false);
     for device in devices {
+        if !after_controllers && rank(device) > CONTROLLERS {
+            after_controllers = true;
+            controller::all(plan);
+        }
+        if !after_hubs && rank(device) > HUBS {
+            after_hubs = true;
+            controller::added_hubs(plan, counts[usize::from(HUBS)]);
+        }
         let count = &mut counts[usize::from(rank(device))];
         let index = *count;
         *count += 1;
+        plan.turn = layout::turn(device);
         add(plan, handed, device, index);
     }
 }
@@ -229,10 +273,11 @@ fn add(plan: &mut Plan<'_>, handed: &Handed, device: &Device, index: usize) {
         Device::Vsock(vsock) => small::vsock(plan, vsock),
         Device::Pstore(pstore) => small::pstore(plan, pstore),
         Device::Tpm(tpm) => small::tpm(plan, tpm, index),
-        Device::Iommu(d) => not_yet(plan, &d.info),
-        Device::Controller(d) => not_yet(plan, &d.info),
-        Device::MemoryDevice(d) => not_yet(plan, &d.info),
-        Device::Hub(d) => not_yet(plan, &d.info),
+        Device::Iommu(iommu) => iommu::add(plan, iommu),
+        // Those of the document and those that are needed come together.
+        Device::Controller(_) => {}
+        Device::MemoryDevice(memory) => memory_device::add(plan, memory, index),
+        Device::Hub(hub) => controller::hub(plan, hub, index),
         Device::Filesystem(d) => not_yet(plan, &d.info),
         Device::Redirdev(d) => not_yet(plan, &d.info),
         Device::Hostdev(d) => not_yet(plan, &d.info),
@@ -250,6 +295,20 @@ fn isa(info: &DeviceInfo, device: &mut serde_json::Value) {
                 device[name] = value.into();
             }
         }
+    }
+}
+
+/// The rank after which the controllers come.
+const CONTROLLERS: u8 = 0;
+/// The rank after which the hubs come that the document does not have.
+const HUBS: u8 = 3;
+
+/// The name of a driver that QEMU also knows by another one.
+fn own_name(driver: &str) -> &str {
+    match driver {
+        "ahci" => "ich9-ahci",
+        "lsi" => "lsi53c895a",
+        other => other,
     }
 }
 

@@ -54,7 +54,7 @@ pub(super) fn add(plan: &mut Plan<'_>, video: &VideoDef, index: usize) {
     }
     if model != VideoModel::Ramfb {
         if index == 0 {
-            plan.display_place(&video.info, &mut device);
+            plan.place(&video.info, &mut device);
         } else {
             plan.place(&video.info, &mut device);
         }

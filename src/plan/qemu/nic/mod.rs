@@ -60,9 +60,9 @@ fn finish(plan: &mut Plan<'_>, nic: &InterfaceDef, index: usize, mut device: Val
         device["bootindex"] = order.into();
     }
     if device["driver"] == "usb-net" {
-        device["bus"] = "usb.0".into();
-    } else if !plan.slots.nic(&mut device) {
-        plan.unsupported(&nic.info.path, "the guest's PCI bus is full", "leave out interfaces or disks");
+        plan.usb_place(&nic.info, &mut device);
+    } else {
+        plan.place(&nic.info, &mut device);
     }
     if let Some(number) = nic.info.acpi_index {
         device["acpi-index"] = number.into();

@@ -1,0 +1,162 @@
+//! The controllers of a guest: those of the document, and those that libvirt adds where they are needed.
+
+use crate::model::{
+    Address, ControllerDef, ControllerDriver, ControllerKind, ControllerTarget, DeviceInfo, DiskBus, DiskDef,
+    DomainDef, DriveAddress,
+};
+use crate::plan::qemu::machine::Family;
+
+/// All controllers but those of PCI that are found needed later.
+pub(super) fn known(def: &DomainDef, family: Family) -> Vec<ControllerDef> {
+    let mut all: Vec<ControllerDef> = def.controllers().cloned().collect();
+    number(&mut all);
+    for controller in &mut all {
+        if controller.model.as_deref().is_none_or(|m| m == "auto") {
+            controller.model = default_model(controller.kind, controller.index, family).map(str::to_owned);
+        }
+    }
+    ensure(&mut all, ControllerKind::Pci, 0, family);
+    ensure(&mut all, ControllerKind::Usb, 0, family);
+    for disk in def.disks() {
+        let kind = if disk.bus == DiskBus::Scsi {
+            ControllerKind::Scsi
+        } else if disk.bus == DiskBus::Sata {
+            ControllerKind::Sata
+        } else {
+            continue;
+        };
+        if let Some(at) = drive_of(disk) {
+            // So many that a document cannot ask for more work than it has letters.
+            for index in 0..=at.controller.min(255) {
+                ensure(&mut all, kind, index, family);
+            }
+        }
+    }
+    sort(&mut all);
+    all
+}
+
+/// libvirt's order on the command line: by kind, by index, and of one USB bus its master first.
+pub(super) fn sort(all: &mut [ControllerDef]) {
+    let kind = |kind: ControllerKind| match kind {
+        ControllerKind::Pci => 0,
+        ControllerKind::Usb => 1,
+        ControllerKind::Scsi => 2,
+        ControllerKind::Ide => 3,
+        ControllerKind::Sata => 4,
+        ControllerKind::VirtioSerial => 5,
+        ControllerKind::Ccid => 6,
+        ControllerKind::Fdc => 7,
+        ControllerKind::Isa => 8,
+    };
+    all.sort_by_key(|c| (kind(c.kind), c.index, c.master_startport.is_some()));
+}
+
+/// Controllers without an index get the next free one of their kind.
+fn number(all: &mut [ControllerDef]) {
+    for at in 0..all.len() {
+        if all[at].index.is_some() {
+            continue;
+        }
+        let kind = all[at].kind;
+        let taken = |index| all.iter().any(|c| c.kind == kind && c.index == Some(index));
+        let is_root = matches!(all[at].model.as_deref(), Some("pci-root" | "pcie-root"));
+        // A companion belongs to the bus of its master.
+        let companion = all[at].master_startport.is_some();
+        let least = u32::from(kind == ControllerKind::Pci && !is_root);
+        let next = (least..).find(|index| !taken(*index)).unwrap_or(least);
+        all[at].index = Some(if companion { next.saturating_sub(1) } else { next });
+    }
+}
+
+/// Adds a controller, unless there is one.
+pub(super) fn ensure(all: &mut Vec<ControllerDef>, kind: ControllerKind, index: u32, family: Family) {
+    if all.iter().any(|c| c.kind == kind && c.index == Some(index)) {
+        return;
+    }
+    let model = match (kind, family) {
+        // What libvirt adds by itself is what the machine does best.
+        (ControllerKind::Usb, Family::Q35) => Some("qemu-xhci"),
+        _ => default_model(kind, Some(index), family),
+    };
+    all.push(added(kind, index, model));
+}
+
+/// A controller that the document does not have.
+pub(super) fn added(kind: ControllerKind, index: u32, model: Option<&str>) -> ControllerDef {
+    let path = format!("/domain/devices/controller[@type='{}'][@index='{index}']", kind.as_str());
+    ControllerDef {
+        info: DeviceInfo { path, ..DeviceInfo::default() },
+        kind,
+        index: Some(index),
+        model: model.map(str::to_owned),
+        driver: ControllerDriver::default(),
+        ports: None,
+        vectors: None,
+        master_startport: None,
+        pcihole64: None,
+        model_name: None,
+        target: ControllerTarget::default(),
+    }
+}
+
+/// What libvirt takes a controller for that does not say what it is.
+fn default_model(kind: ControllerKind, index: Option<u32>, family: Family) -> Option<&'static str> {
+    match (kind, family) {
+        (ControllerKind::Pci, Family::I440fx) if index == Some(0) => Some("pci-root"),
+        (ControllerKind::Pci, Family::Q35) if index == Some(0) => Some("pcie-root"),
+        (ControllerKind::Pci, Family::I440fx) => Some("pci-bridge"),
+        (ControllerKind::Pci, Family::Q35) => Some("pcie-root-port"),
+        (ControllerKind::Usb, _) => Some("piix3-uhci"),
+        (ControllerKind::Scsi, _) => Some("lsilogic"),
+        (ControllerKind::VirtioSerial, _) => Some("virtio"),
+        _ => None,
+    }
+}
+
+/// Whether the machine has the controller without being asked.
+pub(in crate::plan::qemu) fn on_board(controller: &ControllerDef, family: Family) -> bool {
+    let first = controller.index.unwrap_or(0) == 0;
+    match controller.kind {
+        ControllerKind::Pci => matches!(controller.model.as_deref(), Some("pci-root" | "pcie-root")),
+        ControllerKind::Ide => family == Family::I440fx && first,
+        ControllerKind::Sata => family == Family::Q35 && first,
+        ControllerKind::Fdc => family == Family::I440fx && first,
+        ControllerKind::Isa => true,
+        ControllerKind::Usb => controller.model.as_deref() == Some("none"),
+        _ => false,
+    }
+}
+
+/// The place of a drive: the one that the document gives, else the one that the target's letters stand for.
+pub(in crate::plan::qemu) fn drive_of(disk: &DiskDef) -> Option<DriveAddress> {
+    if let Some(Address::Drive(at)) = disk.info.address {
+        return Some(at);
+    }
+    let number = target_number(&disk.target)?;
+    let at = |controller, bus, unit| DriveAddress { controller, bus, target: 0, unit };
+    Some(if disk.bus == DiskBus::Ide {
+        at(number / 4, number % 4 / 2, number % 2)
+    } else if disk.bus == DiskBus::Sata {
+        at(number / 6, 0, number % 6)
+    } else if disk.bus == DiskBus::Scsi {
+        // libvirt counts with a narrow bus, whose eighth unit is the controller itself.
+        at(number / 7, 0, number % 7)
+    } else {
+        at(number / 2, 0, number % 2)
+    })
+}
+
+/// The position that a target's letters stand for: `hda` is 0, `sdb` 1, `vdaa` 26.
+fn target_number(target: &str) -> Option<u32> {
+    let prefixes = ["xvd", "ubd", "hd", "sd", "vd", "fd"];
+    let letters = prefixes.iter().find_map(|p| target.strip_prefix(p))?;
+    let letters = letters.trim_end_matches(|c: char| c.is_ascii_digit());
+    if letters.is_empty() || letters.len() > 6 || !letters.bytes().all(|b| b.is_ascii_lowercase()) {
+        return None;
+    }
+    letters
+        .bytes()
+        .try_fold(0u32, |n, b| n.checked_mul(26)?.checked_add(u32::from(b - b'a') + 1))
+        .map(|n| n - 1)
+}

@@ -168,7 +168,8 @@ pub(super) fn read(view: &View<'_>) -> Option<GraphicsDef> {
                     view.unsupported_at(name, format!("Warren has no '{name}' of RDP"), "");
                 }
             }
-            GraphicsKind::Rdp { port: port(view, "port", 1).filter(|_| !autoport(view)) }
+            let auto = autoport(view);
+            GraphicsKind::Rdp { port: port(view, "port", 1).filter(|_| !auto) }
         }
         5 => GraphicsKind::EglHeadless { rendernode: rendernode() },
         _ => GraphicsKind::Dbus {
@@ -194,8 +195,9 @@ fn vnc(view: &View<'_>) -> Vnc {
         Some(-1) => Some(Websocket::Auto),
         Some(_) => port(view, "websocket", 1).map(Websocket::Port),
     };
+    let auto = autoport(view);
     Vnc {
-        port: port(view, "port", 5900).filter(|_| !autoport(view)),
+        port: port(view, "port", 5900).filter(|_| !auto),
         websocket,
         keymap: view.filled("keymap").map(str::to_owned),
         share_policy: view.one_of("sharePolicy", SharePolicy::WORDS),
@@ -267,6 +269,16 @@ fn seconds(text: &str) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::seconds;
+
+    #[test]
+    fn a_port_and_where_it_listens_are_read_whole() {
+        let text = "<domain type='qemu'><name>n</name><memory>65536</memory><os><type>hvm</type></os><devices>\
+            <graphics type='vnc' port='-1' autoport='yes'/>\
+            <graphics type='spice' listen='127.0.0.1'><listen type='socket'/></graphics></devices></domain>";
+        let doc = crate::model::DomainDoc::parse(text).unwrap();
+        let said: Vec<_> = doc.findings().iter().map(|f| (f.severity.as_str(), f.path.as_str())).collect();
+        assert_eq!(said, [("warning", "/domain/devices/graphics[2]/@listen")]);
+    }
 
     #[test]
     fn times_are_counted_from_1970() {

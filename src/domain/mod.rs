@@ -11,6 +11,7 @@
 mod actor;
 mod commands;
 mod events;
+mod files;
 mod guest;
 mod handle;
 mod info;
@@ -40,6 +41,7 @@ use crate::sys::tap::TapError;
 
 pub use actor::{Seed, spawn};
 pub use commands::Command;
+pub use files::images_of;
 pub use handle::{Handle, StartOptions};
 pub use info::{ConsoleInfo, DiskInfo, GraphicsInfo, Info, NicInfo};
 pub use recover::{Recovered, recover};

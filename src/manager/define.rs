@@ -10,7 +10,10 @@ use uuid::Uuid;
 
 use super::{DomainEntry, Error, Event, Manager, NetworkEntry, read, write};
 use crate::domain::{self, Recovered};
-use crate::model::{DomainDef, DomainDoc, Finding, InterfaceKind, Mac, NetworkDoc, Severity};
+use crate::model::{
+    Device, DiskDevice, DomainDef, DomainDoc, Finding, Image, InterfaceKind, Location, Mac, NetworkDoc,
+    Severity,
+};
 use crate::network;
 use crate::plan::{self, check, complete};
 use crate::store::{Envelope, Kind};
@@ -69,9 +72,34 @@ pub fn needs(def: &DomainDef) -> Needs {
             _ => {}
         }
     }
+    needs.host_access.extend(def.devices.iter().filter_map(reaches_host));
     needs.networks.sort();
     needs.networks.dedup();
     needs
+}
+
+/// The place of a device by which a guest reaches something of the host that is not opened as the owner, or that
+/// rules more than a file.
+fn reaches_host(device: &Device) -> Option<String> {
+    let reaches = match device {
+        Device::Disk(disk) => {
+            let special = disk.device == DiskDevice::Lun || disk.rawio.is_some() || disk.sgio.is_some();
+            let of_host = |image: &Image| match &image.location {
+                Location::File(_) | Location::Block(_) | Location::Volume { .. } => {
+                    image.reservations.is_some()
+                }
+                Location::Network(source) => source.names_host(),
+                Location::Dir(_)
+                | Location::Nvme { .. }
+                | Location::VhostUser(_)
+                | Location::VhostVdpa(_) => true,
+            };
+            special || disk.source.iter().flat_map(Image::chain).any(of_host)
+        }
+        Device::Filesystem(_) | Device::Hostdev(_) | Device::Shmem(_) | Device::Lease(_) => true,
+        _ => false,
+    };
+    reaches.then(|| device.info().path.clone())
 }
 
 fn refuse_errors(findings: Vec<Finding>) -> Result<(), Error> {

@@ -3,6 +3,10 @@
 //! Owns the rules that need more than one place of a document, or its meaning. Rules are libvirt's
 //! unless said otherwise. Must never look at the host or at other documents.
 
+mod host_devices;
+mod storage;
+mod storage_start;
+
 use std::collections::HashMap;
 use std::fmt::Display;
 use std::hash::Hash;
@@ -62,10 +66,9 @@ pub fn domain(doc: &DomainDoc) -> Vec<Finding> {
         .filter_map(|n| Some((at(&n.info.path, "target/@dev"), n.target.clone()?)));
     check.unique("the name of a TAP", taps);
     aliases(&mut check, &nics);
-    check.unique(
-        "the target of a disk",
-        def.disks().map(|d| (at(&d.info.path, "target/@dev"), d.target.clone())),
-    );
+    storage::check(&mut check, def);
+    storage_start::check(&mut check, def);
+    host_devices::check(&mut check, def);
     boot(&mut check, doc);
     consoles_and_displays(&mut check, doc);
     check.findings
@@ -105,6 +108,10 @@ impl<'a, D: Definition> Check<'a, D> {
 
     fn error(&mut self, path: &str, message: impl Into<String>, remedy: &str) {
         self.add(Severity::Error, path, message.into(), remedy);
+    }
+
+    fn unsupported(&mut self, path: &str, message: impl Into<String>, remedy: &str) {
+        self.add(Severity::Unsupported, path, message.into(), remedy);
     }
 
     /// Every value may stand once; the error stands at the later place and names the first.

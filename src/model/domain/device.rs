@@ -341,8 +341,18 @@ fn pci(view: &View<'_>) -> Option<PciAddress> {
     Some(address)
 }
 
+/// The PCI address of a device of the host; an error where there is none.
+pub(super) fn host_pci(view: &View<'_>) -> Option<PciAddress> {
+    view.one_of("type", &[("pci", ())]);
+    let given = ["domain", "bus", "slot", "function"].iter().any(|name| view.filled(name).is_some());
+    if !given {
+        view.error("the address of the host's device is empty", "as bus='0x03' slot='0x00' function='0x0'");
+    }
+    pci(view)
+}
+
 /// A number in decimal, or in hexadecimal after `0x`.
-fn number(view: &View<'_>, name: &str) -> Option<u32> {
+pub(super) fn number(view: &View<'_>, name: &str) -> Option<u32> {
     let text = view.filled(name)?;
     let parsed = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
         Some(hex) => u32::from_str_radix(hex, 16),

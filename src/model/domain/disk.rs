@@ -1,9 +1,9 @@
 //! `<disk>`. Owns libvirt's words and defaults for disks; must never open what they name.
 
-use std::path::PathBuf;
-
-use super::DeviceInfo;
-use crate::model::doc::{host_path, required};
+use super::disk_source::{self, Image, ImageKind};
+use super::words::{ON_OFF, YES_NO, words};
+use super::{Blockio, DeviceInfo, DiskDriver, Geometry, Iotune, disk_driver, disk_tuning};
+use crate::model::doc::required;
 use crate::xml::view::View;
 
 /// `<disk>`.
@@ -13,201 +13,196 @@ pub struct DiskDef {
     pub info: DeviceInfo,
     /// `@device`.
     pub device: DiskDevice,
-    /// `<source>`; absent for an empty CD-ROM drive.
-    pub source: Option<DiskSource>,
-    /// `<driver type>`, default raw (never probed).
-    pub format: DiskFormat,
+    /// `@model`, of a disk on virtio; absent means virtio.
+    pub model: Option<VirtioModel>,
+    /// `@rawio`: whether the guest's raw SCSI commands need CAP_SYS_RAWIO on the host.
+    pub rawio: Option<bool>,
+    /// `@sgio`: whether the kernel filters the guest's SCSI commands.
+    pub sgio: Option<Sgio>,
+    /// `@snapshot`: what a snapshot does with it.
+    pub snapshot: Option<SnapshotMode>,
+    /// The medium with what is below it; absent for an empty drive.
+    pub source: Option<Image>,
+    /// `<driver>`, but for what it says of the image itself.
+    pub driver: DiskDriver,
     /// `<target dev>`, as `hda` or `vdb`.
     pub target: String,
     /// `<target bus>`, else told from the target's prefix.
     pub bus: DiskBus,
+    /// `<target tray>`, default closed.
+    pub tray_open: bool,
+    /// `<target removable>`.
+    pub removable: Option<bool>,
+    /// `<target rotation_rate>`: 1 is a disk that does not turn, else turns in a minute.
+    pub rotation_rate: Option<u16>,
+    /// `<target dpofua>`: whether the guest sees the bits DPO and FUA of SCSI.
+    pub dpofua: Option<bool>,
     /// `<readonly/>`, and always for a CD-ROM.
     pub readonly: bool,
+    /// `<shareable/>`: other guests may write to it at the same time.
+    pub shareable: bool,
+    /// `<transient/>`: what is written is gone when the guest is.
+    pub transient: bool,
+    /// `<serial>`.
+    pub serial: Option<String>,
+    /// `<wwn>`: 16 hexadecimal digits.
+    pub wwn: Option<u64>,
+    /// `<vendor>`, 8 characters at most.
+    pub vendor: Option<String>,
+    /// `<product>`, 16 characters at most.
+    pub product: Option<String>,
+    /// `<blockio>`.
+    pub blockio: Blockio,
+    /// `<geometry>`.
+    pub geometry: Option<Geometry>,
+    /// `<iotune>`.
+    pub iotune: Option<Iotune>,
+    /// `<throttlefilters>`: names of throttle groups of the domain, the first nearest to the guest.
+    pub throttle_filters: Vec<String>,
 }
 
-/// `<disk device>`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names are libvirt's")]
-pub enum DiskDevice {
-    Disk,
-    Cdrom,
+words! {
+    /// `<disk device>`.
+    DiskDevice { Disk = "disk", Cdrom = "cdrom", Floppy = "floppy", Lun = "lun" }
 }
 
-/// `<disk><source>`: both are paths on the host, opened with the owner's rights.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum DiskSource {
-    /// `type='file'`: a regular file.
-    File(PathBuf),
-    /// `type='block'`: a block device.
-    Block(PathBuf),
-}
-
-impl DiskSource {
-    /// The path, whichever kind it is.
-    pub fn path(&self) -> &std::path::Path {
-        match self {
-            Self::File(p) | Self::Block(p) => p,
-        }
+impl DiskDevice {
+    /// Whether the medium can be taken out.
+    pub fn is_removable(self) -> bool {
+        matches!(self, Self::Cdrom | Self::Floppy)
     }
 }
 
-/// `<driver type>` of a disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names are QEMU's")]
-pub enum DiskFormat {
-    Raw,
-    Qcow2,
-}
-
-impl DiskFormat {
-    /// QEMU's name for it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Raw => "raw",
-            Self::Qcow2 => "qcow2",
-        }
+words! {
+    /// `@model` of a device on virtio.
+    VirtioModel {
+        Virtio = "virtio", Transitional = "virtio-transitional", NonTransitional = "virtio-non-transitional"
     }
 }
 
-/// `<target bus>` of a disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names are libvirt's")]
-pub enum DiskBus {
-    Ide,
-    Sata,
-    Scsi,
-    Virtio,
+words! {
+    /// `<disk sgio>`.
+    Sgio { Filtered = "filtered", Unfiltered = "unfiltered" }
 }
 
-const BUSES: &[(&str, DiskBus)] =
-    &[("ide", DiskBus::Ide), ("sata", DiskBus::Sata), ("scsi", DiskBus::Scsi), ("virtio", DiskBus::Virtio)];
+words! {
+    /// `<disk snapshot>`.
+    SnapshotMode { No = "no", Internal = "internal", External = "external", Manual = "manual" }
+}
 
-/// Settings of `<driver>` that a guest runs without.
-const TUNING: &[&str] = &["cache", "io", "discard", "detect_zeroes", "error_policy", "rerror_policy"];
-
-/// Kinds of `<disk>` that are legal and that Warren does not run yet.
-const OTHER_TYPES: &[&str] = &["dir", "network", "volume", "nvme", "vhostuser", "vhostvdpa"];
+words! {
+    /// `<target bus>` of a disk.
+    DiskBus {
+        Ide = "ide", Fdc = "fdc", Scsi = "scsi", Virtio = "virtio", Xen = "xen", Usb = "usb", Uml = "uml",
+        Sata = "sata", Sd = "sd", Nvme = "nvme",
+    }
+}
 
 /// The disk, or `None` with a remark that says why not.
 pub(super) fn read(view: &View<'_>) -> Option<DiskDef> {
-    let block = match view.filled("type").unwrap_or("file") {
-        "file" => false,
-        "block" => true,
-        other if OTHER_TYPES.contains(&other) => {
-            view.accept();
-            view.unsupported_at("type", format!("Warren does not run disks of type '{other}' yet"), "");
-            return None;
-        }
-        other => {
-            view.accept();
-            view.error_at("type", format!("'{other}' is not a type of disk"), "give file or block");
-            return None;
-        }
-    };
-    let device = match view.filled("device").unwrap_or("disk") {
-        "disk" => DiskDevice::Disk,
-        "cdrom" => DiskDevice::Cdrom,
-        other @ ("lun" | "floppy") => {
-            view.accept();
-            view.unsupported_at("device", format!("Warren does not run a disk as '{other}' yet"), "");
-            return None;
-        }
-        other => {
-            view.accept();
-            view.error_at("device", format!("'{other}' is not a kind of disk"), "give disk or cdrom");
-            return None;
-        }
-    };
-    let info = DeviceInfo::read(view);
-    // An empty one only says that the chain ends here; what is in it is reported as not known.
-    view.child("backingStore");
-    let source = source(view, block, device);
-    let format = view.child("driver").map_or(Some(DiskFormat::Raw), |d| format(&d));
-    let target = view.child("target");
-    if target.is_none() {
+    let kind = view.one_of("type", ImageKind::WORDS);
+    if kind.is_none() && view.filled("type").is_some() {
+        view.accept();
+        return None;
+    }
+    let device = view.one_of("device", DiskDevice::WORDS);
+    if device.is_none() && view.filled("device").is_some() {
+        view.accept();
+        return None;
+    }
+    let device = device.unwrap_or(DiskDevice::Disk);
+    let source = disk_source::of_disk(view, kind.unwrap_or(ImageKind::File), device)?;
+    if view.child("target").is_none() {
         view.error("the disk has no <target>", "add <target dev='vda'/>");
     }
-    let (target, bus) = self::target(&target?)?;
+    let driver = disk_driver::read(view);
+    if let Some(mirror) = view.child("mirror") {
+        mirror.accept();
+        mirror.warning("<mirror> tells of a copy under way in a running guest; a definition has none", "");
+    }
+    let target_view = view.child("target")?;
+    let (target, bus) = target(&target_view, device)?;
     Some(DiskDef {
-        info,
+        info: DeviceInfo::read(view),
         device,
-        source: source?,
-        format: format?,
+        model: view.one_of("model", VirtioModel::WORDS),
+        rawio: view.one_of("rawio", YES_NO),
+        sgio: view.one_of("sgio", Sgio::WORDS),
+        snapshot: view.one_of("snapshot", SnapshotMode::WORDS),
+        source,
+        driver,
         target,
         bus,
+        tray_open: target_view.one_of("tray", &[("open", true), ("closed", false)]).unwrap_or(false),
+        removable: target_view.one_of("removable", ON_OFF),
+        rotation_rate: target_view.parsed("rotation_rate"),
+        dpofua: target_view.one_of("dpofua", ON_OFF),
         readonly: view.child("readonly").is_some() || device == DiskDevice::Cdrom,
+        shareable: view.child("shareable").is_some(),
+        transient: view.child("transient").is_some(),
+        serial: view.child("serial").map(|s| s.untrimmed().into_owned()).filter(|s| !s.is_empty()),
+        wwn: view.child("wwn").and_then(|w| wwn(&w)),
+        vendor: view.child("vendor").and_then(|v| printable(&v, 8)),
+        product: view.child("product").and_then(|p| printable(&p, 16)),
+        blockio: view.child("blockio").map(|b| disk_tuning::blockio(&b)).unwrap_or_default(),
+        geometry: view.child("geometry").and_then(|g| disk_tuning::geometry(&g)),
+        iotune: view.child("iotune").map(|i| disk_tuning::iotune(&i)),
+        throttle_filters: view
+            .child("throttlefilters")
+            .map(|f| disk_tuning::throttle_filters(&f))
+            .unwrap_or_default(),
     })
 }
 
-/// The outer `Option` is whether it can be read, the inner one whether it is there.
-fn source(view: &View<'_>, block: bool, device: DiskDevice) -> Option<Option<DiskSource>> {
-    let attr = if block { "dev" } else { "file" };
-    let child = view.child("source");
-    let given = child.as_ref().and_then(|s| s.filled(attr));
-    if given.is_none() {
-        if device == DiskDevice::Cdrom {
-            return Some(None);
-        }
-        let message = format!("the disk has no <source {attr}>");
-        view.error(message, "name the image, or make the device a cdrom, which may be empty");
-        return None;
-    }
-    let path = host_path(&child?, Some(attr))?;
-    Some(Some(if block { DiskSource::Block(path) } else { DiskSource::File(path) }))
-}
-
-fn format(driver: &View<'_>) -> Option<DiskFormat> {
-    if let Some(name) = driver.filled("name").filter(|n| *n != "qemu") {
-        driver.unsupported_at("name", format!("Warren does not have the disk driver '{name}'"), "give qemu");
-    }
-    for attr in TUNING {
-        if driver.attr(attr).is_some() {
-            driver.warning_at(attr, format!("'{attr}' has no effect yet"), "");
-        }
-    }
-    match driver.filled("type").unwrap_or("raw") {
-        "raw" => Some(DiskFormat::Raw),
-        "qcow2" => Some(DiskFormat::Qcow2),
-        other => {
-            let message = format!("Warren does not run images of format '{other}'");
-            driver.unsupported_at("type", message, "convert the image to qcow2 or raw");
-            None
-        }
-    }
-}
-
-fn target(view: &View<'_>) -> Option<(String, DiskBus)> {
+fn target(view: &View<'_>, device: DiskDevice) -> Option<(String, DiskBus)> {
     let dev = required(view.filled("dev"), view, "dev", "give a name like vda");
-    let bus = match view.filled("bus") {
-        Some(other @ ("fdc" | "usb" | "sd" | "xen" | "uml" | "nvme")) => {
-            view.unsupported_at("bus", format!("Warren has no disks on the bus '{other}' yet"), "");
-            return None;
-        }
-        _ => view.one_of("bus", BUSES),
-    };
+    let bus = view.one_of("bus", DiskBus::WORDS);
     let dev = dev?;
-    let letters = dev.trim_end_matches(|c: char| c.is_ascii_digit());
-    let (prefix, unit) = letters.split_at_checked(2).unwrap_or((letters, ""));
-    let default = match prefix {
-        "hd" => DiskBus::Ide,
-        "sd" => DiskBus::Scsi,
-        "vd" => DiskBus::Virtio,
-        "fd" | "xv" | "ub" => {
-            view.unsupported_at(
-                "dev",
-                format!("Warren does not run a disk as '{dev}'"),
-                "give hd*, sd* or vd*",
-            );
-            return None;
-        }
-        _ => {
-            view.error_at("dev", format!("'{dev}' does not name a disk"), "give a name like hda, sda or vda");
-            return None;
-        }
+    let prefixes: &[(&str, DiskBus)] = match device {
+        DiskDevice::Floppy => &[("fd", DiskBus::Fdc)],
+        _ => &[
+            ("hd", DiskBus::Ide),
+            ("sd", DiskBus::Scsi),
+            ("vd", DiskBus::Virtio),
+            ("xvd", DiskBus::Xen),
+            ("ubd", DiskBus::Uml),
+        ],
     };
-    if unit.is_empty() || unit.len() > 6 || !unit.chars().all(|c| c.is_ascii_lowercase()) {
-        view.error_at("dev", format!("'{dev}' does not name a disk"), "give a name like hda, sda or vda");
+    let found = prefixes.iter().find(|(prefix, _)| dev.starts_with(prefix));
+    let letters = found.map_or("", |(prefix, _)| &dev[prefix.len()..]);
+    let letters = letters.trim_end_matches(|c: char| c.is_ascii_digit());
+    let named = !letters.is_empty() && letters.len() <= 6 && letters.chars().all(|c| c.is_ascii_lowercase());
+    let Some((_, default)) = found.filter(|_| named) else {
+        let (what, like) = match device {
+            DiskDevice::Floppy => ("a floppy drive", "fda"),
+            _ => ("a disk", "hda, sda or vda"),
+        };
+        view.error_at("dev", format!("'{dev}' does not name {what}"), format!("give a name like {like}"));
+        return None;
+    };
+    Some((dev.to_owned(), bus.unwrap_or(*default)))
+}
+
+/// 16 hexadecimal digits.
+pub(super) fn wwn(view: &View<'_>) -> Option<u64> {
+    let text = view.text();
+    let digits = text.len() == 16 && text.bytes().all(|b| b.is_ascii_hexdigit());
+    if !digits {
+        view.error(format!("'{text}' is not a WWN"), "give 16 hexadecimal digits");
         return None;
     }
-    Some((dev.to_owned(), bus.unwrap_or(default)))
+    u64::from_str_radix(&text, 16).ok()
+}
+
+fn printable(view: &View<'_>, most: usize) -> Option<String> {
+    let text = view.untrimmed();
+    if text.is_empty() {
+        return None;
+    }
+    if text.len() > most || !text.bytes().all(|b| (0x20..0x7f).contains(&b)) {
+        let message = format!("<{}> '{}' does not fit", view.name(), text.escape_debug());
+        view.error(message, format!("give at most {most} printable ASCII characters"));
+        return None;
+    }
+    Some(text.into_owned())
 }

@@ -6,6 +6,11 @@ mod controller;
 mod crypto;
 mod device;
 mod disk;
+mod disk_driver;
+mod disk_network;
+mod disk_secret;
+mod disk_source;
+mod disk_tuning;
 mod filesystem;
 mod graphics;
 mod hostdev;
@@ -23,13 +28,16 @@ mod pstore;
 mod read;
 mod redirdev;
 mod rng;
+mod seclabel;
 mod shmem;
 mod smartcard;
 mod sound;
 mod tpm;
 mod video;
+mod virtio;
 mod vsock;
 mod watchdog;
+mod words;
 
 use std::path::PathBuf;
 
@@ -41,6 +49,11 @@ pub use controller::*;
 pub use crypto::*;
 pub use device::*;
 pub use disk::*;
+pub use disk_driver::*;
+pub use disk_network::*;
+pub use disk_secret::*;
+pub use disk_source::*;
+pub use disk_tuning::*;
 pub use filesystem::*;
 pub use graphics::*;
 pub use hostdev::*;
@@ -62,6 +75,7 @@ pub use smartcard::*;
 pub use sound::*;
 pub use tpm::*;
 pub use video::*;
+pub use virtio::*;
 pub use vsock::*;
 pub use watchdog::*;
 
@@ -92,6 +106,10 @@ pub struct DomainDef {
     pub on_crash: LifecycleAction,
     /// `<emulator>`.
     pub emulator: Option<PathBuf>,
+    /// `<throttlegroups>`: limits that disks name in `<throttlefilters>`.
+    pub throttle_groups: Vec<(String, Iotune)>,
+    /// `<redirfilter>`: the rules of all its `<redirdev>` devices.
+    pub redirfilter: Vec<UsbRule>,
     /// Children of `<devices>` in document order.
     pub devices: Vec<Device>,
 }
@@ -101,6 +119,14 @@ impl DomainDef {
     pub fn interfaces(&self) -> impl Iterator<Item = &InterfaceDef> {
         self.devices.iter().filter_map(|d| match d {
             Device::Interface(nic) => Some(nic),
+            _ => None,
+        })
+    }
+
+    /// The filesystems in document order.
+    pub fn filesystems(&self) -> impl Iterator<Item = &FilesystemDef> {
+        self.devices.iter().filter_map(|d| match d {
+            Device::Filesystem(filesystem) => Some(filesystem),
             _ => None,
         })
     }

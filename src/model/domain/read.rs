@@ -2,9 +2,9 @@
 //! must never judge what belongs together (see `plan::check`).
 
 use super::{
-    Device, DomainDef, DomainKind, LifecycleAction, audio, chardev, controller, crypto, disk, filesystem,
-    graphics, hostdev, hub, input, interface, iommu, lease, memballoon, memory_device, nvram, os, panic,
-    pstore, redirdev, rng, shmem, smartcard, sound, tpm, video, vsock, watchdog,
+    Device, DomainDef, DomainKind, LifecycleAction, audio, chardev, controller, crypto, disk, disk_tuning,
+    filesystem, graphics, hostdev, hub, input, interface, iommu, lease, memballoon, memory_device, nvram, os,
+    panic, pstore, redirdev, rng, shmem, smartcard, sound, tpm, video, vsock, watchdog,
 };
 use crate::model::MemorySize;
 use crate::model::doc::{Definition, accept_notes, host_path, text_of};
@@ -35,6 +35,7 @@ impl Definition for DomainDef {
             }
         };
         let devices = root.child("devices");
+        let redirfilter = devices.as_ref().and_then(|d| d.child("redirfilter"));
         let emulator = devices.as_ref().and_then(|d| d.child("emulator")).and_then(|e| host_path(&e, None));
         Some(Self {
             uuid: text_of(root, "uuid"),
@@ -46,6 +47,11 @@ impl Definition for DomainDef {
             on_reboot: lifecycle(root, "on_reboot", LifecycleAction::Restart),
             on_crash: lifecycle(root, "on_crash", LifecycleAction::Destroy),
             emulator,
+            throttle_groups: root
+                .child("throttlegroups")
+                .map(|g| disk_tuning::throttle_groups(&g))
+                .unwrap_or_default(),
+            redirfilter: redirfilter.map(|f| redirdev::filter(&f)).unwrap_or_default(),
             devices: devices.map(|d| self::devices(&d)).unwrap_or_default(),
             kind: kind?,
             name: name?,
@@ -135,7 +141,7 @@ fn devices(view: &View<'_>) -> Vec<Device> {
     let mut devices = Vec::new();
     for child in view.all_children() {
         match child.name() {
-            "emulator" if std::ptr::eq(child.element(), first(view, "emulator")) => {}
+            name @ ("emulator" | "redirfilter") if std::ptr::eq(child.element(), first(view, name)) => {}
             "disk" => devices.extend(disk::read(&child).map(Device::Disk)),
             "interface" => devices.extend(interface::read(&child).map(Device::Interface)),
             "serial" => devices.extend(chardev::serial(&child, &mut next_port).map(Device::Serial)),

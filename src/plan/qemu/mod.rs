@@ -7,11 +7,18 @@
 mod args;
 mod boot;
 mod disk;
+mod disk_image;
+mod disk_network;
+mod disk_place;
 mod display;
+mod filesystem;
 mod handed;
+mod hostdev;
 mod machine;
 mod nic;
+mod redirdev;
 mod serial;
+mod shmem;
 
 use std::path::Path;
 
@@ -72,11 +79,28 @@ fn no_program(arch: &str, wanted: &[&str]) -> Finding {
     finding(Severity::Unsupported, "/domain/os/type/@arch", message, remedy)
 }
 
+/// Where a disk sits on its disk controller: as the document says, or as its target stands for. `None` where it
+/// sits on none.
+pub(super) fn drive_address(disk: &crate::model::DiskDef) -> Option<crate::model::DriveAddress> {
+    use crate::model::DiskBus;
+    let on_controller = matches!(disk.bus, DiskBus::Ide | DiskBus::Sata | DiskBus::Scsi | DiskBus::Fdc);
+    let number = disk_place::number(&disk.target).filter(|_| on_controller)?;
+    Some(disk_place::address(disk, number))
+}
+
+/// The texts that QEMU is to read from descriptors, since arguments can be seen by everybody. In the order of
+/// [`Handed::secrets`].
+pub fn secrets(def: &DomainDef) -> Vec<String> {
+    disk_network::secrets(def)
+}
+
 /// What would be run, and all that stands against it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Planned {
     /// QEMU's arguments without the program's name; to be run only where there are no findings.
     pub argv: Vec<String>,
+    /// QMP commands with their arguments, for when QEMU is up and before the guest runs.
+    pub settings: Vec<(&'static str, serde_json::Value)>,
     /// What this QEMU, or this Warren, cannot do of what the document asks for.
     pub findings: Vec<Finding>,
 }
@@ -86,7 +110,7 @@ pub struct Planned {
 pub fn plan(def: &DomainDef, uuid: &Uuid, qemu: &QemuFacts, handed: &Handed) -> Planned {
     let machine = match machine::resolve(def, qemu) {
         Ok(machine) => machine,
-        Err(finding) => return Planned { argv: Vec::new(), findings: vec![finding] },
+        Err(finding) => return Planned { findings: vec![finding], ..Planned::default() },
     };
     let mut plan = Plan {
         def,
@@ -95,6 +119,8 @@ pub fn plan(def: &DomainDef, uuid: &Uuid, qemu: &QemuFacts, handed: &Handed) -> 
         boot: boot::indexes(def),
         args: Args::default(),
         slots: Slots::new(machine.family, def),
+        secrets: handed.secrets.clone().into_iter(),
+        settings: Vec::new(),
         findings: Vec::new(),
     };
     machine::head(&mut plan, uuid, handed);
@@ -103,7 +129,7 @@ pub fn plan(def: &DomainDef, uuid: &Uuid, qemu: &QemuFacts, handed: &Handed) -> 
     display::none_or_default(&mut plan);
     plan.args.pair("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
     plan.args.pair("-msg", "timestamp=on");
-    Planned { argv: plan.args.done(), findings: plan.findings }
+    Planned { argv: plan.args.done(), settings: plan.settings, findings: plan.findings }
 }
 
 /// A plan under way: what it is made from, and what is made.
@@ -114,6 +140,9 @@ struct Plan<'a> {
     boot: boot::Indexes,
     args: Args,
     slots: Slots,
+    /// Descriptors of [`secrets`] that are not given out yet.
+    secrets: std::vec::IntoIter<i32>,
+    settings: Vec<(&'static str, serde_json::Value)>,
     findings: Vec<Finding>,
 }
 
@@ -149,6 +178,8 @@ fn devices(plan: &mut Plan<'_>, handed: &Handed) {
     let mut devices: Vec<&Device> = plan.def.devices.iter().collect();
     devices.sort_by_key(|d| rank(d));
     let (mut nics, mut disks, mut serials) = (0, 0, 0);
+    let (mut filesystems, mut redirs, mut hostdevs, mut shmems) = (0, 0, 0, 0);
+    disk_image::throttle_groups(plan);
     for device in devices {
         match device {
             Device::Interface(nic) => {
@@ -169,7 +200,10 @@ fn devices(plan: &mut Plan<'_>, handed: &Handed) {
             Device::Controller(d) => not_yet(plan, &d.info),
             Device::MemoryDevice(d) => not_yet(plan, &d.info),
             Device::Hub(d) => not_yet(plan, &d.info),
-            Device::Filesystem(d) => not_yet(plan, &d.info),
+            Device::Filesystem(d) => {
+                filesystem::add(plan, d, filesystems, handed.filesystems.get(filesystems).copied().flatten());
+                filesystems += 1;
+            }
             Device::Smartcard(d) => not_yet(plan, &d.info),
             Device::Parallel(d) => not_yet(plan, &d.info),
             Device::Channel(d) => not_yet(plan, &d.info),
@@ -179,18 +213,34 @@ fn devices(plan: &mut Plan<'_>, handed: &Handed) {
             Device::Audio(d) => not_yet(plan, &d.info),
             Device::Sound(d) => not_yet(plan, &d.info),
             Device::Watchdog(d) => not_yet(plan, &d.info),
-            Device::Redirdev(d) => not_yet(plan, &d.info),
-            Device::Hostdev(d) => not_yet(plan, &d.info),
+            Device::Redirdev(d) => {
+                redirdev::add(plan, d, redirs);
+                redirs += 1;
+            }
+            Device::Hostdev(d) => {
+                hostdev::add(plan, d, hostdevs);
+                hostdevs += 1;
+            }
             Device::Memballoon(d) => not_yet(plan, &d.info),
             Device::Rng(d) => not_yet(plan, &d.info),
             Device::Nvram(d) => not_yet(plan, &d.info),
             Device::Panic(d) => not_yet(plan, &d.info),
-            Device::Shmem(d) => not_yet(plan, &d.info),
+            Device::Shmem(d) => {
+                shmem::add(plan, d, shmems);
+                shmems += 1;
+            }
             Device::Vsock(d) => not_yet(plan, &d.info),
             Device::Crypto(d) => not_yet(plan, &d.info),
             Device::Pstore(d) => not_yet(plan, &d.info),
             Device::Lease(d) => not_yet(plan, &d.info),
         }
+    }
+}
+
+/// Sets a property, where there is something to set it to.
+fn set(device: &mut serde_json::Value, name: &str, value: Option<impl Into<serde_json::Value>>) {
+    if let Some(value) = value {
+        device[name] = value.into();
     }
 }
 

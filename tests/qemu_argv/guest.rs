@@ -12,6 +12,11 @@ pub(crate) fn domain(devices: Vec<Device>) -> DomainDef {
     def
 }
 
+/// A domain with these devices.
+pub(crate) fn read(devices: &str) -> DomainDef {
+    parsed(devices)
+}
+
 fn parsed(devices: &str) -> DomainDef {
     let text = "<domain type='qemu'><name>guest</name><uuid>c7a5fdbd-edaf-9455-926a-d65c16db1809</uuid>\
                 <memory>219200</memory><os><type arch='x86_64'>hvm</type></os>";

@@ -4,6 +4,7 @@
 
 mod guest;
 mod rig;
+mod storage;
 
 use guest::{address, cdrom, disk, domain, five_nics, graphics, nic, serial, video};
 use rig::{Rig, in_own_network, real_qemu};

@@ -111,7 +111,7 @@ pub(super) fn read(view: &View<'_>) -> Option<DiskDef> {
         return None;
     }
     let device = device.unwrap_or(DiskDevice::Disk);
-    let source = disk_source::of_disk(view, kind.unwrap_or(ImageKind::File), device)?;
+    let source = disk_source::of_disk(view, kind.unwrap_or(ImageKind::File), device);
     if view.child("target").is_none() {
         view.error("the disk has no <target>", "add <target dev='vda'/>");
     }
@@ -121,7 +121,7 @@ pub(super) fn read(view: &View<'_>) -> Option<DiskDef> {
         mirror.warning("<mirror> tells of a copy under way in a running guest; a definition has none", "");
     }
     let target_view = view.child("target")?;
-    let (target, bus) = target(&target_view, device)?;
+    let (target, bus) = target(&target_view, device).unzip();
     Some(DiskDef {
         info: DeviceInfo::read(view),
         device,
@@ -129,10 +129,7 @@ pub(super) fn read(view: &View<'_>) -> Option<DiskDef> {
         rawio: view.one_of("rawio", YES_NO),
         sgio: view.one_of("sgio", Sgio::WORDS),
         snapshot: view.one_of("snapshot", SnapshotMode::WORDS),
-        source,
         driver,
-        target,
-        bus,
         tray_open: target_view.one_of("tray", &[("open", true), ("closed", false)]).unwrap_or(false),
         removable: target_view.one_of("removable", ON_OFF),
         rotation_rate: target_view.parsed("rotation_rate"),
@@ -151,6 +148,10 @@ pub(super) fn read(view: &View<'_>) -> Option<DiskDef> {
             .child("throttlefilters")
             .map(|f| disk_tuning::throttle_filters(&f))
             .unwrap_or_default(),
+        // Last, so that all that is wrong is told first.
+        source: source?,
+        target: target?,
+        bus: bus?,
     })
 }
 
@@ -205,4 +206,97 @@ fn printable(view: &View<'_>, most: usize) -> Option<String> {
         return None;
     }
     Some(text.into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Address, Backing, DiskFormat, DocError, DomainDoc, Location, Protocol};
+
+    fn read(disk: &str) -> Result<DomainDoc, DocError> {
+        let outer = "<domain type='qemu'><name>n</name><memory>65536</memory><os><type>hvm</type></os>";
+        DomainDoc::parse(&format!("{outer}\n<devices>\n{disk}\n</devices>\n</domain>"))
+    }
+
+    /// The one disk of a document that has nothing to remark.
+    fn disk(text: &str) -> DiskDef {
+        let doc = read(text).unwrap();
+        assert_eq!(doc.findings(), []);
+        doc.def().disks().next().unwrap().clone()
+    }
+
+    #[test]
+    fn what_a_disk_says_is_read() {
+        let disk = disk(
+            "<disk type='file' device='disk' snapshot='external'>\
+             <driver name='qemu' type='qcow2' cache='none' io='native' discard='unmap' detect_zeroes='unmap' \
+              error_policy='stop' queues='4' iommu='on'><metadata_cache><max_size unit='MiB'>2</max_size>\
+             </metadata_cache></driver>\
+             <source file='/a.qcow2' startupPolicy='optional' index='3'><seclabel relabel='no'/></source>\
+             <backingStore type='block'><format type='raw'/><source dev='/dev/b'/><backingStore/></backingStore>\
+             <target dev='vdb1' removable='off' rotation_rate='1'/><serial> a b</serial>\
+             <wwn>5000c50015ea71ac</wwn><vendor>QEMU</vendor><product>disk</product>\
+             <blockio logical_block_size='512'/><geometry cyls='16383' heads='16' secs='63' trans='lba'/>\
+             <iotune><read_iops_sec>400000</read_iops_sec><group_name>g</group_name></iotune>\
+             <address type='pci' slot='4'/></disk>",
+        );
+        let image = disk.source.clone().unwrap();
+        assert_eq!((image.format, image.metadata_cache), (DiskFormat::Qcow2, Some(2 << 20)));
+        let below: Vec<_> = image.chain().map(|i| i.location.shown()).collect();
+        assert_eq!(below, ["/a.qcow2", "/dev/b"]);
+        assert_eq!(image.chain().last().unwrap().backing, Backing::Nothing);
+        assert_eq!((disk.bus, disk.target.as_str()), (DiskBus::Virtio, "vdb1"));
+        assert_eq!((disk.serial.as_deref(), disk.wwn), (Some(" a b"), Some(0x5000_c500_15ea_71ac)));
+        assert_eq!(disk.iotune.unwrap().limit("read_iops_sec"), 400_000);
+        assert!(matches!(disk.info.address, Some(Address::Pci(pci)) if pci.slot == 4));
+        assert_eq!(disk.driver.queues, Some(4));
+    }
+
+    #[test]
+    fn servers_are_read() {
+        let disk = disk(
+            "<disk type='network' device='cdrom'><source protocol='https' name='a b.iso' query='x=1'>\
+             <host name='example.org' port='8443'/><ssl verify='no'/><timeout seconds='5'/>\
+             <cookies><cookie name='n'>\"v\"</cookie></cookies></source><target dev='sda' bus='sata'/></disk>",
+        );
+        let Location::Network(source) = &disk.source.unwrap().location else { panic!("it is a server") };
+        assert_eq!((source.protocol, source.hosts[0].port), (Protocol::Https, Some(8443)));
+        assert_eq!(source.cookie_text().as_deref(), Some("n=\"v\""));
+    }
+
+    #[test]
+    fn drives_without_a_medium_are_not_disks() {
+        for device in ["cdrom", "lun", "floppy"] {
+            let target = if device == "floppy" { "fda" } else { "sda" };
+            let disk = disk(&format!("<disk type='block' device='{device}'><target dev='{target}'/></disk>"));
+            assert_eq!(disk.source, None);
+        }
+        assert!(read("<disk><target dev='vda'/></disk>").is_err());
+    }
+
+    #[test]
+    fn words_that_libvirt_does_not_know_are_errors() {
+        let text = "<disk type='file'>\n<driver type='qcow3' cache='maybe' rerror_policy='enospace'/>\n\
+            <source file='/a'/>\n<target dev='vda' bus='bus'/>\n<wwn>12</wwn>\n<vendor>far too long</vendor>\n\
+            <iotune><total_bytes_sec>-1</total_bytes_sec></iotune>\n</disk>\n\
+            <disk type='network'>\n<source protocol='nbd'><host transport='unix'/>\n<host/></source>\n\
+            <target dev='fda'/></disk>";
+        let Err(DocError::Config(errors)) = read(text) else { panic!("it is wrong") };
+        let places: Vec<_> = errors.iter().map(|e| e.path.trim_start_matches("/domain/devices/")).collect();
+        assert_eq!(
+            places,
+            [
+                "disk[1]/driver/@type",
+                "disk[1]/driver/@rerror_policy",
+                "disk[1]/driver/@cache",
+                "disk[1]/target/@bus",
+                "disk[1]/wwn",
+                "disk[1]/vendor",
+                "disk[1]/iotune/total_bytes_sec",
+                "disk[2]/source/host[1]/@socket",
+                "disk[2]/source/host[2]/@name",
+                "disk[2]/target/@dev",
+            ]
+        );
+    }
 }

@@ -221,7 +221,7 @@ mod tests {
         let doc = doc("<interface type='direct'><source dev='eth0' mode='vepa'/></interface>\n\
             <interface type='user'><model type='usb-net'/><target dev='t0'/></interface>\n\
             <interface type='mcast'><source address='192.0.0.1' port='1'/></interface>\n\
-            <disk type='network'><source protocol='nbd'/></disk>\n\
+            <disk type='network'><source protocol='nbd'/><target dev='vdz'/></disk>\n\
             <disk device='cdrom'><driver name='qemu' type='raw' cache='none'/><target dev='sda' bus='sata'/></disk>\n\
             <disk><driver type='vmdk'/><source file='/a'/><target dev='sdb'/></disk>\n\
             <graphics type='spice'/>\n<graphics type='vnc' passwd='secret' listen='localhost'/>\n\
@@ -233,9 +233,6 @@ mod tests {
         unsupported /domain/devices/interface[2]/model/@type (line 4, column 24): Warren does not have the NIC model 'usb-net'; known are virtio, e1000, e1000e, rtl8139, ne2k_pci, pcnet
         warning /domain/devices/interface[2]/target/@dev (line 4, column 47): an interface of type user has no TAP; the name is kept
         unsupported /domain/devices/interface[3]/source/@address (line 5, column 25): '192.0.0.1' is not an IPv4 multicast address; give one from 224.0.0.0 to 239.255.255.255
-        unsupported /domain/devices/disk[1]/@type (line 6, column 1): Warren does not run disks of type 'network' yet
-        warning /domain/devices/disk[2]/driver/@cache (line 7, column 22): 'cache' has no effect yet
-        unsupported /domain/devices/disk[3]/driver/@type (line 8, column 7): Warren does not run images of format 'vmdk'; convert the image to qcow2 or raw
         unsupported /domain/devices/graphics[1]/@type (line 9, column 1): Warren has no display of type 'spice' yet; give vnc
         unsupported /domain/devices/graphics[2]/@listen (line 10, column 1): 'localhost' is not an IP address; give the address itself
         unsupported /domain/devices/graphics[2]/@passwd (line 10, column 1): Warren does not know the attribute 'passwd' of <graphics>
@@ -244,7 +241,7 @@ mod tests {
         warning /domain/devices/video/model/@ram (line 16, column 8): 'ram' has no effect yet
         unsupported /domain/devices/video/model/@type (line 16, column 8): Warren does not have the video model 'qxl'; known are vga, cirrus, virtio, bochs and none
         "#);
-        assert_eq!(doc.def().devices.len(), 3);
+        assert_eq!(doc.def().devices.len(), 5);
     }
 
     #[test]
@@ -305,7 +302,7 @@ mod tests {
         /domain/devices/disk[1]/source/@file (line 19, column 7): the path 'a.img' is not absolute; write the whole path, from /
         /domain/devices/disk[2] (line 20, column 1): the disk has no <source file>; name the image, or make the device a cdrom, which may be empty
         /domain/devices/disk[2]/target/@dev (line 20, column 7): 'zz' does not name a disk; give a name like hda, sda or vda
-        /domain/devices/disk[3]/@type (line 21, column 1): 'tape' is not a type of disk; give file or block
+        /domain/devices/disk[3]/@type (line 21, column 1): 'tape' is not known; known are file, block, dir, network, volume, nvme, vhostuser, vhostvdpa
         /domain/devices/graphics[1]/@port (line 22, column 1): 80 is not a port for VNC; give 5900 to 65535, or -1
         /domain/devices/graphics[2]/@type (line 23, column 1): the display has no type; add type='vnc'
         ");

@@ -317,3 +317,100 @@ fn throttle(check: &mut Check<'_, DomainDef>, def: &DomainDef, disk: &DiskDef) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::model::{DomainDoc, Finding, Severity};
+
+    fn findings(devices: &str) -> Vec<Finding> {
+        let outer = "<domain type='qemu'><name>n</name><memory>65536</memory><os><type>hvm</type></os>";
+        let text = format!("{outer}<devices>\n{devices}\n</devices></domain>");
+        crate::plan::check::domain(&DomainDoc::parse(&text).unwrap())
+    }
+
+    /// The places of what is wrong or cannot be run, without what all share.
+    fn places(devices: &str, severity: Severity) -> Vec<String> {
+        let short = |f: &Finding| f.path.trim_start_matches("/domain/devices/").to_owned();
+        findings(devices).iter().filter(|f| f.severity == severity).map(short).collect()
+    }
+
+    #[test]
+    fn what_belongs_to_a_bus_stands_on_no_other() {
+        let disks = "<disk model='virtio'><driver queues='2' ioeventfd='on' iommu='on' iothread='1' io='native'/>\
+            <source file='/a'/><target dev='sda' bus='sata'/><readonly/><vendor>v</vendor>\
+            <address type='pci' slot='3'/></disk>\
+            <disk device='cdrom'><driver copy_on_read='on'/><target dev='vda' rotation_rate='1'/></disk>\
+            <disk device='lun' type='file'><source file='/b'/><target dev='vdb'/></disk>";
+        assert_eq!(
+            places(disks, Severity::Error),
+            [
+                "disk[1]/@model",
+                "disk[1]/driver/@queues",
+                "disk[1]/driver/@ioeventfd",
+                "disk[1]/vendor",
+                "disk[1]/driver",
+                "disk[1]/driver/@iothread",
+                "disk[1]/readonly",
+                "disk[1]/address/@type",
+                "disk[1]/driver/@io",
+                "disk[2]/target/@rotation_rate",
+                "disk[2]/target/@bus",
+                "disk[2]/driver/@copy_on_read",
+                "disk[3]/@device",
+                "disk[3]/target/@bus",
+            ]
+        );
+    }
+
+    #[test]
+    fn two_drives_do_not_sit_at_one_place() {
+        let disks = "<disk><source file='/a'/><target dev='sda' bus='scsi'/></disk>\
+            <disk><source file='/b'/><target dev='sdb' bus='scsi'/>\
+            <address type='drive' controller='0' bus='0' target='0' unit='0'/></disk>\
+            <disk><source file='/c'/><target dev='hda' bus='ide'/></disk>";
+        assert_eq!(places(disks, Severity::Error), ["disk[2]/address"]);
+    }
+
+    #[test]
+    fn limits_that_exclude_each_other_are_told() {
+        let disk = "<disk><source file='/a'/><target dev='vda'/><iotune>\
+            <total_bytes_sec>1</total_bytes_sec><read_bytes_sec>1</read_bytes_sec>\
+            <write_iops_sec_max_length>1</write_iops_sec_max_length></iotune>\
+            <throttlefilters><throttlefilter group='g'/></throttlefilters></disk>";
+        assert_eq!(
+            places(disk, Severity::Error),
+            [
+                "disk/iotune/write_iops_sec_max_length",
+                "disk/iotune/total_bytes_sec",
+                "disk/throttlefilters",
+                "disk/throttlefilters",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_run_is_told_by_name() {
+        let devices = "<disk type='network'><source protocol='rbd' name='p/i'><config file='/c'/>\
+            <auth username='u'><secret type='ceph' usage='x'/></auth></source><target dev='vda'/></disk>\
+            <disk type='volume'><source pool='p' volume='v'/><target dev='vdb'/></disk>\
+            <disk><source file='/a'/><target dev='vdc'/><transient/>\
+            <encryption format='luks'><secret type='passphrase' usage='x'/></encryption></disk>\
+            <filesystem><driver type='virtiofs'/><source dir='/d'/><target dir='t'/></filesystem>\
+            <hostdev mode='subsystem' type='usb'><source><vendor id='0x1'/><product id='0x2'/></source></hostdev>\
+            <shmem name='s'><model type='ivshmem-plain'/></shmem>";
+        assert_eq!(places(devices, Severity::Error), [""; 0]);
+        assert_eq!(
+            places(devices, Severity::Unsupported),
+            [
+                "disk[1]/source/auth",
+                "disk[1]/source/config",
+                "disk[2]/source",
+                "disk[3]/transient",
+                "disk[3]/encryption",
+                "filesystem/driver/@type",
+                "hostdev",
+                "shmem",
+            ]
+        );
+    }
+}

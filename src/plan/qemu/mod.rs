@@ -302,4 +302,6 @@ fn fd_path(fd: i32) -> String {
 }
 
 #[cfg(test)]
+mod disk_tests;
+#[cfg(test)]
 mod tests;

@@ -145,6 +145,34 @@ fn limits_hold_alone_and_in_groups() {
     });
 }
 
+#[test]
+fn limits_hold_on_every_bus() {
+    in_own_network(|| async {
+        let images = Images::new();
+        let places = [
+            ("hda", "ide"),
+            ("sda", "sata"),
+            ("sda", "scsi"),
+            ("sda", "usb"),
+            ("vda", "virtio"),
+            ("fda", "fdc"),
+        ];
+        for (target, bus) in places {
+            let image = images.make(&format!("{bus}.img"), &["-f", "raw"]);
+            let device = if bus == "fdc" { "floppy" } else { "disk" };
+            let disk = format!(
+                "<disk device='{device}'><source file='{image}'/><target dev='{target}' bus='{bus}'/>\
+                 <iotune><write_iops_sec>7</write_iops_sec></iotune></disk>"
+            );
+            let rig = start("pc", &disk).await;
+            let blocks = rig.ask("query-block", Value::Null).await;
+            let limited = blocks.as_array().unwrap().iter().any(|b| b["inserted"]["iops_wr"] == 7);
+            assert!(limited, "{bus}: {blocks}");
+            rig.quit().await;
+        }
+    });
+}
+
 /// `qemu-nbd`, ended with the test.
 struct NbdServer(Child);
 

@@ -196,7 +196,13 @@ fn boot(plan: &mut Plan<'_>, disk: &DiskDef, order: u32, device: &mut Value) {
 /// What QEMU is told of the drive once it is up.
 fn settings(plan: &mut Plan<'_>, disk: &DiskDef, id: &str) {
     if let Some(tune) = disk.iotune.as_ref().filter(|t| t.limits.iter().any(|(_, value)| *value > 0)) {
-        let mut limits = json!({ "id": id });
+        // The part of the device that holds the medium.
+        let holder = match disk.bus {
+            DiskBus::Virtio => format!("/machine/peripheral/{id}/virtio-backend"),
+            DiskBus::Usb => format!("/machine/peripheral/{id}/{id}.0/legacy[0]"),
+            _ => id.to_owned(),
+        };
+        let mut limits = json!({ "id": holder });
         for (qemu, libvirt) in THROTTLE {
             let value = tune.limit(libvirt);
             // The first six must be given, 0 being no limit.

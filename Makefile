@@ -6,7 +6,7 @@ CARGO ?= cargo
 # Not every login reads the profile that rustup wrote.
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 
-.PHONY: demo test build install fmt clippy setup
+.PHONY: demo test conformance build install fmt clippy setup
 
 # Two guests on a rootless network reach each other, and one reaches out over NAT.
 demo: setup
@@ -15,6 +15,10 @@ demo: setup
 # Everything that must hold before a change goes in.
 test: setup
 	@scripts/test.sh
+
+# Judges the documents in $WARREN_CONFORMANCE and writes docs/conformance.md.
+conformance: setup
+	WARREN_BLESS=1 $(CARGO) test --locked --test conformance
 
 build:
 	$(CARGO) build --release --locked

@@ -120,6 +120,7 @@ guest_document() {
   <devices>
     <interface type='network'>
       <source network='default'/>
+      <model type='virtio'/>
     </interface>
     <serial type='pty'/>
   </devices>

@@ -29,12 +29,13 @@ readonly DEBIAN_PACKAGES=(
     xz-utils            # unpacks compressed kernel modules
     kmod                # modinfo: what a module needs
     tcpdump             # captures of the tests
+    libxml2-utils       # xmllint: documents against libvirt's schemas
     gcc                 # linker of the Rust build
     libc6-dev
     util-linux          # unshare, nsenter, setpriv
 )
 readonly FEDORA_PACKAGES=(
-    qemu-system-x86-core qemu-img dnsmasq nftables iproute iputils tcpdump dbus-daemon polkit passt
+    qemu-system-x86-core qemu-img dnsmasq nftables iproute iputils tcpdump dbus-daemon polkit passt libxml2
     busybox kernel-core kernel-modules-core kernel-modules cpio xz kmod gcc glibc-devel util-linux
 )
 
@@ -132,7 +133,14 @@ check_tun() {
     say "/dev/net/tun is usable"
 }
 
+check_schemas() {
+    local schemas
+    schemas=$("$(dirname "$0")/schemas.sh") || die "libvirt's schemas could not be fetched"
+    say "libvirt's schemas are in $schemas"
+}
+
 [ "$(uname -m)" = x86_64 ] || die "tests and demo run x86-64 guests on an x86-64 machine; this one is $(uname -m)"
 install_packages
 check_rust
 check_tun
+check_schemas

@@ -160,7 +160,7 @@ async fn network_of(space: &NetSpace, dir: &Path, user: Option<RunAs>) {
          dhcp-range=192.168.177.2,192.168.177.254\ndhcp-leasefile={}\n",
         leases.display()
     );
-    let spec = dnsmasq::DnsmasqSpec { dir: dir.to_owned(), conf, run_as: user };
+    let spec = dnsmasq::DnsmasqSpec { dir: dir.to_owned(), conf, hosts: String::new(), run_as: user };
     if is_root() {
         // The directories above the lease file are passed by another uid.
         sh(&format!("chmod 711 {}", dir.display()));

@@ -1,12 +1,21 @@
 //! Documents survive: what is read is written back, in order, and completing changes nothing twice.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+#[path = "xml_roundtrip/generate.rs"]
+#[expect(unreachable_pub, reason = "a test has no outside")]
+mod generate;
+
 use std::collections::HashSet;
 use std::fmt::Write as _;
 
 use proptest::prelude::*;
+use proptest::strategy::ValueTree as _;
+use proptest::test_runner::TestRunner;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use warren::model::{DomainDoc, NetworkDoc};
+use warren::model::{DomainDoc, NetworkDoc, Severity};
+use warren::plan::check;
 use warren::plan::complete::{self, DomainFacts, NetworkFacts};
 use warren::xml::Document;
 
@@ -61,21 +70,6 @@ fn element() -> impl Strategy<Value = String> {
     })
 }
 
-/// An `<interface>` of some type, with and without what Warren completes.
-fn interface() -> impl Strategy<Value = String> {
-    prop_oneof![
-        Just("<interface type='user'/>"),
-        Just("<interface type='user'><mac address=''/></interface>"),
-        Just("<interface type='network'><source network='default'/><model type='e1000'/></interface>"),
-        Just("<interface type='bridge'><source dev='br0'/></interface>"),
-        Just("<interface type='mcast'><source address='' port='5558'/></interface>"),
-        Just("<interface type='direct'><source dev='eth0' mode='vepa'/></interface>"),
-        Just("<disk type='file'><source file='/a'/><target dev='vda'/></disk>"),
-        Just("<hub type='usb'/>"),
-    ]
-    .prop_map(str::to_owned)
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -109,45 +103,83 @@ proptest! {
     }
 
     #[test]
-    fn domains_keep_their_devices_and_complete_once(devices in prop::collection::vec(interface(), 0..8), seed in any::<u64>()) {
-        let text = format!(
-            "<domain type='qemu'>\n  <name>n</name>\n  <memory>1</memory>\n  <os><type>hvm</type></os>\n  \
-             <devices>\n    {}\n  </devices>\n</domain>\n",
-            devices.join("\n    ")
-        );
-        let mut doc = DomainDoc::parse(&text).unwrap();
-        prop_assert_eq!(doc.to_xml(), &text[..]);
-        let before: Vec<String> = devices_of(&doc);
-        let taken = HashSet::new();
-        let facts = DomainFacts { uuid: None, macs: &[], taken: &taken };
-        complete::domain(&mut doc, &facts, &mut StdRng::seed_from_u64(seed)).unwrap();
-        let once = doc.to_xml();
-        prop_assert_eq!(devices_of(&doc), before);
-        prop_assert!(complete::interface_macs(&doc).iter().all(Option::is_some));
-        complete::domain(&mut doc, &facts, &mut StdRng::seed_from_u64(!seed)).unwrap();
-        prop_assert_eq!(doc.to_xml(), &once[..]);
-        let again = DomainDoc::parse(&once).unwrap();
-        prop_assert_eq!(again.def(), doc.def());
+    fn domains_keep_their_devices_and_complete_once(text in generate::domain(), seed in any::<u64>()) {
+        prop_assert_eq!(Document::parse(&text).unwrap().to_string(), &text[..]);
+        domain_holds(&text, seed)?;
     }
 
     #[test]
-    fn networks_complete_once(ips in prop::collection::vec(0usize..4, 0..3), seed in any::<u64>()) {
-        const IPS: [&str; 4] = [
-            "<ip/>",
-            "<ip address='' prefix=''><dhcp><range/></dhcp></ip>",
-            "<ip address=\"10.0.0.1\" netmask=\"255.255.0.0\"/>",
-            "<ip address='10.1.0.1'><dhcp><range start='' end=''/><host name='a' ip='10.1.0.9'/></dhcp></ip>",
-        ];
-        let ips: String = ips.into_iter().map(|i| IPS[i]).collect();
-        let mut doc = NetworkDoc::parse(&format!("<network><name>n</name>{ips}</network>")).unwrap();
-        let facts = NetworkFacts { uuid: None, used: &[] };
-        complete::network(&mut doc, &facts, &mut StdRng::seed_from_u64(seed)).unwrap();
-        let once = doc.to_xml();
-        prop_assert!(doc.def().uuid.is_some() && doc.def().mac.is_some());
-        prop_assert!(doc.def().ips.iter().all(|ip| ip.net.is_some()));
-        complete::network(&mut doc, &facts, &mut StdRng::seed_from_u64(!seed)).unwrap();
-        prop_assert_eq!(doc.to_xml(), once);
+    fn networks_complete_once(text in generate::network(), seed in any::<u64>()) {
+        prop_assert_eq!(Document::parse(&text).unwrap().to_string(), &text[..]);
+        network_holds(&text, seed)?;
     }
+
+    #[test]
+    fn what_is_broken_is_refused_or_holds(
+        text in prop_oneof![generate::domain(), generate::network()],
+        changes in prop::collection::vec(generate::change(), 1..6),
+        seed in any::<u64>(),
+    ) {
+        let text = changes.iter().fold(text, |text, change| change.apply(&text));
+        domain_holds(&text, seed)?;
+        network_holds(&text, seed)?;
+    }
+}
+
+/// What holds for a domain that is taken; tells whether it is.
+fn domain_holds(text: &str, seed: u64) -> Result<bool, TestCaseError> {
+    let Ok(mut doc) = DomainDoc::parse(text) else { return Ok(false) };
+    prop_assert_eq!(doc.to_xml(), text);
+    let before = devices_of(&doc);
+    let taken = HashSet::new();
+    let facts = DomainFacts { uuid: None, macs: &[], taken: &taken };
+    if complete::domain(&mut doc, &facts, &mut StdRng::seed_from_u64(seed)).is_err() {
+        return Ok(false);
+    }
+    let once = doc.to_xml();
+    let after = devices_of(&doc);
+    // What is completed may stand between.
+    let mut rest = after.iter();
+    prop_assert!(before.iter().all(|device| rest.any(|d| d == device)), "{:?} became {:?}", before, after);
+    prop_assert!(complete::interface_macs(&doc).iter().all(Option::is_some));
+    complete::domain(&mut doc, &facts, &mut StdRng::seed_from_u64(!seed)).unwrap();
+    prop_assert_eq!(doc.to_xml(), &once[..]);
+    let again = DomainDoc::parse(&once).unwrap();
+    prop_assert_eq!(again.def(), doc.def());
+    Ok(check::domain(&doc).iter().all(|f| f.severity != Severity::Error))
+}
+
+/// What holds for a network that is taken; tells whether it is.
+fn network_holds(text: &str, seed: u64) -> Result<bool, TestCaseError> {
+    let Ok(mut doc) = NetworkDoc::parse(text) else { return Ok(false) };
+    prop_assert_eq!(doc.to_xml(), text);
+    let facts = NetworkFacts { uuid: None, used: &[] };
+    if complete::network(&mut doc, &facts, &mut StdRng::seed_from_u64(seed)).is_err() {
+        return Ok(false);
+    }
+    let once = doc.to_xml();
+    prop_assert!(doc.def().uuid.is_some());
+    complete::network(&mut doc, &facts, &mut StdRng::seed_from_u64(!seed)).unwrap();
+    prop_assert_eq!(doc.to_xml(), &once[..]);
+    let again = NetworkDoc::parse(&once).unwrap();
+    prop_assert_eq!(again.def(), doc.def());
+    Ok(check::network(&doc).iter().all(|f| f.severity != Severity::Error))
+}
+
+/// The properties above say nothing of what is refused, so most must not be.
+#[test]
+fn most_of_what_is_generated_is_taken() {
+    let share = |documents: BoxedStrategy<String>, holds: fn(&str, u64) -> Result<bool, TestCaseError>| {
+        let mut runner = TestRunner::deterministic();
+        let mut sample = || documents.new_tree(&mut runner).unwrap().current();
+        (0..200).filter(|_| holds(&sample(), 1).unwrap()).count()
+    };
+    let (domains, networks) =
+        (share(generate::domain(), domain_holds), share(generate::network(), network_holds));
+    assert!(
+        domains >= 120 && networks >= 120,
+        "of 200 each, {domains} domains and {networks} networks are taken"
+    );
 }
 
 /// Name and type of the children of `<devices>`, in document order.

@@ -109,7 +109,9 @@ fn network_name(e: &network::Error) -> &'static str {
         E::Denied { .. } => warren!("WrongState"),
         E::InUse { .. } => warren!("InUse"),
         E::SubnetInUse { .. } | E::BridgeInUse { .. } | E::MacInUse { .. } => warren!("AddressInUse"),
-        E::NotSupported { .. } | E::NoSuchWayOut { .. } | E::Ground(_) => warren!("NotSupported"),
+        E::NotSupported { .. } | E::NoSuchWayOut { .. } | E::NoSuchAddress { .. } | E::Ground(_) => {
+            warren!("NotSupported")
+        }
         E::Gone(_) => warren!("NoSuchNetwork"),
         E::Netlink { .. }
         | E::Sysctl(_)
@@ -144,6 +146,8 @@ fn domain_name(e: &domain::Error) -> &'static str {
         | E::NoMonitor
         | E::ScriptRun { source: SpawnError::Timeout { .. }, .. } => warren!("Timeout"),
         E::NoSuchBridge { .. }
+        | E::NoSuchTap { .. }
+        | E::Vhost { .. }
         | E::Tap { .. }
         | E::Link { .. }
         | E::LinkSetting { .. }

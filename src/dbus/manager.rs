@@ -85,7 +85,9 @@ impl ManagerInterface {
         call.may_define_network().await?;
         let (options, start) = define_options(options)?;
         let manager = &self.service.manager;
-        let defined = manager.define_network(NetworkDoc::parse(&xml)?, call.caller.uid, options).await;
+        let doc = NetworkDoc::parse(&xml)?;
+        call.may_have(doc.def().name.as_str(), &manager::network_needs(doc.def())).await?;
+        let defined = manager.define_network(doc, call.caller.uid, options).await;
         manager.told().await;
         let Some(uuid) = defined? else { return Ok(paths::done()) };
         if start {

@@ -14,7 +14,7 @@ use super::events::pass_on;
 use super::guest::{GRACE, Guest};
 use super::start::{self, Started};
 use super::state::{self, Denial, Effect, Event, State};
-use super::{Command, Context, Error, Handle, Info, Recovered, StartOptions, View, info};
+use super::{Command, Context, Error, Handle, Info, Recovered, StartOptions, View, info, live};
 use crate::model::DomainDoc;
 use crate::store::{Envelope, Kind};
 use crate::sys::process::{Exit, Process};
@@ -162,8 +162,12 @@ impl Actor {
                 let _ = reply.send(if unchanged { Ok(()) } else { self.redefine(doc, envelope) });
             }
             Message::Document { live, reply } => {
-                let running = self.live_doc.as_ref().filter(|_| live);
-                let _ = reply.send(Ok(running.unwrap_or(&self.doc).clone()));
+                let doc = match (&self.live_doc, &self.guest) {
+                    (Some(running), Some(guest)) if live => live::document(running, guest),
+                    (Some(starting), None) if live => starting.clone(),
+                    _ => self.doc.clone(),
+                };
+                let _ = reply.send(Ok(doc));
             }
             Message::Info { reply } => {
                 let doc = self.live_doc.as_ref().unwrap_or(&self.doc);

@@ -2,7 +2,8 @@
 //! ask QEMU: it is put together from the definition and from what was noted at the start.
 
 use super::guest::Guest;
-use crate::model::{Device, DomainDef};
+use crate::model::{Device, DomainDef, InterfaceKind};
+use crate::plan::qemu::nic_alias;
 
 /// Devices in the order of the document.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -65,8 +66,8 @@ pub(super) fn of(def: &DomainDef, guest: Option<&Guest>) -> Info {
             Device::Interface(nic) => {
                 let index = info.interfaces.len();
                 let network = match &nic.kind {
-                    crate::model::InterfaceKind::Network { network } => network.clone(),
-                    crate::model::InterfaceKind::Bridge { bridge } => bridge.to_string(),
+                    InterfaceKind::Network { network, .. } => network.clone(),
+                    InterfaceKind::Bridge { bridge } => bridge.to_string(),
                     _ => String::new(),
                 };
                 let target = guest.and_then(|g| g.live.nics.get(index)).and_then(|n| n.target.clone());
@@ -75,8 +76,8 @@ pub(super) fn of(def: &DomainDef, guest: Option<&Guest>) -> Info {
                     kind: nic.kind.as_str().to_owned(),
                     network,
                     target: target.unwrap_or_default(),
-                    alias: nic_alias(nic, index),
-                    model: nic.model.as_str().to_owned(),
+                    alias: nic_alias(def, index),
+                    model: nic.model_on(&def.os.arch).map_or_else(String::new, |m| m.as_str().to_owned()),
                     link: nic.link_up,
                 });
             }
@@ -99,9 +100,4 @@ pub(super) fn of(def: &DomainDef, guest: Option<&Guest>) -> Info {
         }
     }
     info
-}
-
-/// The name of a NIC in QEMU.
-pub(super) fn nic_alias(nic: &crate::model::InterfaceDef, index: usize) -> String {
-    nic.info.alias.clone().unwrap_or_else(|| format!("net{index}"))
 }

@@ -15,6 +15,7 @@ mod files;
 mod guest;
 mod handle;
 mod info;
+mod live;
 mod nics;
 mod recover;
 mod start;
@@ -68,6 +69,10 @@ pub enum Error {
     Network { path: String, network: String, source: network::Error },
     #[error("{path}: the session's networks cannot be used")]
     Ground { path: String, source: network::ground::GroundError },
+    #[error("{path}: there is no TAP '{tap}' on this host; make it, or leave managed='no' out")]
+    NoSuchTap { path: String, tap: String },
+    #[error("{path}: /dev/vhost-net cannot be opened")]
+    Vhost { path: String, source: std::io::Error },
     #[error("{path}: there is no bridge '{bridge}' on this host")]
     NoSuchBridge { path: String, bridge: String },
     #[error("{path}: the TAP device could not be made")]
@@ -159,9 +164,10 @@ impl std::fmt::Debug for Context {
 }
 
 /// The host side's address of a guest's NIC: the same with the first byte `fe`, so that a bridge without
-/// an address of its own never takes a guest's (bridges take the lowest of their ports').
+/// an address of its own never takes a guest's (bridges take the lowest of their ports'). Where the guest's
+/// begins so itself it is `fa`, for the two ends of a cable must differ.
 fn host_side(mac: Mac) -> [u8; 6] {
     let mut bytes = mac.0;
-    bytes[0] = 0xfe;
+    bytes[0] = if bytes[0] == 0xfe { 0xfa } else { 0xfe };
     bytes
 }

@@ -3,17 +3,22 @@
 //! Owns the steps for each type of NIC. Must never leave a TAP behind: none is persistent, so the
 //! kernel removes each with its last descriptor, which is QEMU's.
 
-use std::net::ToSocketAddrs;
+use std::net::{IpAddr, ToSocketAddrs};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use uuid::Uuid;
 
 use super::guest::{Guest, LiveNic, holder};
 use super::{Context, Error, host_side};
-use crate::model::{DomainDef, IfName, InterfaceDef, InterfaceKind, Mac, SocketAddress};
+use crate::model::{
+    DomainDef, EthernetSide, Finding, IfName, InterfaceDef, InterfaceKind, Mac, Severity, SocketAddress,
+};
 use crate::network::{Handle as Network, PortRequest};
+use crate::plan::host::QemuFacts;
+use crate::plan::qemu;
 use crate::scope::ScopeKind;
 use crate::sys::bridge_helper;
 use crate::sys::netspace::NetSpace;
@@ -33,7 +38,12 @@ pub(super) enum NicDescriptor {
     /// Nothing: QEMU makes its own sockets.
     None,
     /// A TAP.
-    Tap(OwnedFd),
+    Tap {
+        /// One for each queue.
+        queues: Vec<OwnedFd>,
+        /// The kernel's own virtio for them; none: QEMU moves the frames.
+        vhost: Vec<OwnedFd>,
+    },
     /// A connected TCP socket.
     Client(OwnedFd),
 }
@@ -41,7 +51,7 @@ pub(super) enum NicDescriptor {
 /// Makes sure that the networks of all NICs are there and active.
 pub(super) async fn ready_networks(context: &Context, def: &DomainDef, start: bool) -> Result<(), Error> {
     for nic in def.interfaces() {
-        let InterfaceKind::Network { network } = &nic.kind else { continue };
+        let InterfaceKind::Network { network, .. } = &nic.kind else { continue };
         let handle = find_network(context, nic, network)?;
         let path = || format!("{}/source/@network", nic.info.path);
         if start {
@@ -68,54 +78,72 @@ fn find_network(context: &Context, nic: &InterfaceDef, network: &str) -> Result<
 pub(super) async fn prepare(
     context: &Context,
     uuid: &Uuid,
-    name: &str,
+    def: &DomainDef,
+    qemu: &QemuFacts,
     nic: &InterfaceDef,
     guest: &mut Guest,
 ) -> Result<NicDescriptor, Error> {
     let mac = nic.mac.unwrap_or_else(|| Mac::for_guest([0; 3]));
+    let (queues, vhost) = qemu::queues(nic, &def.os.arch, qemu.vhost_net);
     let descriptor = match &nic.kind {
-        InterfaceKind::Network { network } => {
+        InterfaceKind::Network { network, .. } => {
             let handle = find_network(context, nic, network)?;
             // Noted first, so that a start that is cut off gives it back.
             guest.live.networks.push(network.clone());
             guest.save(context, uuid)?;
-            let request =
-                PortRequest { domain: *uuid, domain_name: name.to_owned(), mac, teaming: nic.teaming };
-            let bridge = handle.plug(request).await.map_err(|source| Error::Network {
+            let (domain_name, teaming) = (def.name.to_string(), nic.teaming.is_some());
+            let request = PortRequest { domain: *uuid, domain_name, mac, teaming };
+            let plugged = handle.plug(request).await.map_err(|source| Error::Network {
                 path: nic.info.path.clone(),
                 network: network.clone(),
                 source,
             })?;
             let space = ground(context, uuid, nic).await?;
-            let tap = make_tap(&space, uuid, nic, mac, Some(&bridge)).await?;
-            return Ok(note(guest, tap, None));
+            let taps = make_tap(&space, uuid, nic, mac, Some(&plugged.bridge), queues).await?;
+            if plugged.isolated {
+                isolate(&space, nic, &taps).await?;
+            }
+            return note(guest, nic, taps, vhost, None);
+        }
+        InterfaceKind::Bridge { bridge } if context.scope.kind == ScopeKind::System => {
+            let taps = make_tap(&NetSpace::host(), uuid, nic, mac, Some(bridge.as_str()), queues).await?;
+            return note(guest, nic, taps, vhost, None);
         }
         InterfaceKind::Bridge { bridge } => {
-            return on_host_bridge(context, uuid, nic, mac, bridge, guest).await;
+            let taps = by_the_helper(def, nic, bridge, queues).await?;
+            return note(guest, nic, taps, vhost, None);
         }
-        InterfaceKind::Ethernet { script, downscript } => {
-            let space = ground(context, uuid, nic).await?;
-            let tap = make_tap(&space, uuid, nic, mac, None).await?;
-            if let Some(script) = script {
-                run_script(context, uuid, &format!("{}/script/@path", nic.info.path), script, &tap.name)
-                    .await?;
-            }
-            return Ok(note(guest, tap, downscript.as_deref()));
+        InterfaceKind::Ethernet(side) => {
+            let taps = ethernet(context, uuid, nic, mac, side, queues).await?;
+            return note(guest, nic, taps, vhost, side.downscript.as_deref());
         }
         InterfaceKind::Client(server) => NicDescriptor::Client(connect(nic, server).await?),
-        InterfaceKind::User
-        | InterfaceKind::Server(_)
-        | InterfaceKind::Mcast(_)
-        | InterfaceKind::Udp { .. } => NicDescriptor::None,
+        // The start is refused where a type that needs more than this is there.
+        _ => NicDescriptor::None,
     };
     guest.live.nics.push(LiveNic::default());
     Ok(descriptor)
 }
 
-fn note(guest: &mut Guest, tap: Tap, downscript: Option<&Path>) -> NicDescriptor {
+/// Notes the name of a TAP, and what is to be done when the guest is gone.
+fn note(
+    guest: &mut Guest,
+    nic: &InterfaceDef,
+    taps: Taps,
+    vhost: u32,
+    downscript: Option<&Path>,
+) -> Result<NicDescriptor, Error> {
     let downscript = downscript.map(Path::to_owned);
-    guest.live.nics.push(LiveNic { target: Some(tap.name), downscript });
-    NicDescriptor::Tap(tap.fd)
+    guest.live.nics.push(LiveNic { target: taps.name, downscript });
+    let failed = |source| Error::Vhost { path: format!("{}/driver", nic.info.path), source };
+    let vhost = (0..vhost).map(|_| tap::open_vhost()).collect::<Result<_, _>>().map_err(failed)?;
+    Ok(NicDescriptor::Tap { queues: taps.queues, vhost })
+}
+
+/// A TAP with all of its queues.
+struct Taps {
+    queues: Vec<OwnedFd>,
+    name: Option<String>,
 }
 
 async fn ground(context: &Context, uuid: &Uuid, nic: &InterfaceDef) -> Result<NetSpace, Error> {
@@ -123,23 +151,31 @@ async fn ground(context: &Context, uuid: &Uuid, nic: &InterfaceDef) -> Result<Ne
     held.map_err(|source| Error::Ground { path: nic.info.path.clone(), source })
 }
 
-/// In session scope only the host's own helper may touch the host's bridges.
-async fn on_host_bridge(
-    context: &Context,
-    uuid: &Uuid,
+/// In session scope only the host's own helper may touch the host's bridges. It makes a TAP with one queue,
+/// and as the bridge has it.
+async fn by_the_helper(
+    def: &DomainDef,
     nic: &InterfaceDef,
-    mac: Mac,
     bridge: &IfName,
-    guest: &mut Guest,
-) -> Result<NicDescriptor, Error> {
-    if context.scope.kind == ScopeKind::System {
-        let tap = make_tap(&NetSpace::host(), uuid, nic, mac, Some(bridge.as_str())).await?;
-        return Ok(note(guest, tap, None));
+    queues: u32,
+) -> Result<Taps, Error> {
+    let beyond =
+        [("driver/@queues", queues > 1), ("mtu", nic.mtu.is_some()), ("port/@isolated", nic.isolated)];
+    if let Some((place, _)) = beyond.iter().find(|(_, asked)| *asked) {
+        let finding = Finding {
+            severity: Severity::Unsupported,
+            path: format!("{}/{place}", nic.info.path),
+            line: 0,
+            column: 0,
+            message: "an ordinary user gets a TAP on the host's bridge only as the host's helper makes it"
+                .into(),
+            remedy: "leave it out, or use a <source network>".into(),
+        };
+        return Err(Error::NotSupported { name: def.name.to_string(), findings: vec![finding] });
     }
     let failed = |source| Error::BridgeHelper { path: nic.info.path.clone(), source };
     let fd = bridge_helper::bridge_tap(bridge.as_str()).await.map_err(failed)?;
-    guest.live.nics.push(LiveNic { target: tap::name_of(&fd).ok(), downscript: None });
-    Ok(NicDescriptor::Tap(fd))
+    Ok(Taps { name: tap::name_of(&fd).ok(), queues: vec![fd] })
 }
 
 /// A TAP of the name that the document gives, or the next free one; with alias, address and bridge.
@@ -149,7 +185,8 @@ async fn make_tap(
     nic: &InterfaceDef,
     mac: Mac,
     bridge: Option<&str>,
-) -> Result<Tap, Error> {
+    queues: u32,
+) -> Result<Taps, Error> {
     let link = |source| Error::Link { path: nic.info.path.clone(), source };
     let netlink = space.netlink().await.map_err(link)?;
     let master = match bridge {
@@ -163,27 +200,118 @@ async fn make_tap(
         }
         None => None,
     };
-    let template = nic.target.as_ref().map_or(TEMPLATE, IfName::as_str);
-    let tap = space
-        .open_tap(template, true)
-        .await
-        .map_err(|source| Error::Tap { path: format!("{}/target/@dev", nic.info.path), source })?;
-    let made = netlink.link(&tap.name).await.map_err(link)?;
+    let taps = open_queues(space, nic, queues).await?;
+    let name = taps.name.clone().unwrap_or_default();
+    let made = netlink.link(&name).await.map_err(link)?;
     let index = made.map_or(0, |l| l.index);
     netlink.set_alias(index, &format!("warren:{uuid}")).await.map_err(link)?;
     netlink.set_mac(index, host_side(mac)).await.map_err(link)?;
+    if let Some(mtu) = nic.mtu.or(master.as_ref().map(|m| m.mtu)) {
+        netlink.set_mtu(index, mtu).await.map_err(link)?;
+    }
     if let Some(master) = master {
         // The host itself has nothing to say on a guest's cable.
-        let key = format!("net/ipv6/conf/{}/disable_ipv6", tap.name);
+        let key = format!("net/ipv6/conf/{name}/disable_ipv6");
         if space.sysctl_get(&key).await.is_ok() {
             let failed = |source| Error::LinkSetting { path: nic.info.path.clone(), source };
             space.sysctl(&key, "1").await.map_err(failed)?;
         }
-        netlink.set_mtu(index, master.mtu).await.map_err(link)?;
         netlink.set_master(index, Some(master.index)).await.map_err(link)?;
+        if nic.isolated {
+            netlink.set_isolated(index, true).await.map_err(link)?;
+        }
     }
     netlink.set_up(index, true).await.map_err(link)?;
-    Ok(tap)
+    Ok(taps)
+}
+
+async fn open_queues(space: &NetSpace, nic: &InterfaceDef, queues: u32) -> Result<Taps, Error> {
+    let template = nic.target.as_ref().map_or(TEMPLATE, IfName::as_str);
+    let failed = |source| Error::Tap { path: format!("{}/target/@dev", nic.info.path), source };
+    let first = match queues {
+        1 => space.open_tap(template, true).await,
+        _ => space.open_queue(template, true).await,
+    };
+    let first = first.map_err(failed)?;
+    let mut taps = Taps { queues: vec![first.fd], name: Some(first.name.clone()) };
+    for _ in 1..queues {
+        taps.queues.push(space.open_queue(&first.name, false).await.map_err(failed)?.fd);
+    }
+    Ok(taps)
+}
+
+/// A TAP without a bridge: the user's script, addresses and routes of the document connect it. One that is
+/// the user's own is only opened.
+async fn ethernet(
+    context: &Context,
+    uuid: &Uuid,
+    nic: &InterfaceDef,
+    mac: Mac,
+    side: &EthernetSide,
+    queues: u32,
+) -> Result<Taps, Error> {
+    let space = if nic.managed_tap { ground(context, uuid, nic).await? } else { NetSpace::host() };
+    let taps = match &nic.target {
+        Some(own) if !nic.managed_tap => open_own(&space, nic, own, queues).await?,
+        _ => make_tap(&space, uuid, nic, mac, None, queues).await?,
+    };
+    let name = taps.name.clone().unwrap_or_default();
+    addresses(&space, nic, &name, side).await?;
+    if let Some(script) = &side.script {
+        run_script(context, uuid, &format!("{}/script/@path", nic.info.path), script, &name).await?;
+    }
+    Ok(taps)
+}
+
+async fn open_own(space: &NetSpace, nic: &InterfaceDef, own: &IfName, queues: u32) -> Result<Taps, Error> {
+    let path = format!("{}/target/@dev", nic.info.path);
+    let link = |source| Error::Link { path: path.clone(), source };
+    if space.netlink().await.map_err(link)?.link(own.as_str()).await.map_err(link)?.is_none() {
+        return Err(Error::NoSuchTap { path, tap: own.to_string() });
+    }
+    let open = |_| tap::open_existing(own.as_str(), queues > 1);
+    let opened: std::io::Result<Vec<Tap>> = (0..queues).map(open).collect();
+    let failed = |source| Error::Tap { path, source: tap::TapError::Make { name: own.to_string(), source } };
+    let queues = opened.map_err(failed)?.into_iter().map(|tap| tap.fd).collect();
+    Ok(Taps { queues, name: Some(own.to_string()) })
+}
+
+/// Addresses and routes of the host's side.
+async fn addresses(
+    space: &NetSpace,
+    nic: &InterfaceDef,
+    tap: &str,
+    side: &EthernetSide,
+) -> Result<(), Error> {
+    let link = |source| Error::Link { path: format!("{}/source", nic.info.path), source };
+    let netlink = space.netlink().await.map_err(link)?;
+    let index = netlink.link(tap).await.map_err(link)?.map_or(0, |l| l.index);
+    let net = |address: IpAddr, prefix: Option<u8>| {
+        let whole = if address.is_ipv4() { 32 } else { 128 };
+        IpNet::new(address, prefix.unwrap_or(whole)).unwrap_or_else(|_| address.into())
+    };
+    for ip in &side.ips {
+        let net = net(ip.address, ip.prefix);
+        match ip.peer {
+            Some(peer) => netlink.add_address_with_peer(index, net, peer).await.map_err(link)?,
+            None => netlink.add_address(index, net).await.map_err(link)?,
+        }
+    }
+    for route in &side.routes {
+        // The kernel's own metric is 0 for IPv4; libvirt writes none where none is said.
+        let to = net(route.to, Some(route.prefix));
+        netlink.add_route(index, to, route.gateway, route.metric.unwrap_or(0)).await.map_err(link)?;
+    }
+    Ok(())
+}
+
+/// Keeps a TAP on a bridge from those beside it. The guest does not run yet.
+async fn isolate(space: &NetSpace, nic: &InterfaceDef, taps: &Taps) -> Result<(), Error> {
+    let link = |source| Error::Link { path: nic.info.path.clone(), source };
+    let netlink = space.netlink().await.map_err(link)?;
+    let index =
+        netlink.link(taps.name.as_deref().unwrap_or_default()).await.map_err(link)?.map_or(0, |l| l.index);
+    netlink.set_isolated(index, true).await.map_err(link)
 }
 
 /// Runs the user's script with the TAP's name as its argument, where the TAP lives.

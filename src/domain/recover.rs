@@ -95,10 +95,14 @@ async fn hold(context: &Context, uuid: &Uuid, doc: &DomainDoc, guest: &Guest) {
         tracing::warn!(domain = %uuid, "{}", crate::chain(&e));
     }
     for nic in doc.def().interfaces() {
-        let (InterfaceKind::Network { network }, Some(mac)) = (&nic.kind, nic.mac) else { continue };
+        let (InterfaceKind::Network { network, .. }, Some(mac)) = (&nic.kind, nic.mac) else { continue };
         let Some(handle) = context.networks.get(network) else { continue };
-        let request =
-            PortRequest { domain: *uuid, domain_name: guest.live.name.clone(), mac, teaming: nic.teaming };
+        let request = PortRequest {
+            domain: *uuid,
+            domain_name: guest.live.name.clone(),
+            mac,
+            teaming: nic.teaming.is_some(),
+        };
         if let Err(e) = handle.plug(request).await {
             tracing::warn!(domain = %uuid, "a port on '{network}' is not taken again: {}", crate::chain(&e));
         }

@@ -12,7 +12,6 @@ use uuid::Uuid;
 use super::commands::{DEADLINE, execute, execute_with};
 use super::files::{OpenedFiles, open_files};
 use super::guest::{Guest, Live, identity_file};
-use super::info::nic_alias;
 use super::nics::{self, NicDescriptor};
 use super::{Context, Error, StartOptions};
 use crate::model::{Device, DiskFormat, DomainDef, DomainDoc, Finding, Image, Severity};
@@ -69,7 +68,6 @@ async fn steps(
     guest: &mut Guest,
 ) -> Result<mpsc::Receiver<QmpEvent>, Error> {
     let def = doc.def();
-    let name = def.name.to_string();
     let qemu = choose_qemu(def).await?;
     refuse(doc, &qemu)?;
     nics::ready_networks(context, def, options.start_networks).await?;
@@ -77,7 +75,7 @@ async fn steps(
     let opened = open_files(context, def, owner).await?;
     let mut nic_descriptors = Vec::new();
     for nic in def.interfaces() {
-        nic_descriptors.push(nics::prepare(context, uuid, &name, nic, guest).await?);
+        nic_descriptors.push(nics::prepare(context, uuid, def, &qemu, nic, guest).await?);
         guest.save(context, uuid)?;
     }
     let settings = spawn_qemu(context, uuid, def, &qemu, opened, nic_descriptors, guest)?;
@@ -100,7 +98,7 @@ async fn steps(
 fn refuse(doc: &DomainDoc, qemu: &QemuFacts) -> Result<(), Error> {
     let def = doc.def();
     let mut findings = crate::plan::check::domain(doc);
-    let handed = Handed::for_a_look(def, FIRST_FD);
+    let handed = Handed::for_a_look(def, FIRST_FD, qemu.vhost_net);
     for finding in qemu::plan(def, &def.uuid.unwrap_or_default(), qemu, &handed).findings {
         if !findings.iter().any(|f| f.path == finding.path && f.severity == finding.severity) {
             findings.push(finding);
@@ -191,7 +189,10 @@ fn spawn_qemu(
     }
     let nics = nics.into_iter().map(|nic| match nic {
         NicDescriptor::None => NicFd::None,
-        NicDescriptor::Tap(fd) => NicFd::Tap(numbers.give(fd)),
+        NicDescriptor::Tap { queues, vhost } => {
+            let mut give = |fds: Vec<OwnedFd>| fds.into_iter().map(|fd| numbers.give(fd)).collect();
+            NicFd::Tap { queues: give(queues), vhost: give(vhost) }
+        }
         NicDescriptor::Client(fd) => NicFd::Client(numbers.give(fd)),
     });
     let nics = nics.collect();
@@ -304,8 +305,8 @@ fn monitor(guest: &Guest) -> Result<&Qmp, Error> {
 
 /// What is set by QMP before the CPUs run: cables that are pulled out, the port that VNC has found.
 async fn settle(def: &DomainDef, guest: &mut Guest) -> Result<(), Error> {
-    for (index, nic) in def.interfaces().enumerate().filter(|(_, nic)| !nic.link_up) {
-        let arguments = serde_json::json!({ "name": nic_alias(nic, index), "up": false });
+    for (index, _) in def.interfaces().enumerate().filter(|(_, nic)| !nic.link_up) {
+        let arguments = serde_json::json!({ "name": qemu::nic_alias(def, index), "up": false });
         execute_with(monitor(guest)?, "set_link", arguments).await?;
     }
     if def.devices.iter().any(|d| matches!(d, Device::Graphics(_))) {
@@ -318,7 +319,7 @@ async fn settle(def: &DomainDef, guest: &mut Guest) -> Result<(), Error> {
 /// The program and the arguments that a start would run, for a look, and what stands against it.
 pub async fn planned(def: &DomainDef) -> Result<qemu::Planned, Error> {
     let qemu = choose_qemu(def).await?;
-    let handed = Handed::for_a_look(def, FIRST_FD);
+    let handed = Handed::for_a_look(def, FIRST_FD, qemu.vhost_net);
     let mut planned = qemu::plan(def, &def.uuid.unwrap_or_default(), &qemu, &handed);
     planned.argv.insert(0, qemu.path.display().to_string());
     Ok(planned)

@@ -4,15 +4,15 @@
 //! never change anything before the definition is on disk, nor hold its lock while a person is asked.
 
 use std::collections::HashSet;
-use std::path::PathBuf;
+use std::path::Path;
 
 use uuid::Uuid;
 
 use super::{DomainEntry, Error, Event, Manager, NetworkEntry, read, write};
 use crate::domain::{self, Recovered};
 use crate::model::{
-    Device, DiskDevice, DomainDef, DomainDoc, Finding, Image, InterfaceKind, Location, Mac, NetworkDoc,
-    Severity,
+    Device, DiskDevice, DomainDef, DomainDoc, Finding, Image, InterfaceDef, InterfaceKind, Location, Mac,
+    NetworkDef, NetworkDoc, PortRange, Severity, VhostUserSource,
 };
 use crate::network;
 use crate::plan::{self, check, complete};
@@ -27,7 +27,7 @@ pub struct DefineOptions {
     pub dry_run: bool,
 }
 
-/// What a domain's document needs beyond the right to define a domain.
+/// What a document needs beyond the right to define a domain or a network.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Needs {
     /// Networks its NICs are on.
@@ -51,7 +51,7 @@ pub struct Report {
 
 /// Emulators that need no right of their own, since the service would choose them itself. One that is not
 /// there needs it too: it could be put there later.
-fn is_standard_emulator(path: &std::path::Path) -> bool {
+fn is_standard_emulator(path: &Path) -> bool {
     crate::sys::qemu_probe::standard_paths().contains(&path)
 }
 
@@ -64,12 +64,11 @@ pub fn needs(def: &DomainDef) -> Needs {
         needs.host_access.push("/domain/devices/emulator".to_owned());
     }
     for nic in def.interfaces() {
-        match &nic.kind {
-            InterfaceKind::Network { network } => needs.networks.push(network.clone()),
-            InterfaceKind::Bridge { .. } | InterfaceKind::Ethernet { .. } => {
-                needs.host_access.push(nic.info.path.clone());
-            }
-            _ => {}
+        if let InterfaceKind::Network { network, .. } = &nic.kind {
+            needs.networks.push(network.clone());
+        }
+        if names_the_host(nic) {
+            needs.host_access.push(nic.info.path.clone());
         }
     }
     needs.host_access.extend(def.devices.iter().filter_map(reaches_host));
@@ -100,6 +99,41 @@ fn reaches_host(device: &Device) -> Option<String> {
         _ => false,
     };
     reaches.then(|| device.info().path.clone())
+}
+
+/// What a network's definition needs: lines for dnsmasq can make it do anything that its user may, and a
+/// root of TFTP gives guests what that user may read.
+pub fn network_needs(def: &NetworkDef) -> Needs {
+    let roots = def.ips.iter().filter(|ip| ip.tftp_root.is_some()).map(|ip| format!("{}/tftp", ip.path));
+    let lines = (!def.dnsmasq_options.is_empty()).then(|| "/network/dnsmasq:options".to_owned());
+    Needs { networks: Vec::new(), host_access: lines.into_iter().chain(roots).collect() }
+}
+
+/// Whether a NIC names something of the host beyond the networks that Warren keeps.
+fn names_the_host(nic: &InterfaceDef) -> bool {
+    let of_its_type = matches!(
+        &nic.kind,
+        InterfaceKind::Bridge { .. }
+            | InterfaceKind::Ethernet(_)
+            | InterfaceKind::Direct { .. }
+            | InterfaceKind::Vdpa { .. }
+            | InterfaceKind::Hostdev { .. }
+            | InterfaceKind::VhostUser(VhostUserSource::Socket { .. })
+            | InterfaceKind::VhostUser(VhostUserSource::Passt { dev: Some(_) })
+            | InterfaceKind::User { dev: Some(_) }
+    );
+    // Ports that only root opens, which the host's own programs use.
+    let reserved = |range: &PortRange| !range.exclude && range.start < 1024;
+    let forwards = nic.port_forwards.iter();
+    let mut forwards =
+        forwards.map(|f| f.dev.is_some() || f.ranges.is_empty() || f.ranges.iter().any(reserved));
+    let paths = [
+        &nic.backend.tap,
+        &nic.backend.vhost,
+        nic.backend.passt.as_ref().map_or(&None, |passt| &passt.log_file),
+        nic.rom.as_ref().map_or(&None, |rom| &rom.file),
+    ];
+    of_its_type || forwards.any(|named| named) || paths.iter().any(|path| path.is_some())
 }
 
 fn refuse_errors(findings: Vec<Finding>) -> Result<(), Error> {
@@ -279,8 +313,9 @@ impl Manager {
         let def = doc.def();
         let uuid = def.uuid.unwrap_or_default();
         let bridge = def.bridge.name.as_ref().map_or("wbr0", |name| name.as_str());
-        let leases = PathBuf::from("leases");
-        report.dnsmasq = plan::dnsmasq::plan(def, bridge, &leases, None).unwrap_or_default();
+        let files = plan::dnsmasq::Files { leases: Path::new("leases"), hosts: Path::new("hosts") };
+        report.dnsmasq =
+            plan::dnsmasq::plan(def, bridge, &files, None).map_or_else(String::new, |p| p.to_string());
         report.ruleset = plan::firewall::plan(def, &uuid, bridge).map_or_else(String::new, |r| r.to_string());
         Ok(report)
     }
@@ -311,7 +346,7 @@ impl Manager {
             findings.push(Finding { severity, path, line: 0, column: 0, message, remedy });
         };
         for nic in doc.def().interfaces() {
-            if let InterfaceKind::Network { network } = &nic.kind
+            if let InterfaceKind::Network { network, .. } = &nic.kind
                 && self.directory.get(network).is_none()
             {
                 let message = format!("there is no network '{network}'");
@@ -335,5 +370,23 @@ impl Manager {
             }
         }
         findings
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networks_that_reach_into_the_host_need_a_right() {
+        let needs = |inner: &str| {
+            let text = format!("<network><name>n</name>{inner}</network>");
+            network_needs(NetworkDoc::parse(&text).unwrap().def()).host_access
+        };
+        assert_eq!(needs("<forward/><ip/>"), Vec::<String>::new());
+        assert_eq!(needs("<ip/><ip><tftp root='/srv'/></ip>"), ["/network/ip[2]/tftp"]);
+        let lines = "<o:options xmlns:o='http://libvirt.org/schemas/network/dnsmasq/1.0'>\
+            <o:option value='log-queries'/></o:options>";
+        assert_eq!(needs(lines), ["/network/dnsmasq:options"]);
     }
 }

@@ -22,7 +22,7 @@ use crate::scope::Scope;
 use crate::store::{Kind, Store, StoreError};
 use crate::{domain, network};
 
-pub use define::{DefineOptions, Needs, Report, needs};
+pub use define::{DefineOptions, Needs, Report, needs, network_needs};
 pub use jobs::{Job, JobState, Object};
 
 /// Why the manager did not do what it was asked.

@@ -9,10 +9,11 @@ mod domain;
 mod finding;
 mod ids;
 mod network;
-mod network_view;
+mod shaping;
 
 pub use doc::*;
 pub use domain::*;
 pub use finding::*;
 pub use ids::*;
 pub use network::*;
+pub use shaping::{Bandwidth, NativeVlan, Rate, VirtualPort, VirtualPortKind, Vlan};

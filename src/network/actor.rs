@@ -32,7 +32,7 @@ pub(super) enum Message {
     SetAccess { access: String, reply: Reply<()> },
     Document { live: bool, reply: Reply<NetworkDoc> },
     Leases { reply: Reply<Vec<Lease>> },
-    Plug { request: PortRequest, reply: Reply<String> },
+    Plug { request: PortRequest, reply: Reply<Plugged> },
     Unplug { domain: Uuid, reply: Reply<()> },
 }
 
@@ -47,6 +47,15 @@ pub struct PortRequest {
     pub mac: Mac,
     /// The NIC may share its address with its teaming partner in the same domain.
     pub teaming: bool,
+}
+
+/// Where a NIC's TAP is to be put.
+#[derive(Debug, Clone)]
+pub struct Plugged {
+    /// The bridge.
+    pub bridge: String,
+    /// The port reaches the host and what is not isolated, but no other port like it.
+    pub isolated: bool,
 }
 
 /// What an actor begins with.
@@ -253,7 +262,11 @@ impl Actor {
                 l.alias.as_deref() == Some(&alias) && l.master.is_none() && l.mac.is_some_and(tail)
             });
             for link in mine {
-                if let Err(e) = netlink.set_master(link.index, Some(bridge.index)).await {
+                let mut attached = netlink.set_master(link.index, Some(bridge.index)).await;
+                if attached.is_ok() && up.isolates_ports() {
+                    attached = netlink.set_isolated(link.index, true).await;
+                }
+                if let Err(e) = attached {
                     tracing::warn!("'{}' could not be attached again: {}", link.name, crate::chain(&e));
                 }
             }
@@ -313,7 +326,7 @@ impl Actor {
         dnsmasq::read_leases(&path).map_err(|source| Error::Leases { name: self.name(), source })
     }
 
-    fn plug(&mut self, request: PortRequest) -> Result<String, Error> {
+    fn plug(&mut self, request: PortRequest) -> Result<Plugged, Error> {
         let Some(up) = &self.up else {
             return Err(Error::Denied { name: self.name(), denial: Denial::NotActive });
         };
@@ -326,7 +339,7 @@ impl Actor {
             });
         }
         self.ports.insert((request.domain, request.mac), request);
-        Ok(up.bridge.clone())
+        Ok(Plugged { bridge: up.bridge.clone(), isolated: up.isolates_ports() })
     }
 
     async fn revive_dnsmasq(&mut self, exit: &str) {

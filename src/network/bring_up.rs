@@ -12,13 +12,15 @@ use crate::model::{Mac, NetworkDef, NetworkDoc};
 use crate::plan;
 use crate::store;
 use crate::sys::dnsmasq::{self, Dnsmasq, DnsmasqSpec};
-use crate::sys::netlink::{BridgeSpec, Link, Netlink};
+use crate::sys::netlink::{BridgeSpec, Link, Netlink, Route};
 use crate::sys::netspace::NetSpace;
 use crate::sys::nft;
 use crate::sys::unix;
 
 /// How many generated bridge names are tried.
 const BRIDGES: u32 = 4096;
+/// What generated bridge names look like.
+const TEMPLATE: &str = "wbr%d";
 
 /// What RUN says of a network that is up, or was about to be.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -38,6 +40,13 @@ pub(super) struct Up {
     pub(super) space: NetSpace,
     pub(super) dnsmasq: Option<Dnsmasq>,
     pub(super) doc: NetworkDoc,
+}
+
+impl Up {
+    /// Whether the definition as it runs keeps its guests from each other.
+    pub(super) fn isolates_ports(&self) -> bool {
+        self.doc.def().isolated_ports == Some(true)
+    }
 }
 
 /// The name under which a network holds the ground.
@@ -76,6 +85,12 @@ async fn steps(context: &Context, uuid: &Uuid, doc: &NetworkDoc, space: &NetSpac
         netlink.add_address(index, net).await.map_err(failed("giving the bridge its address"))?;
     }
     netlink.set_up(index, true).await.map_err(failed("setting the bridge up"))?;
+    for route in &def.routes {
+        // libvirt's metric where none is given.
+        let metric = route.metric.unwrap_or(1);
+        let added = netlink.add_route(index, route.dst, route.gateway, metric).await;
+        added.map_err(failed("making a route through a guest"))?;
+    }
     let dnsmasq = start_dnsmasq(context, uuid, def, &bridge, space).await?;
     verify(def, &bridge, rules.map(|rules| rules.table), &netlink, space).await?;
     save(context, uuid, doc, &bridge, true)?;
@@ -92,21 +107,26 @@ pub(super) async fn start_dnsmasq(
 ) -> Result<Option<Dnsmasq>, Error> {
     let dir = context.scope.network_run_dir(uuid);
     let upstream = context.ground.upstream_dns().await;
-    let Some(conf) = plan::dnsmasq::plan(def, bridge, &dnsmasq::lease_file(&dir), upstream) else {
+    let (leases, hosts) = (dnsmasq::lease_file(&dir), dnsmasq::hosts_file(&dir));
+    let files = plan::dnsmasq::Files { leases: &leases, hosts: &hosts };
+    let Some(plan) = plan::dnsmasq::plan(def, bridge, &files, upstream) else {
         return Ok(None);
     };
-    let spec = DnsmasqSpec { dir, conf, run_as: context.scope.helper_user() };
+    let spec = DnsmasqSpec { dir, conf: plan.conf, hosts: plan.hosts, run_as: context.scope.helper_user() };
     Ok(Some(dnsmasq::start(space, &spec).await?))
 }
 
 /// In session scope the kernel's forwarding ends at the uplink, behind which sockets of the user do the
 /// rest: a rule for an interface of the host would let nothing through, without a word.
 async fn refuse_other_ways_out(context: &Context, def: &NetworkDef) -> Result<(), Error> {
-    let Some(dev) = def.forward.as_ref().and_then(|f| f.dev.as_ref()) else { return Ok(()) };
-    match context.ground.only_uplink().await {
-        Some(uplink) if uplink != dev.as_str() => {
-            Err(Error::NoSuchWayOut { name: def.name.to_string(), dev: dev.to_string() })
+    let Some(forward) = &def.forward else { return Ok(()) };
+    let Some(uplink) = context.ground.only_uplink().await else { return Ok(()) };
+    let name = || def.name.to_string();
+    match &forward.dev {
+        Some(dev) if uplink != dev.as_str() => {
+            Err(Error::NoSuchWayOut { name: name(), dev: dev.to_string() })
         }
+        _ if forward.nat.addresses.is_some() => Err(Error::NoSuchAddress { name: name() }),
         _ => Ok(()),
     }
 }
@@ -115,6 +135,13 @@ async fn refuse_used_subnets(def: &NetworkDef, netlink: &Netlink) -> Result<(), 
     let failed = |source| Error::Netlink { step: "reading the routes", source };
     let mut used: Vec<_> = netlink.routes().await.map_err(failed)?.into_iter().map(|r| r.dst).collect();
     used.extend(netlink.addresses().await.map_err(failed)?.into_iter().map(|(_, net)| net.trunc()));
+    // Two routes to one place: the kernel would take one of them, and nobody knows which.
+    for route in &def.routes {
+        if let Some(other) = used.iter().find(|other| **other == route.dst) {
+            let (name, subnet) = (def.name.to_string(), route.dst);
+            return Err(Error::SubnetInUse { name, subnet, other: *other });
+        }
+    }
     for subnet in def.ips.iter().filter_map(|ip| ip.net).map(|net| net.trunc()) {
         let overlaps = |other: &&ipnet::IpNet| {
             other.prefix_len() > 0 && (other.contains(&subnet) || subnet.contains(*other))
@@ -126,7 +153,7 @@ async fn refuse_used_subnets(def: &NetworkDef, netlink: &Netlink) -> Result<(), 
     Ok(())
 }
 
-/// Makes the bridge under the name of the definition, or under the first free `wbrN`.
+/// Makes the bridge under the name of the definition, or under the first free one that its template makes.
 async fn make_bridge(
     context: &Context,
     uuid: &Uuid,
@@ -138,10 +165,15 @@ async fn make_bridge(
     let in_use = |bridge: &str| Error::BridgeInUse { name: def.name.to_string(), bridge: bridge.to_owned() };
     let links: Vec<Link> = netlink.links().await.map_err(failed)?;
     let is_taken = |name: &str| links.iter().any(|l| l.name == name);
+    let template = def.bridge.template.as_deref().unwrap_or(TEMPLATE);
     let candidates: Vec<String> = match &def.bridge.name {
         Some(name) if is_taken(name.as_str()) => return Err(in_use(name.as_str())),
         Some(name) => vec![name.to_string()],
-        None => (0..BRIDGES).map(|n| format!("wbr{n}")).filter(|name| !is_taken(name)).collect(),
+        None => {
+            let names = (0..BRIDGES).map(|n| template.replace("%d", &n.to_string()));
+            // A long template has room for few numbers.
+            names.filter(|name| name.len() <= 15 && !is_taken(name)).collect()
+        }
     };
     for name in &candidates {
         save(context, uuid, doc, name, false)?;
@@ -160,7 +192,7 @@ async fn make_bridge(
             Err(e) => return Err(failed(e)),
         }
     }
-    Err(in_use(candidates.last().map_or("wbr%d", String::as_str)))
+    Err(in_use(candidates.last().map_or(template, String::as_str)))
 }
 
 /// The alias by which everything of an object is found again in the kernel.
@@ -201,6 +233,12 @@ async fn verify(
     for net in def.ips.iter().filter_map(|ip| ip.net) {
         if !addresses.contains(&(link.index, net)) {
             return Err(missing(format!("its address {net}")));
+        }
+    }
+    let routes = netlink.routes().await.map_err(failed)?;
+    for dst in def.routes.iter().map(|route| route.dst) {
+        if !routes.contains(&Route { dst, oif: Some(link.index) }) {
+            return Err(missing(format!("its route to {dst}")));
         }
     }
     if let Some(table) = table

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 
-use super::actor::{Message, PortRequest};
+use super::actor::{Message, Plugged, PortRequest};
 use super::{Error, View};
 use crate::mailbox::{self, Reply};
 use crate::model::NetworkDoc;
@@ -84,8 +84,8 @@ impl Handle {
         self.ask(|reply| Message::Leases { reply }).await
     }
 
-    /// Reserves a port for a NIC of a domain; answers the bridge to attach the TAP to.
-    pub async fn plug(&self, request: PortRequest) -> Result<String, Error> {
+    /// Reserves a port for a NIC of a domain; answers where its TAP is to be put.
+    pub async fn plug(&self, request: PortRequest) -> Result<Plugged, Error> {
         self.ask(|reply| Message::Plug { request, reply }).await
     }
 

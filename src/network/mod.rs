@@ -28,7 +28,7 @@ use crate::sys::netlink::NetlinkError;
 use crate::sys::netspace::SysctlError;
 use crate::sys::nft::NftError;
 
-pub use actor::{PortRequest, Seed, spawn};
+pub use actor::{Plugged, PortRequest, Seed, spawn};
 pub use handle::Handle;
 pub use recover::{Leftover, recover};
 pub use state::State;
@@ -59,6 +59,11 @@ pub enum Error {
         attribute out, and guests leave as the programs of the user do"
     )]
     NoSuchWayOut { name: String, dev: String },
+    #[error(
+        "/network/forward/nat/address: in session scope the network '{name}' leaves under the address of the host; \
+        leave the element out"
+    )]
+    NoSuchAddress { name: String },
     #[error("networks cannot run here")]
     Ground(#[from] ground::GroundError),
     #[error("{step} failed")]
@@ -87,7 +92,9 @@ impl Error {
         match self {
             Self::SubnetInUse { .. } => "its subnet is in use",
             Self::BridgeInUse { .. } => "its bridge is in use",
-            Self::NotSupported { .. } | Self::NoSuchWayOut { .. } => "it uses what cannot be run here",
+            Self::NotSupported { .. } | Self::NoSuchWayOut { .. } | Self::NoSuchAddress { .. } => {
+                "it uses what cannot be run here"
+            }
             Self::Ground(_) => "networks cannot run here",
             Self::Firewall(_) => "the firewall rules could not be loaded",
             Self::Dnsmasq(_) => "DHCP and DNS could not be started",

@@ -68,9 +68,8 @@ pub fn network(
 ) -> Result<(), CompleteError> {
     let def = doc.def();
     let uuid = missing_uuid(def.uuid, facts.uuid, rng);
-    let owns_bridge = def.forward.as_ref().is_none_or(|f| f.mode.owns_bridge());
     let mac = match def.mac {
-        None if owns_bridge => Some(free_mac(|_| true, rng)?),
+        None if def.owns_bridge() => Some(free_mac(|_| true, rng)?),
         _ => None,
     };
     let ips = choose_ips(def, facts.used)?;
@@ -256,12 +255,13 @@ fn free_subnet(used: &[IpNet]) -> Result<IpNet, CompleteError> {
 
 /// The addresses for guests in the subnet of `net`, whose address is the host's: from the next one to
 /// the last, or where the host has the last one, from the first to the one before. In IPv6, where a
-/// subnet is endless, 254 of them.
+/// subnet is endless, 254 of them; never more than what differs in the last 16 bits, libvirt's measure.
 fn guest_range(net: IpNet) -> Option<(IpAddr, IpAddr)> {
     match net {
         IpNet::V4(net) => {
             let (network, broadcast) = (u32::from(net.network()), u32::from(net.broadcast()));
             let (start, end) = beside(u32::from(net.addr()).into(), network.into(), broadcast.into())?;
+            let end = end.min(start | 0xffff);
             let v4 = |n: u128| u32::try_from(n).ok().map(|n| IpAddr::V4(Ipv4Addr::from(n)));
             Some((v4(start)?, v4(end)?))
         }
@@ -269,7 +269,7 @@ fn guest_range(net: IpNet) -> Option<(IpAddr, IpAddr)> {
             let (first, last) = (u128::from(net.network()), u128::from(net.broadcast()));
             let (start, end) = beside(u128::from(net.addr()), first, last)?;
             let v6 = |n: u128| IpAddr::V6(Ipv6Addr::from(n));
-            Some((v6(start), v6(end.min(start.saturating_add(253)))))
+            Some((v6(start), v6(end.min(start.saturating_add(253)).min(start | 0xffff))))
         }
     }
 }
@@ -352,6 +352,8 @@ mod tests {
         assert_eq!(range("10.0.0.1/24").as_deref(), Some("10.0.0.2-10.0.0.254"));
         assert_eq!(range("10.0.0.100/24").as_deref(), Some("10.0.0.101-10.0.0.254"));
         assert_eq!(range("10.0.0.254/24").as_deref(), Some("10.0.0.1-10.0.0.253"));
+        assert_eq!(range("10.0.0.1/8").as_deref(), Some("10.0.0.2-10.0.255.255"));
+        assert_eq!(range("fd00::ff80/64").as_deref(), Some("fd00::ff81-fd00::ffff"));
         assert_eq!(range("10.0.0.1/30").as_deref(), Some("10.0.0.2-10.0.0.2"));
         assert_eq!(range("10.0.0.1/31"), None);
         assert_eq!(range("10.0.0.1/32"), None);

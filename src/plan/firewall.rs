@@ -5,10 +5,11 @@
 //! network's own.
 
 use std::fmt::{self, Display, Formatter};
+use std::net::Ipv4Addr;
 
 use ipnet::IpNet;
 
-use crate::model::{ForwardMode, NetworkDef, Uuid};
+use crate::model::{ForwardMode, Nat, NetworkDef, Uuid};
 
 /// All rules of one network: one table of the family `inet`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,10 +91,10 @@ pub enum Verdict {
     Return,
     /// Another chain decides.
     Jump(&'static str),
-    /// It gets the host's address.
-    Masquerade,
-    /// It gets the host's address and a port from 1024: lower ports are trusted by some, as NFS.
-    MasqueradeHighPorts,
+    /// It gets the host's address, and a port of this range.
+    Masquerade(Option<(u16, u16)>),
+    /// It gets an address of this range, and a port of that one.
+    Translate((Ipv4Addr, Ipv4Addr), Option<(u16, u16)>),
 }
 
 /// The table of the network with this UUID.
@@ -105,6 +106,7 @@ pub fn table_name(uuid: &Uuid) -> String {
 /// the bridge is the host's.
 pub fn plan(def: &NetworkDef, uuid: &Uuid, bridge: &str) -> Option<Ruleset> {
     let mode = def.forward.as_ref().map(|f| f.mode);
+    let nat = def.forward.as_ref().map_or_else(Nat::default, |f| f.nat);
     if !matches!(mode, None | Some(ForwardMode::Nat | ForwardMode::Route)) {
         return None;
     }
@@ -117,8 +119,8 @@ pub fn plan(def: &NetworkDef, uuid: &Uuid, bridge: &str) -> Option<Ruleset> {
     for net in subnets.iter().filter(|_| mode.is_some()) {
         let out = dev.clone().map(Match::Out);
         from_guests.push(accept([Some(Match::From(*net)), out]));
-        // IPv6 has addresses for all, so it is routed in a NAT network too.
-        let translated = mode == Some(ForwardMode::Nat) && net.addr().is_ipv4();
+        // IPv6 has addresses for all, so it is routed in a NAT network too, unless asked for.
+        let translated = mode == Some(ForwardMode::Nat) && is_translated(net, nat);
         let back = dev.clone().map(Match::In);
         to_guests.push(accept([Some(Match::To(*net)), back, translated.then_some(Match::Answer)]));
     }
@@ -135,8 +137,8 @@ pub fn plan(def: &NetworkDef, uuid: &Uuid, bridge: &str) -> Option<Ruleset> {
     ];
     if mode == Some(ForwardMode::Nat) {
         let leaving = dev.map_or(Match::NotOut(bridge), Match::Out);
-        let v4 = subnets.iter().filter(|net| net.addr().is_ipv4());
-        let rules = v4.flat_map(|net| translation(*net, &leaving)).collect();
+        let translated = subnets.iter().filter(|net| is_translated(net, nat));
+        let rules = translated.flat_map(|net| translation(*net, nat, &leaving)).collect();
         chains.push(hooked("postrouting", Hook::Postrouting, rules));
     }
     Some(Ruleset { table: table_name(uuid), chains })
@@ -161,21 +163,37 @@ fn forward(bridge: &str) -> Vec<Rule> {
     ]
 }
 
-/// Masquerading of one IPv4 subnet, but for what never leaves a link.
-fn translation(net: IpNet, leaving: &Match) -> Vec<Rule> {
+fn is_translated(net: &IpNet, nat: Nat) -> bool {
+    net.addr().is_ipv4() || nat.ipv6
+}
+
+/// Translation of one subnet, but for what never leaves a link.
+fn translation(net: IpNet, nat: Nat, leaving: &Match) -> Vec<Rule> {
+    let never_leaves = match net {
+        IpNet::V4(_) => vec![
+            IpNet::new_assert([224, 0, 0, 0].into(), 24),
+            IpNet::new_assert([255, 255, 255, 255].into(), 32),
+        ],
+        IpNet::V6(_) => vec![IpNet::new_assert([0xff02, 0, 0, 0, 0, 0, 0, 0].into(), 16)],
+    };
     let untranslated = |to| Rule { matches: vec![Match::From(net), Match::To(to)], verdict: Verdict::Return };
-    let masquerade = |protocol: Option<Match>, verdict| {
+    let translate = |protocol: Option<Match>, ports| {
         let mut matches = vec![leaving.clone(), Match::From(net), Match::NotTo(net)];
         matches.extend(protocol);
+        let verdict = match nat.addresses.filter(|_| net.addr().is_ipv4()) {
+            Some(addresses) => Verdict::Translate(addresses, ports),
+            None => Verdict::Masquerade(ports),
+        };
         Rule { matches, verdict }
     };
-    vec![
-        untranslated(IpNet::new_assert([224, 0, 0, 0].into(), 24)),
-        untranslated(IpNet::new_assert([255, 255, 255, 255].into(), 32)),
-        masquerade(Some(Match::Tcp), Verdict::MasqueradeHighPorts),
-        masquerade(Some(Match::Udp), Verdict::MasqueradeHighPorts),
-        masquerade(None, Verdict::Masquerade),
-    ]
+    // Lower ports are trusted by some, as NFS. No range, or one that says nothing, means these.
+    let (first, last) = nat.ports.filter(|ports| *ports != (0, 0)).unwrap_or((1024, 65535));
+    let ports = Some((first.max(1), last));
+    let mut rules: Vec<Rule> = never_leaves.into_iter().map(untranslated).collect();
+    rules.extend(
+        [(Some(Match::Tcp), ports), (Some(Match::Udp), ports), (None, None)].map(|(p, r)| translate(p, r)),
+    );
+    rules
 }
 
 fn accept<const N: usize>(matches: [Option<Match>; N]) -> Rule {
@@ -262,35 +280,35 @@ impl Display for Verdict {
             Self::Reject => write!(f, "reject"),
             Self::Return => write!(f, "return"),
             Self::Jump(chain) => write!(f, "jump {chain}"),
-            Self::Masquerade => write!(f, "masquerade"),
-            Self::MasqueradeHighPorts => write!(f, "masquerade to :1024-65535"),
+            Self::Masquerade(None) => write!(f, "masquerade"),
+            Self::Masquerade(Some(ports)) => write!(f, "masquerade to :{}", span(ports)),
+            Self::Translate(addresses, None) => write!(f, "snat ip to {}", span(addresses)),
+            Self::Translate(addresses, Some(ports)) => {
+                write!(f, "snat ip to {}:{}", span(addresses), span(ports))
+            }
         }
     }
+}
+
+/// A range as nft writes it; one of a single value is that value.
+fn span<T: Display + PartialEq>((first, last): &(T, T)) -> String {
+    if first == last { first.to_string() } else { format!("{first}-{last}") }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{BridgeDef, Forward, IpDef};
+    use crate::model::NetworkDoc;
     use std::io::Write;
     use std::process::{Command, Stdio};
 
-    fn network(mode: Option<ForwardMode>, dev: Option<&str>, nets: &[&str]) -> NetworkDef {
-        NetworkDef {
-            name: "n".parse().unwrap(),
-            uuid: None,
-            forward: mode.map(|mode| Forward { mode, dev: dev.map(|d| d.parse().unwrap()) }),
-            bridge: BridgeDef { name: None, stp: true, delay: 0 },
-            mac: None,
-            mtu: None,
-            domain: None,
-            dns: true,
-            ips: nets
-                .iter()
-                .map(|n| IpDef { path: String::new(), net: Some(n.parse().unwrap()), dhcp: None })
-                .collect(),
-        }
+    fn network(inner: &str) -> NetworkDef {
+        let doc = NetworkDoc::parse(&format!("<network><name>n</name>{inner}</network>")).unwrap();
+        doc.def().clone()
     }
+
+    const V4: &str = "<ip address='192.168.5.1' prefix='24'/>";
+    const V6: &str = "<ip family='ipv6' address='fd00:5::1' prefix='64'/>";
 
     /// The script, after the real nft has taken it twice in a namespace of its own.
     fn tested(def: &NetworkDef) -> String {
@@ -313,36 +331,64 @@ mod tests {
 
     #[test]
     fn isolated() {
-        insta::assert_snapshot!(tested(&network(None, None, &["192.168.5.1/24"])));
+        insta::assert_snapshot!(tested(&network(V4)));
     }
 
     #[test]
     fn nat() {
-        insta::assert_snapshot!(tested(&network(
-            Some(ForwardMode::Nat),
-            None,
-            &["192.168.5.1/24", "fd00:5::1/64"]
-        )));
+        insta::assert_snapshot!(tested(&network(&format!("<forward/>{V4}{V6}"))));
     }
 
     #[test]
     fn nat_by_one_device() {
-        insta::assert_snapshot!(tested(&network(Some(ForwardMode::Nat), Some("eth0"), &["192.168.5.1/24"])));
+        insta::assert_snapshot!(tested(&network(&format!("<forward dev='eth0'/>{V4}"))));
+    }
+
+    #[test]
+    fn nat_to_addresses_and_ports_and_of_ipv6() {
+        let nat = |inner: &str| {
+            let script =
+                tested(&network(&format!("<forward><nat ipv6='yes'>{inner}</nat></forward>{V4}{V6}")));
+            let chain = script.split("chain postrouting {").nth(1).unwrap();
+            chain.split('}').next().unwrap().to_owned()
+        };
+        let all = "<address start='10.9.0.1' end='10.9.0.9'/><port start='500' end='1000'/>";
+        insta::assert_snapshot!(nat(all), @r#"
+
+        type nat hook postrouting priority srcnat; policy accept;
+        ip saddr 192.168.5.0/24 ip daddr 224.0.0.0/24 return
+        ip saddr 192.168.5.0/24 ip daddr 255.255.255.255/32 return
+        oifname != "wbr0" ip saddr 192.168.5.0/24 ip daddr != 192.168.5.0/24 meta l4proto tcp snat ip to 10.9.0.1-10.9.0.9:500-1000
+        oifname != "wbr0" ip saddr 192.168.5.0/24 ip daddr != 192.168.5.0/24 meta l4proto udp snat ip to 10.9.0.1-10.9.0.9:500-1000
+        oifname != "wbr0" ip saddr 192.168.5.0/24 ip daddr != 192.168.5.0/24 snat ip to 10.9.0.1-10.9.0.9
+        ip6 saddr fd00:5::/64 ip6 daddr ff02::/16 return
+        oifname != "wbr0" ip6 saddr fd00:5::/64 ip6 daddr != fd00:5::/64 meta l4proto tcp masquerade to :500-1000
+        oifname != "wbr0" ip6 saddr fd00:5::/64 ip6 daddr != fd00:5::/64 meta l4proto udp masquerade to :500-1000
+        oifname != "wbr0" ip6 saddr fd00:5::/64 ip6 daddr != fd00:5::/64 masquerade
+        "#);
+        let one = nat("<address start='10.9.0.1' end='10.9.0.1'/>");
+        assert!(
+            one.contains("snat ip to 10.9.0.1:1024-65535\n") && one.contains("snat ip to 10.9.0.1\n"),
+            "{one}"
+        );
+        assert!(nat("<port start='0' end='0'/>").contains("masquerade to :1024-65535\n"));
+        assert!(nat("<port start='0' end='7'/>").contains("masquerade to :1-7\n"));
+        assert!(nat("<port start='7' end='7'/>").contains("masquerade to :7\n"));
     }
 
     #[test]
     fn route() {
         insta::assert_snapshot!(tested(&network(
-            Some(ForwardMode::Route),
-            Some("eth0"),
-            &["10.0.0.1/8", "fd00::1/64"]
+            "<forward mode='route' dev='eth0'/><ip address='10.0.0.1'/>\
+             <ip family='ipv6' address='fd00::1' prefix='64'/>"
         )));
     }
 
     #[test]
     fn nothing_is_filtered_where_the_mode_says_so() {
-        for mode in [ForwardMode::Open, ForwardMode::Bridge] {
-            assert_eq!(plan(&network(Some(mode), None, &["10.0.0.1/8"]), &Uuid::nil(), "wbr0"), None);
+        for mode in ["open", "bridge"] {
+            let def = network(&format!("<forward mode='{mode}'/><ip address='10.0.0.1'/>"));
+            assert_eq!(plan(&def, &Uuid::nil(), "wbr0"), None);
         }
         let name = table_name(&"d237ce44-8efa-452c-b8e6-1ae9cf53aeb1".parse().unwrap());
         assert_eq!(name, "warren_d237ce44_8efa_452c_b8e6_1ae9cf53aeb1");

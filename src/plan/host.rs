@@ -17,6 +17,8 @@ pub struct QemuFacts {
     pub machines: Vec<MachineFacts>,
     /// Whether KVM can be used by it on this host.
     pub kvm: bool,
+    /// Whether this host's kernel serves virtio NICs (`/dev/vhost-net`).
+    pub vhost_net: bool,
     /// The names of its device drivers, for `-device`.
     pub devices: BTreeSet<String>,
 }

@@ -10,3 +10,4 @@ pub mod dnsmasq;
 pub mod firewall;
 pub mod host;
 pub mod qemu;
+pub mod update;

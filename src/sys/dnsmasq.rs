@@ -42,6 +42,8 @@ pub struct DnsmasqSpec {
     pub dir: PathBuf,
     /// The whole configuration; its leases are to be in [`lease_file`], its log on stderr.
     pub conf: String,
+    /// Names in the format of `/etc/hosts`, for [`hosts_file`].
+    pub hosts: String,
     /// The user that it runs as; `None`: the daemon's own.
     pub run_as: Option<RunAs>,
 }
@@ -72,6 +74,11 @@ pub struct Lease {
 /// Where the leases of a network are.
 pub fn lease_file(dir: &Path) -> PathBuf {
     dir.join("dnsmasq").join("leases")
+}
+
+/// Where the names are that the configuration refers to.
+pub fn hosts_file(dir: &Path) -> PathBuf {
+    dir.join("dnsmasq").join("hosts")
 }
 
 fn identity_file(dir: &Path) -> PathBuf {
@@ -124,8 +131,10 @@ fn write_files(spec: &DnsmasqSpec) -> io::Result<PathBuf> {
     unix::make_dir(&dir, 0o700)?;
     let conf = dir.join("dnsmasq.conf");
     fs_err::write(&conf, &spec.conf)?;
+    let hosts = hosts_file(&spec.dir);
+    fs_err::write(&hosts, &spec.hosts)?;
     if let Some(user) = &spec.run_as {
-        for path in [&dir, &conf] {
+        for path in [&dir, &conf, &hosts] {
             std::os::unix::fs::chown(path, Some(user.uid), Some(user.gid))?;
         }
     }
@@ -157,9 +166,9 @@ pub fn read_leases(path: &Path) -> io::Result<Vec<Lease>> {
     }
 }
 
-/// `EXPIRY MAC ADDRESS HOSTNAME CLIENT-ID`, `*` for what is not known; after a line `duid …` come DHCPv6
-/// leases, with the IAID where the MAC was.
-fn parse_leases(text: &str) -> Vec<Lease> {
+/// The leases of a lease file's text: `EXPIRY MAC ADDRESS HOSTNAME CLIENT-ID`, `*` for what is not known;
+/// after a line `duid …` come DHCPv6 leases, with the IAID where the MAC was.
+pub fn parse_leases(text: &str) -> Vec<Lease> {
     let mut leases = Vec::new();
     let mut v6 = false;
     for line in text.lines() {

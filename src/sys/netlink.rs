@@ -15,7 +15,7 @@ use rtnetlink::packet_route::link::{
     BridgeStpState, InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
 };
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteType};
-use rtnetlink::{Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, RouteMessageBuilder};
+use rtnetlink::{Handle, LinkBridge, LinkBridgePort, LinkMessageBuilder, LinkUnspec, RouteMessageBuilder};
 
 /// Why the kernel did not do it.
 #[derive(Debug, thiserror::Error)]
@@ -168,6 +168,12 @@ impl Netlink {
         self.set(LinkUnspec::new_with_index(index).controller(master.unwrap_or(0))).await
     }
 
+    /// Keeps a bridge's port from all other ports that are kept so, or no longer. It must be a port already.
+    pub async fn set_isolated(&self, index: u32, isolated: bool) -> Result<()> {
+        let change = LinkBridgePort::new(index).isolated(isolated);
+        Ok(self.handle.link().set_port(change.build()).execute().await?)
+    }
+
     /// Sets an interface up or down.
     pub async fn set_up(&self, index: u32, up: bool) -> Result<()> {
         let change = LinkUnspec::new_with_index(index);
@@ -187,6 +193,15 @@ impl Netlink {
     /// Gives an interface an address.
     pub async fn add_address(&self, index: u32, net: IpNet) -> Result<()> {
         Ok(self.handle.address().add(index, net.addr(), net.prefix_len()).execute().await?)
+    }
+
+    /// Gives an interface an address, and says which one is at the other end of its cable.
+    pub async fn add_address_with_peer(&self, index: u32, net: IpNet, peer: IpAddr) -> Result<()> {
+        let mut request = self.handle.address().add(index, net.addr(), net.prefix_len());
+        // On a point-to-point link Local is ours and Address the peer's; there is no broadcast.
+        let attributes = vec![AddressAttribute::Local(net.addr()), AddressAttribute::Address(peer)];
+        request.message_mut().attributes = attributes;
+        Ok(request.execute().await?)
     }
 
     /// All addresses with their interfaces.
@@ -237,6 +252,26 @@ impl Netlink {
             }
         }
         Ok(found)
+    }
+
+    /// Leads to `dst` through `gateway`, which is reached by an interface that is up. It goes with the interface.
+    pub async fn add_route(&self, index: u32, dst: IpNet, gateway: IpAddr, metric: u32) -> Result<()> {
+        let message = match (dst, gateway) {
+            (IpNet::V4(dst), IpAddr::V4(gateway)) => RouteMessageBuilder::<std::net::Ipv4Addr>::new()
+                .destination_prefix(dst.network(), dst.prefix_len())
+                .gateway(gateway)
+                .output_interface(index)
+                .priority(metric)
+                .build(),
+            (IpNet::V6(dst), IpAddr::V6(gateway)) => RouteMessageBuilder::<std::net::Ipv6Addr>::new()
+                .destination_prefix(dst.network(), dst.prefix_len())
+                .gateway(gateway)
+                .output_interface(index)
+                .priority(metric)
+                .build(),
+            _ => return Err(NetlinkError::Refused(io::ErrorKind::InvalidInput.into())),
+        };
+        Ok(self.handle.route().add(message).execute().await?)
     }
 
     /// Removes an interface; one that is gone is as good.
@@ -322,7 +357,24 @@ mod tests {
             assert_eq!((link.mac, link.up, link.mtu), (Some(spec.mac), true, 1400));
             assert_eq!(netlink.link("wtap0").await.unwrap().unwrap().master, Some(index));
             assert!(netlink.addresses().await.unwrap().contains(&(index, net)));
-            assert!(netlink.routes().await.unwrap().iter().any(|r| r.dst == net.trunc()));
+            netlink.set_isolated(port.index, true).await.unwrap();
+            let shown = std::process::Command::new("bridge")
+                .args(["-d", "link", "show", "dev", "wtap0"])
+                .output()
+                .unwrap();
+            let shown = String::from_utf8_lossy(&shown.stdout);
+            assert!(shown.contains("isolated on"), "{shown}");
+            let (far, far_v6): (IpNet, IpNet) =
+                ("10.9.0.0/16".parse().unwrap(), "fd09::/32".parse().unwrap());
+            netlink.add_address(index, "fd07::1/64".parse().unwrap()).await.unwrap();
+            netlink.add_route(index, far, "192.168.7.2".parse().unwrap(), 5).await.unwrap();
+            netlink.add_route(index, far_v6, "fd07::2".parse().unwrap(), 1).await.unwrap();
+            let routes = netlink.routes().await.unwrap();
+            for dst in [net.trunc(), far, far_v6] {
+                assert!(routes.contains(&Route { dst, oif: Some(index) }), "{dst} {routes:?}");
+            }
+            let nowhere = netlink.add_route(index, far, "172.16.0.1".parse().unwrap(), 1).await;
+            assert!(nowhere.is_err());
             drop(tap);
             netlink.delete(index).await.unwrap();
             netlink.delete(index).await.unwrap();

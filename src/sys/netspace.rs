@@ -70,6 +70,15 @@ impl NetSpace {
         opened.map_err(|source| tap::explain(name, source))
     }
 
+    /// A queue of a TAP in it; see [`tap::open_queue`].
+    pub async fn open_queue(&self, name: &str, first: bool) -> Result<Tap, TapError> {
+        let opened = match &self.nethost {
+            Some(nethost) => nethost.tap_queue(name, first).await.map(|(fd, name)| Tap { fd, name }),
+            None => tap::open_queue(name, first),
+        };
+        opened.map_err(|source| tap::explain(name, source))
+    }
+
     /// Makes a kernel setting, as `net/ipv4/ip_forward`.
     pub async fn sysctl(&self, key: &str, value: &str) -> Result<(), SysctlError> {
         let failed = |source| SysctlError { key: key.to_owned(), source };

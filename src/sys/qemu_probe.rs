@@ -16,6 +16,7 @@ use tokio::net::UnixStream;
 use tokio::process::Command;
 
 use super::qmp::{Qmp, QmpError};
+use super::tap;
 use crate::plan::host::{MachineFacts, QemuFacts};
 
 /// How long one program may take for all answers together; it takes about 100 ms.
@@ -133,6 +134,7 @@ async fn ask(path: &Path, stream: UnixStream) -> Result<QemuFacts, QmpError> {
         machines: list(&machines).filter_map(machine).collect(),
         // QEMU falls back to TCG unless /dev/kvm opens and speaks the right API.
         kvm: kvm["enabled"].as_bool().unwrap_or(false),
+        vhost_net: tap::open_vhost().is_ok(),
         devices: list(&devices)
             .filter_map(|d| d["name"].as_str())
             .map(str::to_owned)

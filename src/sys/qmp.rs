@@ -114,14 +114,14 @@ impl Qmp {
         deadline: Duration,
     ) -> Result<(Self, mpsc::Receiver<QmpEvent>), QmpError> {
         let (reader, writer) = stream.into_split();
-        let mut lines = Lines { reader, buffer: Vec::new(), searched: 0 };
-        let greeting = match lines.next().await {
-            Ok(Some(line)) => parse(&line).map_err(QmpError::Protocol)?,
+        let mut lines = Lines { reader, buffer: LineBuffer::default() };
+        match lines.next().await {
+            Ok(Some(line)) => match decode(&line).map_err(QmpError::Protocol)? {
+                Message::Greeting => {}
+                _ => return Err(QmpError::Protocol("its first line is no greeting".into())),
+            },
             Ok(None) => return Err(QmpError::Disconnected),
             Err(what) => return Err(QmpError::Protocol(what)),
-        };
-        if greeting.get("QMP").is_none() {
-            return Err(QmpError::Protocol("its first line is no greeting".into()));
         }
         let shared = Arc::new(Shared::default());
         let (commands, command_queue) = mpsc::channel(COMMAND_QUEUE);
@@ -215,7 +215,7 @@ async fn run(
     let read = async {
         loop {
             match lines.next().await {
-                Ok(Some(line)) => match parse(&line) {
+                Ok(Some(line)) => match decode(&line) {
                     Ok(message) => take(message, &events, &shared),
                     Err(what) => return Some(what),
                 },
@@ -233,59 +233,112 @@ async fn run(
     state.waiting.clear();
 }
 
-fn take(mut message: Value, events: &mpsc::Sender<QmpEvent>, shared: &Shared) {
+fn take(message: Message, events: &mpsc::Sender<QmpEvent>, shared: &Shared) {
+    match message {
+        Message::Event(event) => {
+            if let Err(mpsc::error::TrySendError::Full(event)) = events.try_send(event) {
+                let before = shared.dropped_events.fetch_add(1, Ordering::Relaxed);
+                if before == 0 {
+                    tracing::warn!(event = event.name, "QEMU sends events faster than they are read");
+                }
+            }
+        }
+        Message::Reply { id, reply } => {
+            if let Some(sender) = shared.lock().waiting.remove(&id) {
+                // The one who asked may have given up in this moment.
+                drop(sender.send(reply));
+            }
+        }
+        Message::Greeting | Message::Other => {}
+    }
+}
+
+/// One line of QEMU's.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Message {
+    /// The first line of a connection.
+    Greeting,
+    /// Something told unasked.
+    Event(QmpEvent),
+    /// The answer to a command of ours.
+    Reply {
+        /// The number that the command had.
+        id: u64,
+        /// The whole answer: `return` or `error` is in it.
+        reply: Value,
+    },
+    /// Nothing that anybody waits for.
+    Other,
+}
+
+/// Reads a line, which must be a JSON object.
+pub fn decode(line: &[u8]) -> Result<Message, String> {
+    let mut message: Value = match serde_json::from_slice(line) {
+        Ok(value @ Value::Object(_)) => value,
+        Ok(_) => return Err("a line is not a JSON object".into()),
+        Err(e) => return Err(format!("a line is not JSON: {e}")),
+    };
     if let Some(name) = message["event"].as_str() {
         let part = |key| message["timestamp"][key].as_u64().unwrap_or(0);
         let timestamp_usec = part("seconds").saturating_mul(1_000_000).saturating_add(part("microseconds"));
         let event = QmpEvent { name: name.to_owned(), timestamp_usec, data: message["data"].take() };
-        if let Err(mpsc::error::TrySendError::Full(event)) = events.try_send(event) {
-            let before = shared.dropped_events.fetch_add(1, Ordering::Relaxed);
-            if before == 0 {
-                tracing::warn!(event = event.name, "QEMU sends events faster than they are read");
+        return Ok(Message::Event(event));
+    }
+    Ok(match message["id"].as_u64() {
+        Some(id) => Message::Reply { id, reply: message },
+        None if message.get("QMP").is_some() => Message::Greeting,
+        None => Message::Other,
+    })
+}
+
+/// Bytes as they come, taken out as lines of bounded length.
+#[derive(Debug, Default)]
+pub struct LineBuffer {
+    bytes: Vec<u8>,
+    /// How much of them is known to hold no end of line.
+    searched: usize,
+}
+
+impl LineBuffer {
+    /// The bytes, to be appended to.
+    pub fn bytes_mut(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+
+    /// The next whole line that is not blank, without its end; `None` where more bytes are needed.
+    pub fn take(&mut self) -> Result<Option<Vec<u8>>, String> {
+        while let Some(at) = self.bytes[self.searched..].iter().position(|b| *b == b'\n') {
+            let rest = self.bytes.split_off(self.searched + at + 1);
+            let mut line = std::mem::replace(&mut self.bytes, rest);
+            self.searched = 0;
+            line.pop();
+            if !line.iter().all(u8::is_ascii_whitespace) {
+                return Ok(Some(line));
             }
         }
-    } else if let Some(sender) = message["id"].as_u64().and_then(|id| shared.lock().waiting.remove(&id)) {
-        // The one who asked may have given up in this moment.
-        drop(sender.send(message));
+        self.searched = self.bytes.len();
+        if self.bytes.len() > LINE_LIMIT {
+            return Err(format!("a line has more than {LINE_LIMIT} bytes"));
+        }
+        Ok(None)
     }
 }
 
-fn parse(line: &[u8]) -> Result<Value, String> {
-    match serde_json::from_slice::<Value>(line) {
-        Ok(value) if value.is_object() => Ok(value),
-        Ok(_) => Err("a line is not a JSON object".into()),
-        Err(e) => Err(format!("a line is not JSON: {e}")),
-    }
-}
-
-/// Lines of bounded length.
+/// The lines of a connection.
 struct Lines {
     reader: OwnedReadHalf,
-    buffer: Vec<u8>,
-    /// How much of the buffer is known to hold no end of line.
-    searched: usize,
+    buffer: LineBuffer,
 }
 
 impl Lines {
     /// The next line without its end; `None` at the end of the stream.
     async fn next(&mut self) -> Result<Option<Vec<u8>>, String> {
         loop {
-            if let Some(at) = self.buffer[self.searched..].iter().position(|b| *b == b'\n') {
-                let rest = self.buffer.split_off(self.searched + at + 1);
-                let mut line = std::mem::replace(&mut self.buffer, rest);
-                self.searched = 0;
-                line.pop();
-                if line.iter().all(u8::is_ascii_whitespace) {
-                    continue;
-                }
+            if let Some(line) = self.buffer.take()? {
                 return Ok(Some(line));
             }
-            self.searched = self.buffer.len();
-            if self.buffer.len() > LINE_LIMIT {
-                return Err(format!("a line has more than {LINE_LIMIT} bytes"));
-            }
             // A reset connection is a closed one: QEMU died.
-            match self.reader.read_buf(&mut self.buffer).await {
+            match self.reader.read_buf(self.buffer.bytes_mut()).await {
                 Ok(0) | Err(_) => return Ok(None),
                 Ok(_) => {}
             }

@@ -1,5 +1,5 @@
-//! TAP devices. Owns the `TUNSETIFF` call; must never make a TAP persistent: the kernel removes each
-//! with its last descriptor, so none is ever left behind.
+//! TAP devices, and the kernel's own virtio beside them. Owns the `TUNSETIFF` call; must never make a TAP
+//! persistent: the kernel removes each with its last descriptor, so none is ever left behind.
 
 use std::ffi::CStr;
 use std::io;
@@ -51,11 +51,31 @@ fn name_in(request: &libc::ifreq) -> String {
 /// Makes a TAP in the namespace of the calling thread; `name` may hold `%d`, for which the kernel puts
 /// the first free number. `vnet_hdr`: frames carry the header by which virtio leaves checksums out.
 pub fn open(name: &str, vnet_hdr: bool) -> io::Result<Tap> {
+    let header = if vnet_hdr { libc::IFF_VNET_HDR } else { 0 };
+    attach(name, header | EXCLUSIVE)
+}
+
+/// A queue of a TAP with several, in the namespace of the calling thread; `first`: the TAP is made.
+pub fn open_queue(name: &str, first: bool) -> io::Result<Tap> {
+    let exclusive = if first { EXCLUSIVE } else { 0 };
+    attach(name, libc::IFF_VNET_HDR | libc::IFF_MULTI_QUEUE | exclusive)
+}
+
+/// A queue of a TAP that somebody has made, with one or with several queues.
+pub fn open_existing(name: &str, several: bool) -> io::Result<Tap> {
+    attach(name, libc::IFF_VNET_HDR | if several { libc::IFF_MULTI_QUEUE } else { 0 })
+}
+
+/// The kernel's own virtio, for one queue of a NIC.
+pub fn open_vhost() -> io::Result<OwnedFd> {
+    Ok(rustix::fs::open("/dev/vhost-net", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+fn attach(name: &str, flags: libc::c_int) -> io::Result<Tap> {
     let fd =
         rustix::fs::open("/dev/net/tun", OFlags::RDWR | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty())?;
     let mut request = request(name)?;
-    let header = if vnet_hdr { libc::IFF_VNET_HDR } else { 0 };
-    let flags = libc::IFF_TAP | libc::IFF_NO_PI | header | EXCLUSIVE;
+    let flags = libc::IFF_TAP | libc::IFF_NO_PI | flags;
     // The flags are a bit pattern; the kernel reads them as an unsigned short.
     request.ifr_ifru.ifru_flags = (flags as u16).cast_signed();
     // SAFETY: the descriptor is open and the request outlives the call, which writes the name into it.

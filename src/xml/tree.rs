@@ -297,6 +297,7 @@ impl Element {
                 self.nodes.push(Node::text(format!("\n{own}")));
             }
         }
+        self.join_texts();
     }
 
     /// Removes child element number `index` (from 0) with the white space before it.
@@ -306,6 +307,7 @@ impl Element {
         if at > 0 && self.nodes[at - 1].is_white_space() {
             self.nodes.remove(at - 1);
         }
+        self.join_texts();
         if self.nodes.iter().all(Node::is_white_space) {
             self.nodes.clear();
         }
@@ -313,6 +315,21 @@ impl Element {
             Node::Element(e) => Some(e),
             _ => None,
         }
+    }
+
+    /// Texts that an edit has brought together become one, as they are when the document is read again.
+    fn join_texts(&mut self) {
+        let mut joined: Vec<Node> = Vec::with_capacity(self.nodes.len());
+        for node in std::mem::take(&mut self.nodes) {
+            match (joined.last_mut(), node) {
+                (Some(Node::Text { value, raw }), Node::Text { value: more, raw: more_raw }) => {
+                    value.push_str(&more);
+                    raw.push_str(&more_raw);
+                }
+                (_, node) => joined.push(node),
+            }
+        }
+        self.nodes = joined;
     }
 
     fn is_element(&self, index: usize) -> bool {
@@ -387,6 +404,17 @@ mod tests {
         d.root_mut().remove_child(0);
         assert_eq!(d.to_string(), "<a></a>");
         assert!(d.root_mut().remove_child(0).is_none());
+    }
+
+    #[test]
+    fn an_edit_in_mixed_text_is_read_back() {
+        let mut d = doc("<a>\n text\n</a>");
+        d.root_mut().insert(0, Element::new("b"));
+        assert_eq!(doc(&d.to_string()), d);
+        let mut d = doc("<a>one<b/>two</a>");
+        d.root_mut().remove_child(0);
+        assert_eq!(d.to_string(), "<a>onetwo</a>");
+        assert_eq!(doc(&d.to_string()), d);
     }
 
     #[test]

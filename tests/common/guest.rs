@@ -87,7 +87,8 @@ impl GuestXml {
 
     /// With a NIC on this network.
     pub(crate) fn on_network(self, network: &str) -> Self {
-        self.with(&format!("<interface type='network'><source network='{network}'/></interface>"))
+        let source = format!("<source network='{network}'/><model type='virtio'/>");
+        self.with(&format!("<interface type='network'>{source}</interface>"))
     }
 
     /// A domain document of `examples/`, booted as a test guest: only what its comments ask to be put

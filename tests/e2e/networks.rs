@@ -100,3 +100,49 @@ fn two_networks_do_not_meet() {
         }
     });
 }
+
+#[test]
+fn what_a_document_says_is_what_is_there() {
+    world(async |world: World| {
+        machine(&world);
+        // The address that guests appear as leads back to this machine.
+        world.sh("ip addr add 10.1.0.77/24 dev ethx");
+        world.on("x", "nft \"table ip t { chain c { type filter hook input priority 0; ip saddr 10.1.0.77 counter; }; }\"");
+        let service = Service::system(&world).await;
+        let client = &service.client;
+        let xml = "<network><name>whole</name><forward dev='ethx'><nat><address start='10.1.0.77' end='10.1.0.77'/></nat></forward>\
+            <bridge name='lab%d' stp='off'/><port isolated='yes'/>\
+            <dns><host ip='192.168.66.9'><hostname>printer</hostname></host></dns>\
+            <ip address='192.168.66.1' prefix='24'><dhcp><range start='192.168.66.10' end='192.168.66.99'/></dhcp></ip>\
+            <route address='10.77.0.0' prefix='16' gateway='192.168.66.10' metric='7'/></network>";
+        let net = client.define_network(xml).await.expect("a valid document");
+        let mut consoles = Vec::new();
+        for name in ["one", "two"] {
+            let guest = GuestXml::new(name).on_network("whole").to_string();
+            let guest = client.define_domain(&guest).await.expect("a valid document");
+            guest.start().await;
+            let mut console = guest.console().await;
+            console.booted().await;
+            let address = console.lease("eth0").await;
+            consoles.push((guest, console, address));
+        }
+        let route = world.sh("ip route show 10.77.0.0/16");
+        assert!(route.contains("via 192.168.66.10 dev lab0") && route.contains("metric 7"), "{route}");
+        let other = consoles[1].2.clone();
+        let console = &mut consoles[0].1;
+        assert!(console.reaches("192.168.66.1").await, "an isolated guest reaches its host");
+        assert!(!console.reaches(&other).await, "but no other guest");
+        let found = console.run("nslookup -type=a printer 192.168.66.1").await;
+        assert!(found.contains("192.168.66.9"), "{found}");
+        console.run("ip route replace default via 192.168.66.1").await;
+        assert!(console.reaches(X).await);
+        let counted = world.on("x", "nft list table ip t");
+        assert!(!counted.contains("packets 0 "), "packets have the address of the document: {counted}");
+        for (guest, ..) in consoles {
+            guest.stop().await;
+        }
+        net.stop().await;
+        assert_eq!(world.sh("ip route show 10.77.0.0/16"), "");
+        assert!(!world.sh("ls /sys/class/net").contains("lab"), "the bridge goes with the network");
+    });
+}

@@ -82,3 +82,51 @@ fn each_model_asks_dhcp_when_there_is_no_disk() {
         }
     });
 }
+
+/// What a document says of the host's side is so on the host, and what is assigned is in the live document.
+#[test]
+fn the_host_side_is_as_the_document_says() {
+    world(async |world: World| {
+        world.sh("ip link add br0 type bridge && ip link set br0 up
+            ip tuntap add dev own0 mode tap vnet_hdr && ip link set own0 up");
+        let service = Service::system(&world).await;
+        let xml = GuestXml::new("sides").diskless().with(
+            "<interface type='bridge'><source bridge='br0'/><target dev='t0'/><model type='virtio'/>
+               <driver queues='4'/><mtu size='1400'/><port isolated='yes'/></interface>
+             <interface type='ethernet'><source><ip address='10.6.0.1' prefix='24'/>
+               <ip family='ipv6' address='fd06::1' prefix='64'/>
+               <route address='10.7.0.0' prefix='16' gateway='10.6.0.2'/></source><target dev='t1'/></interface>
+             <interface type='ethernet'><source><ip address='10.8.0.1' prefix='32' peer='10.8.0.2'/></source>
+               <target dev='t2'/></interface>
+             <interface type='ethernet'><target dev='own0' managed='no'/></interface>
+             <interface type='bridge'><source bridge='br0'/><alias name='ua-last'/></interface>",
+        );
+        let guest = service.client.define_domain(&xml.to_string()).await.expect("a valid document");
+        guest.start().await;
+        assert!(world.sh("ip -d link show t0").contains("multi_queue"));
+        assert!(world.sh("ip link show t0").contains("mtu 1400"));
+        assert!(world.sh("bridge -d link show dev t0").contains("isolated on"));
+        assert!(world.sh("ip address show dev t1").contains("inet 10.6.0.1/24"));
+        assert!(world.sh("ip address show dev t1").contains("inet6 fd06::1/64"));
+        assert!(world.sh("ip route show 10.7.0.0/16").contains("via 10.6.0.2 dev t1"));
+        assert!(world.sh("ip address show dev t2").contains("inet 10.8.0.1 peer 10.8.0.2/32"));
+        let models: Vec<_> =
+            guest.info_list("interfaces").await.iter().map(|nic| text(&nic["model"])).collect();
+        assert_eq!(models, ["virtio", "rtl8139", "rtl8139", "rtl8139", "rtl8139"]);
+
+        let live: String =
+            guest.ask_with("GetXml", [("live", true.into())].into()).await.expect("GetXml answers");
+        for wanted in ["wtap0", "alias name=\"net3\"", "ua-last"] {
+            assert!(live.replace('\'', "\"").contains(wanted), "{wanted} in {live}");
+        }
+        assert!(!guest.xml().await.contains("wtap0"));
+        guest.stop().await;
+        world.sh("ip link show own0");
+        let gone = GuestXml::new("gone")
+            .diskless()
+            .with("<interface type='ethernet'><target dev='nosuch0' managed='no'/></interface>");
+        let gone = service.client.define_domain(&gone.to_string()).await.expect("a valid document");
+        let refused = gone.act("Start").await.expect_err("there is no such TAP");
+        assert!(refused.to_string().contains("nosuch0"), "{refused}");
+    });
+}

@@ -7,6 +7,8 @@ use crate::common::{
     world,
 };
 
+/// What the test guest's kernel has a driver for.
+const MODEL: &str = "<model type='virtio'/>";
 const MULTICAST_ON_LO: &str = "ip link set lo multicast on && ip route add 239.0.0.0/8 dev lo";
 
 async fn launch(client: &Client, xml: &str) -> (Object, Console) {
@@ -103,18 +105,18 @@ fn guests_of_two_hosts_talk_over_all_three() {
         let _daemon = Daemon::session_on(&world, &bus, BOB, "there").await;
         let there = bus.connect(BOB.uid).await;
 
-        let one = GuestXml::new("one").with(
-            "<interface type='server'><source address='' port='5555'/></interface>
-             <interface type='mcast'><source address='' port='5558'/></interface>
+        let one = GuestXml::new("one").with(&format!(
+            "<interface type='server'><source address='' port='5555'/>{MODEL}</interface>
+             <interface type='mcast'><source address='' port='5558'/>{MODEL}</interface>
              <interface type='udp'><source address='10.7.0.2' port='5601'>
-               <local address='10.7.0.1' port='5602'/></source></interface>",
-        );
-        let two = GuestXml::new("two").with(
-            "<interface type='client'><source address='10.7.0.1' port='5555'/></interface>
-             <interface type='mcast'><source address='' port='5558'/></interface>
+               <local address='10.7.0.1' port='5602'/></source>{MODEL}</interface>",
+        ));
+        let two = GuestXml::new("two").with(&format!(
+            "<interface type='client'><source address='10.7.0.1' port='5555'/>{MODEL}</interface>
+             <interface type='mcast'><source address='' port='5558'/>{MODEL}</interface>
              <interface type='udp'><source address='10.7.0.1' port='5602'>
-               <local address='10.7.0.2' port='5601'/></source></interface>",
-        );
+               <local address='10.7.0.2' port='5601'/></source>{MODEL}</interface>",
+        ));
         let (_one, mut near) = launch(&here.client, &one.to_string()).await;
         let (_two, mut far) = launch(&there, &two.to_string()).await;
         near.booted().await;

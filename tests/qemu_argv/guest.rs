@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use warren::model::{
-    BootDev, Device, DiskBus, DomainDef, DomainDoc, InterfaceKind, Mac, NicModel, SocketAddress,
+    BootDev, Device, DiskBus, DomainDef, DomainDoc, EthernetSide, InterfaceKind, Mac, NicModel, SocketAddress,
 };
 
 pub(crate) fn domain(devices: Vec<Device>) -> DomainDef {
@@ -33,14 +33,17 @@ fn device(path: &str, text: &str) -> Device {
 /// The guest of the message of 2007, with an empty CD-ROM drive in the place of its disk.
 pub(crate) fn five_nics() -> DomainDef {
     let kinds = [
-        InterfaceKind::Network { network: "private".into() },
+        InterfaceKind::Network { network: "private".into(), portgroup: None },
         InterfaceKind::Bridge { bridge: "xenbr0".parse().unwrap() },
-        InterfaceKind::Ethernet { script: Some("/etc/dan-test-ifup".into()), downscript: None },
+        InterfaceKind::Ethernet(Box::new(EthernetSide {
+            script: Some("/etc/dan-test-ifup".into()),
+            ..EthernetSide::default()
+        })),
         InterfaceKind::Server(address("", 5555)),
         InterfaceKind::Mcast(address("", 5558)),
     ];
     let mut devices = vec![cdrom("hda", DiskBus::Ide, None, 1)];
-    devices.extend(kinds.into_iter().zip(1..).map(|(kind, n)| nic(kind, NicModel::Virtio, n)));
+    devices.extend(kinds.into_iter().zip(1..).map(|(kind, n)| nic(kind, "virtio", n)));
     devices.push(graphics(None));
     let mut def = domain(devices);
     def.name = "QEMUFirewall".parse().unwrap();
@@ -50,14 +53,24 @@ pub(crate) fn five_nics() -> DomainDef {
     def
 }
 
+/// An interface from its element, with a MAC of its own.
+pub(crate) fn written_nic(text: &str, n: u8) -> Device {
+    let mut device = device(&format!("interface[{n}]"), text);
+    if let Device::Interface(nic) = &mut device {
+        nic.mac = Some(Mac::for_guest([0, 0, n]));
+    }
+    device
+}
+
 pub(crate) fn address(address: &str, port: u16) -> SocketAddress {
     SocketAddress { address: address.into(), port }
 }
 
-pub(crate) fn nic(kind: InterfaceKind, model: NicModel, n: u8) -> Device {
+pub(crate) fn nic(kind: InterfaceKind, model: &str, n: u8) -> Device {
     let mut device = device(&format!("interface[{n}]"), "<interface type='user'/>");
     if let Device::Interface(nic) = &mut device {
-        (nic.kind, nic.model, nic.mac) = (kind, model, Some(Mac::for_guest([0, 0, n])));
+        (nic.kind, nic.model, nic.mac) =
+            (kind, Some(NicModel::named(model)), Some(Mac::for_guest([0, 0, n])));
     }
     device
 }

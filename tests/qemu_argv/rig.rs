@@ -1,8 +1,7 @@
 //! A real QEMU with real descriptors: TAPs, sockets, images opened by the helper.
 
-use std::fs::File;
 use std::net::{TcpListener, TcpStream};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -12,12 +11,13 @@ use command_fds::{CommandFdExt, FdMapping};
 use serde_json::Value;
 use tempfile::TempDir;
 use warren::domain::images_of;
-use warren::model::{Device, DiskFormat, DomainDef, Image, InterfaceKind};
+use warren::model::{Device, DiskFormat, DomainDef, Image, InterfaceDef, InterfaceKind};
 use warren::plan::host::QemuFacts;
 use warren::plan::qemu::{self, Handed, ImageFd, NicFd};
 use warren::sys::images::{ImageKind, ImageRequest, OpenedImage, open_as, sealed};
 use warren::sys::qemu_probe::probe_all;
 use warren::sys::qmp::Qmp;
+use warren::sys::tap;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 /// Where the inherited descriptors start in QEMU.
@@ -82,7 +82,7 @@ impl Rig {
         for device in &def.devices {
             match device {
                 Device::Interface(nic) if make_nics => {
-                    handed.nics.push(nic_fd(&nic.kind, &mut inherited, &mut peers));
+                    handed.nics.push(nic_fd(nic, &def.os.arch, &mut inherited, &mut peers));
                 }
                 Device::Serial(port) => {
                     let path = dir.path().join(format!("serial{}.sock", port.port));
@@ -137,12 +137,20 @@ async fn launch(program: &Path, argv: &[String], inherited: Inherited, monitor: 
 }
 
 fn nic_fd(
-    kind: &InterfaceKind,
+    nic: &InterfaceDef,
+    arch: &str,
     inherited: &mut Inherited,
     peers: &mut Vec<(TcpListener, TcpStream)>,
 ) -> NicFd {
-    match kind {
-        kind if kind.has_tap() => NicFd::Tap(inherited.add(tap())),
+    match &nic.kind {
+        // As without /dev/vhost-net, which a machine in a machine seldom has.
+        kind if kind.has_tap() => {
+            let (queues, _) = qemu::queues(nic, arch, false);
+            NicFd::Tap {
+                queues: taps(queues).into_iter().map(|tap| inherited.add(tap)).collect(),
+                vhost: vec![],
+            }
+        }
         InterfaceKind::Client(_) => {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -154,18 +162,14 @@ fn nic_fd(
     }
 }
 
-/// A TAP device of the namespace, with any name.
-fn tap() -> File {
-    let file = File::options().read(true).write(true).open("/dev/net/tun").unwrap();
-    #[expect(unsafe_code, reason = "an ioctl that no safe library wraps")]
-    // SAFETY: all zeroes is a value of `ifreq`.
-    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    request.ifr_ifru.ifru_flags = (libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR) as i16;
-    #[expect(unsafe_code, reason = "an ioctl that no safe library wraps")]
-    // SAFETY: TUNSETIFF reads and writes one `ifreq`, which lives.
-    let result = unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETIFF, &raw mut request) };
-    assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
-    file
+/// The queues of a TAP device of the namespace, with any name.
+fn taps(queues: u32) -> Vec<OwnedFd> {
+    if queues == 1 {
+        return vec![tap::open("", true).unwrap().fd];
+    }
+    let first = tap::open_queue("", true).unwrap();
+    let others: Vec<_> = (1..queues).map(|_| tap::open_queue(&first.name, false).unwrap().fd).collect();
+    std::iter::once(first.fd).chain(others).collect()
 }
 
 /// Opens disks, kernel and initrd as the daemon does.

@@ -49,7 +49,7 @@ fn paragraph(source: &Source, finding: &Map) -> String {
     }
     text.push('\n');
     let at = |key| part(finding, key).parse().unwrap_or(0);
-    text + &source.excerpt(at("line"), at("column")).unwrap_or_default()
+    text + &source.excerpt(at("line"), at("column"), &part(finding, "path")).unwrap_or_default()
 }
 
 /// The command line, one argument a line, and the texts for dnsmasq and nft.

@@ -14,9 +14,9 @@ use crate::xml::view::View;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Device {
     /// `<disk>`
-    Disk(DiskDef),
+    Disk(Box<DiskDef>),
     /// `<interface>`
-    Interface(InterfaceDef),
+    Interface(Box<InterfaceDef>),
     /// `<serial>`, or a `<console>` that stands for one where the document has no `<serial>`.
     Serial(SerialDef),
     /// `<graphics>`
@@ -277,7 +277,7 @@ fn boot_order(boot: &View<'_>) -> Option<u32> {
     order
 }
 
-fn address(view: &View<'_>) -> Option<Address> {
+pub(super) fn address(view: &View<'_>) -> Option<Address> {
     let number = |name: &str| number(view, name);
     let Some(kind) = view.filled("type") else {
         view.error_at("type", "the address has no type", "give pci, drive, usb, virtio-serial, …");

@@ -82,7 +82,7 @@ pub struct Identity {
 
 /// `<source>` of a device that another process on the host serves by vhost-user.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct VhostUserSource {
+pub struct VhostUserDisk {
     /// `@path` of the socket.
     pub path: PathBuf,
     /// `<reconnect>`: seconds between attempts; `None` where it is not enabled.
@@ -152,14 +152,14 @@ pub(super) fn read(source: &View<'_>, disk: &View<'_>) -> Option<NetworkSource> 
 }
 
 /// `<source>` of a disk of `type='vhostuser'`.
-pub(super) fn vhost_user(view: &View<'_>) -> Option<VhostUserSource> {
+pub(super) fn vhost_user(view: &View<'_>) -> Option<VhostUserDisk> {
     required(view.one_of("type", &[("unix", ())]), view, "type", "write unix");
     view.one_of("mode", &[("client", ())]);
     required(view.filled("path"), view, "path", "give the path of the socket")?;
     let reconnect = view.child("reconnect");
     let enabled = reconnect.as_ref().and_then(|r| r.one_of("enabled", YES_NO));
     let timeout = reconnect.and_then(|r| r.parsed("timeout"));
-    Some(VhostUserSource {
+    Some(VhostUserDisk {
         path: host_path(view, Some("path"))?,
         reconnect: timeout.filter(|_| enabled == Some(true)),
     })

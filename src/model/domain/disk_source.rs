@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::disk_network::{self, NetworkSource, VhostUserSource};
+use super::disk_network::{self, NetworkSource, VhostUserDisk};
 use super::disk_secret::{Encryption, encryption};
 use super::filesystem::bytes;
 use super::words::{YES_NO, words};
@@ -87,7 +87,7 @@ pub enum Location {
         managed: bool,
     },
     /// `type='vhostuser'`: another process on the host.
-    VhostUser(VhostUserSource),
+    VhostUser(VhostUserDisk),
     /// `type='vhostvdpa'`: a device of the host's kernel.
     VhostVdpa(PathBuf),
 }

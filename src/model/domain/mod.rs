@@ -118,7 +118,7 @@ impl DomainDef {
     /// The NICs in document order.
     pub fn interfaces(&self) -> impl Iterator<Item = &InterfaceDef> {
         self.devices.iter().filter_map(|d| match d {
-            Device::Interface(nic) => Some(nic),
+            Device::Interface(nic) => Some(&**nic),
             _ => None,
         })
     }
@@ -134,7 +134,7 @@ impl DomainDef {
     /// The disks in document order.
     pub fn disks(&self) -> impl Iterator<Item = &DiskDef> {
         self.devices.iter().filter_map(|d| match d {
-            Device::Disk(disk) => Some(disk),
+            Device::Disk(disk) => Some(&**disk),
             _ => None,
         })
     }

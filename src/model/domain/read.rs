@@ -142,8 +142,8 @@ fn devices(view: &View<'_>) -> Vec<Device> {
     for child in view.all_children() {
         match child.name() {
             name @ ("emulator" | "redirfilter") if std::ptr::eq(child.element(), first(view, name)) => {}
-            "disk" => devices.extend(disk::read(&child).map(Device::Disk)),
-            "interface" => devices.extend(interface::read(&child).map(Device::Interface)),
+            "disk" => devices.extend(disk::read(&child).map(|d| Device::Disk(Box::new(d)))),
+            "interface" => devices.extend(interface::read(&child).map(Box::new).map(Device::Interface)),
             "serial" => devices.extend(chardev::serial(&child, &mut next_port).map(Device::Serial)),
             "console" if has_serial || next_port > 0 => chardev::second_console(&child),
             "console" => devices.extend(chardev::serial(&child, &mut next_port).map(Device::Serial)),
@@ -228,10 +228,7 @@ mod tests {
             <serial type='tcp'/>\n<sound model='ich6'/>\n<input type='mouse' bus='ps2'/>\n\
             <controller type='pci' index='0' model='pci-root'/>\n<memballoon model='virtio'/>\n\
             <video><model type='qxl' ram='65536'/></video>");
-        insta::assert_snapshot!(findings(&doc), @r#"
-        unsupported /domain/devices/interface[1]/@type (line 3, column 1): Warren does not run interfaces of type 'direct' yet; known are network, bridge, ethernet, user, server, client, mcast and udp
-        unsupported /domain/devices/interface[2]/model/@type (line 4, column 24): Warren does not have the NIC model 'usb-net'; known are virtio, e1000, e1000e, rtl8139, ne2k_pci, pcnet
-        warning /domain/devices/interface[2]/target/@dev (line 4, column 47): an interface of type user has no TAP; the name is kept
+        insta::assert_snapshot!(findings(&doc), @"
         unsupported /domain/devices/interface[3]/source/@address (line 5, column 25): '192.0.0.1' is not an IPv4 multicast address; give one from 224.0.0.0 to 239.255.255.255
         unsupported /domain/devices/graphics[1]/@type (line 9, column 1): Warren has no display of type 'spice' yet; give vnc
         unsupported /domain/devices/graphics[2]/@listen (line 10, column 1): 'localhost' is not an IP address; give the address itself
@@ -240,8 +237,8 @@ mod tests {
         unsupported /domain/devices/sound (line 12, column 1): Warren does not know <sound> here
         warning /domain/devices/video/model/@ram (line 16, column 8): 'ram' has no effect yet
         unsupported /domain/devices/video/model/@type (line 16, column 8): Warren does not have the video model 'qxl'; known are vga, cirrus, virtio, bochs and none
-        "#);
-        assert_eq!(doc.def().devices.len(), 5);
+        ");
+        assert_eq!(doc.def().devices.len(), 7);
     }
 
     #[test]
@@ -287,18 +284,17 @@ mod tests {
         /domain/on_crash (line 6, column 1): 'dance' is not an action; give destroy, restart or preserve
         /domain/devices/emulator (line 8, column 1): the path 'qemu' is not absolute; write the whole path, from /
         /domain/devices/interface[1]/@type (line 9, column 1): the interface type 'tap' is gone since 2007; write type='ethernet', with a <script> if need be
-        /domain/devices/interface[2]/@type (line 10, column 1): 'wifi' is not a type of interface; known are network, bridge, ethernet, user, server, client, mcast and udp
+        /domain/devices/interface[2]/@type (line 10, column 1): 'wifi' is not a type of interface; known are network, bridge, ethernet, user, server, client, mcast, udp, direct, vhostuser, vdpa, hostdev, internal, null, vds
         /domain/devices/interface[3] (line 11, column 1): the interface has no <source>; add <source network='default'/>
         /domain/devices/interface[4]/source/@bridge (line 12, column 26): <source> needs the attribute 'bridge'; add <source bridge='br0'/>
         /domain/devices/interface[5]/source/@address (line 13, column 26): 'a b' is neither an IP address nor a host name
         /domain/devices/interface[6]/source/@port (line 14, column 26): '70000' is not a port; give 1 to 65535
         /domain/devices/interface[7]/source (line 15, column 23): type udp needs the address where frames are taken; add <local address='' port='5556'/>
-        /domain/devices/interface[8]/script (line 16, column 24): <script> stands only in an interface of type ethernet; leave it out
+        /domain/devices/interface[8]/script (line 16, column 24): <script> stands only in an interface of type ethernet, not of type user; leave it out
         /domain/devices/interface[8]/mac/@address (line 16, column 43): 'x' is not a MAC address like 52:54:00:12:34:56
         /domain/devices/interface[8]/alias/@name (line 16, column 92): 'ua-?' is not an alias; after 'ua-', letters, digits, '-' and '_' may stand, 64 at most
         /domain/devices/interface[9]/target/@dev (line 17, column 24): 'sixteen-bytes-16' has 16 bytes, an interface name has 1 to 15
         /domain/devices/interface[9]/boot/@order (line 17, column 56): the boot order is 0; give a number from 1
-        /domain/devices/interface[10]/script/@path (line 18, column 28): the path 's' is not absolute; write the whole path, from /
         /domain/devices/disk[1]/source/@file (line 19, column 7): the path 'a.img' is not absolute; write the whole path, from /
         /domain/devices/disk[2] (line 20, column 1): the disk has no <source file>; name the image, or make the device a cdrom, which may be empty
         /domain/devices/disk[2]/target/@dev (line 20, column 7): 'zz' does not name a disk; give a name like hda, sda or vda

@@ -3,22 +3,18 @@
 use serde_json::{Value, json};
 
 use super::{ImageFd, Plan, fd_path, set};
-use crate::model::{Device, DomainDef, Image, Location, NetworkHost, NetworkSource, Protocol, Transport};
+use crate::model::{DiskDef, DomainDef, Image, Location, NetworkHost, NetworkSource, Protocol, Transport};
 
 /// The texts that QEMU is to read from descriptors, in the order of the plan: cookies.
 pub(super) fn secrets(def: &DomainDef) -> Vec<String> {
-    let disks = def.devices.iter().filter_map(|d| match d {
-        Device::Disk(disk) => Some(disk),
-        _ => None,
-    });
     // The order in which the nodes are made: of each disk the lowest image first.
-    let of_disk = |disk: &crate::model::DiskDef| {
+    let of_disk = |disk: &DiskDef| {
         let mut chain: Vec<String> =
             disk.source.iter().flat_map(Image::chain).filter_map(|i| cookies(&i.location)).collect();
         chain.reverse();
         chain
     };
-    disks.flat_map(of_disk).collect()
+    def.disks().flat_map(of_disk).collect()
 }
 
 fn cookies(location: &Location) -> Option<String> {

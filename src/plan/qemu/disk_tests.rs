@@ -12,7 +12,7 @@ fn argv(outer: &str, devices: &str, kinds: &[&str]) -> String {
     let mut qemu = facts("x86_64", false);
     let more = "usb-storage floppy piix3-usb-uhci virtio-9p-pci vfio-pci usb-host usb-redir ivshmem-plain";
     qemu.devices.extend(more.split_whitespace().map(str::to_owned));
-    let planned = plan(&def, &Uuid::nil(), &qemu, &Handed::for_a_look(&def, 10));
+    let planned = plan(&def, &Uuid::nil(), &qemu, &Handed::for_a_look(&def, 10, false));
     assert_eq!(planned.findings, []);
     let mut lines: Vec<String> = kinds
         .iter()

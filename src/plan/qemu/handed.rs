@@ -1,6 +1,8 @@
 //! Descriptors that a new QEMU inherits. Owns which device gets which; must never open one.
 
-use crate::model::{Device, DiskDef, DiskFormat, DomainDef, InterfaceKind, Location};
+use crate::model::{
+    Device, DiskDef, DiskFormat, DomainDef, InterfaceDef, InterfaceKind, Location, NicBackendDriver,
+};
 
 /// Descriptors that QEMU inherits, by their numbers in the new process.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -25,14 +27,28 @@ pub struct Handed {
 }
 
 /// What an interface is handed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NicFd {
     /// Nothing: QEMU opens its own socket.
     None,
-    /// A TAP device's queue.
-    Tap(i32),
+    /// A TAP device.
+    Tap {
+        /// One for each queue.
+        queues: Vec<i32>,
+        /// `/dev/vhost-net`, opened once for each queue; empty: QEMU moves the frames itself.
+        vhost: Vec<i32>,
+    },
     /// A connected TCP socket.
     Client(i32),
+    /// One end of a pair of sockets; passt has the other.
+    Passt(i32),
+    /// A vDPA device.
+    Vdpa {
+        /// Its descriptor.
+        fd: i32,
+        /// The number of its descriptor set, unique in the guest.
+        set: u32,
+    },
 }
 
 /// One opened image.
@@ -52,8 +68,8 @@ pub struct ImageFd {
 
 impl Handed {
     /// Descriptors as a start would number them from `first`, for a look at the arguments; none is open, and
-    /// of each disk only the image that the document names is there.
-    pub fn for_a_look(def: &DomainDef, first: i32) -> Self {
+    /// of each disk only the image that the document names is there. `vhost_net`: whether the host has it.
+    pub fn for_a_look(def: &DomainDef, first: i32, vhost_net: bool) -> Self {
         let mut next = first - 1;
         let mut number = || {
             next += 1;
@@ -62,9 +78,20 @@ impl Handed {
         let qmp = number();
         let serials = def.devices.iter().filter(|d| matches!(d, Device::Serial(_)));
         let serials = serials.map(|_| number()).collect();
+        // The sets of disks are numbered from 1, and of this look each disk has one.
+        let mut set = u32::try_from(def.disks().count()).unwrap_or(0);
         let nics = def.interfaces().map(|nic| match &nic.kind {
-            kind if kind.has_tap() => NicFd::Tap(number()),
+            kind if kind.has_tap() => {
+                let (queues, vhost) = queues(nic, &def.os.arch, vhost_net);
+                let queues = (0..queues).map(|_| number()).collect();
+                NicFd::Tap { queues, vhost: (0..vhost).map(|_| number()).collect() }
+            }
             InterfaceKind::Client(_) => NicFd::Client(number()),
+            InterfaceKind::User { .. } if nic.has_passt() => NicFd::Passt(number()),
+            InterfaceKind::Vdpa { .. } => {
+                set += 1;
+                NicFd::Vdpa { fd: number(), set }
+            }
             _ => NicFd::None,
         });
         let nics = nics.collect();
@@ -87,4 +114,18 @@ impl Handed {
         let initrd = def.os.initrd.is_some().then(&mut number);
         Self { qmp, serials, nics, disks, filesystems, secrets, kernel, initrd }
     }
+}
+
+/// The kernel's bound for the queues of a TAP.
+pub const MAX_QUEUES: u32 = 256;
+
+/// How many queues the TAP of an interface has, and how many of them the kernel's virtio serves where it is:
+/// all, unless QEMU is asked to. Both are for virtio NICs only.
+pub fn queues(nic: &InterfaceDef, arch: &str, vhost_net: bool) -> (u32, u32) {
+    if !nic.model_on(arch).is_some_and(|model| model.is_virtio()) {
+        return (1, 0);
+    }
+    let queues = nic.driver.queues.unwrap_or(1).clamp(1, MAX_QUEUES);
+    let vhost = vhost_net && nic.driver.name != Some(NicBackendDriver::Qemu);
+    (queues, if vhost { queues } else { 0 })
 }

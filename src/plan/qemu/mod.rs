@@ -23,9 +23,10 @@ mod shmem;
 use std::path::Path;
 
 use super::host::QemuFacts;
-use crate::model::{Device, DeviceInfo, DomainDef, DomainKind, Finding, Severity, Uuid};
+use crate::model::{Device, DeviceInfo, DomainDef, DomainKind, Finding, InterfaceKind, Severity, Uuid};
 use args::{Args, Slots};
-pub use handed::{Handed, ImageFd, NicFd};
+pub use handed::{Handed, ImageFd, MAX_QUEUES, NicFd, queues};
+pub use nic::alias as nic_alias;
 
 /// The program that runs the domain: the one that `<emulator>` names, else the first of `found` that has
 /// the guest's architecture. A 32 bit guest also runs on the 64 bit program.
@@ -176,15 +177,16 @@ impl Plan<'_> {
 /// Devices by class in the order in which libvirt lists them, and within a class as in the document.
 fn devices(plan: &mut Plan<'_>, handed: &Handed) {
     let mut devices: Vec<&Device> = plan.def.devices.iter().collect();
-    devices.sort_by_key(|d| rank(d));
-    let (mut nics, mut disks, mut serials) = (0, 0, 0);
+    // Among the devices of the host, NICs come first.
+    devices.sort_by_key(|d| (rank(d), !matches!(d, Device::Interface(_))));
+    let (mut disks, mut serials) = (0, 0);
     let (mut filesystems, mut redirs, mut hostdevs, mut shmems) = (0, 0, 0, 0);
     disk_image::throttle_groups(plan);
     for device in devices {
         match device {
             Device::Interface(nic) => {
-                nic::add(plan, nic, nics, handed.nics.get(nics).copied());
-                nics += 1;
+                let index = plan.def.interfaces().position(|other| std::ptr::eq(other, &**nic)).unwrap_or(0);
+                nic::add(plan, nic, index, handed.nics.get(index));
             }
             Device::Disk(disk) => {
                 disk::add(plan, disk, disks, handed.disks.get(disks).map(Vec::as_slice));
@@ -258,6 +260,7 @@ fn rank(device: &Device) -> u8 {
         Device::Hub(_) => 3,
         Device::Disk(_) => 4,
         Device::Filesystem(_) => 5,
+        Device::Interface(nic) if matches!(nic.kind, InterfaceKind::Hostdev { .. }) => 20,
         Device::Interface(_) => 6,
         Device::Smartcard(_) => 7,
         Device::Serial(_) => 8,

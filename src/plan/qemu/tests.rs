@@ -24,6 +24,7 @@ pub(super) fn facts(arch: &str, kvm: bool) -> QemuFacts {
             machine("isapc", "isapc"),
         ],
         kvm,
+        vhost_net: false,
         devices: devices.split_whitespace().map(str::to_owned).collect(),
     }
 }
@@ -134,9 +135,10 @@ fn kvm_is_not_replaced_by_emulation_in_silence() {
 
 #[test]
 fn interfaces_sit_in_ascending_slots_and_disks_after_them() {
-    let tap = || InterfaceKind::Network { network: "n".into() };
-    let def = domain(vec![disk("vda", DiskBus::Virtio), nic(tap()), nic(InterfaceKind::User)]);
-    let argv = run(&def, &handed(vec![NicFd::Tap(7), NicFd::None], 1)).unwrap();
+    let tap = || InterfaceKind::Network { network: "n".into(), portgroup: None };
+    let def = domain(vec![disk("vda", DiskBus::Virtio), nic(tap()), nic(InterfaceKind::User { dev: None })]);
+    let argv =
+        run(&def, &handed(vec![NicFd::Tap { queues: vec![7], vhost: vec![] }, NicFd::None], 1)).unwrap();
     let devices = values(&argv, "-device");
     assert!(devices[0].contains(r#""driver":"virtio-blk-pci""#) && devices[0].contains(r#""addr":"0x5""#));
     assert!(devices[0].contains(r#""bootindex":1"#), "{devices:?}");
@@ -144,9 +146,9 @@ fn interfaces_sit_in_ascending_slots_and_disks_after_them() {
     assert!(devices[2].contains(r#""id":"net1""#) && devices[2].contains(r#""addr":"0x4""#));
     assert_eq!(values(&argv, "-netdev")[0], r#"{"type":"tap","fd":"7","id":"hostnet0"}"#);
 
-    let many = domain((0..29).map(|_| nic(InterfaceKind::User)).collect());
+    let many = domain((0..29).map(|_| nic(InterfaceKind::User { dev: None })).collect());
     run(&many, &handed(vec![NicFd::None; 29], 0)).unwrap();
-    let many = domain((0..30).map(|_| nic(InterfaceKind::User)).collect());
+    let many = domain((0..30).map(|_| nic(InterfaceKind::User { dev: None })).collect());
     assert!(refused(&many, &handed(vec![NicFd::None; 30], 0)).message.contains("PCI bus is full"));
 }
 
@@ -193,9 +195,10 @@ fn what_the_machine_cannot_do_is_a_finding() {
     assert!(refused(&strange, &handed(vec![], 1)).message.contains("not a disk's name"));
     let without_driver = domain(vec![device("<video><model type='bochs'/></video>")]);
     assert!(refused(&without_driver, &handed(vec![], 0)).message.contains("no device 'bochs-display'"));
-    let mut alias = domain(vec![nic(InterfaceKind::User), nic(InterfaceKind::User)]);
-    if let Device::Interface(first) = &mut alias.devices[0] {
-        first.info.alias = Some("net1".into());
+    let mut alias =
+        domain(vec![nic(InterfaceKind::User { dev: None }), nic(InterfaceKind::User { dev: None })]);
+    for device in &mut alias.devices {
+        device.info_mut().alias = Some("ua-a".into());
     }
     assert!(refused(&alias, &handed(vec![NicFd::None; 2], 0)).message.contains("there twice"));
 }
@@ -216,8 +219,11 @@ fn values_stay_values() {
 
 #[test]
 fn boot_order_of_devices_beats_that_of_kinds() {
-    let mut def =
-        domain(vec![disk("vda", DiskBus::Virtio), disk("vdb", DiskBus::Virtio), nic(InterfaceKind::User)]);
+    let mut def = domain(vec![
+        disk("vda", DiskBus::Virtio),
+        disk("vdb", DiskBus::Virtio),
+        nic(InterfaceKind::User { dev: None }),
+    ]);
     def.os.boot = vec![BootDev::Network, BootDev::Hd];
     let by_kind = boot::indexes(&def);
     assert_eq!((by_kind.disks, by_kind.nics), (vec![Some(2), None], vec![Some(1)]));

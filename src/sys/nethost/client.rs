@@ -43,6 +43,12 @@ impl NethostClient {
         Ok((fd.ok_or_else(without_descriptor)?, name))
     }
 
+    /// A queue of a TAP device in its namespace, which has several, and the name of the device.
+    pub(crate) async fn tap_queue(&self, name: &str, first: bool) -> io::Result<(OwnedFd, String)> {
+        let (name, fd) = self.ask(Request::TapQueue { name: name.to_owned(), first }).await?;
+        Ok((fd.ok_or_else(without_descriptor)?, name))
+    }
+
     /// Sets the sysctl `key` (like `net/ipv4/ip_forward`) in its namespace, or reads it; what it is
     /// then. Only keys below `net/` are taken.
     pub(crate) async fn sysctl(&self, key: &str, value: Option<&str>) -> io::Result<String> {

@@ -134,6 +134,10 @@ fn fulfil(request: &Request) -> io::Result<(String, Option<OwnedFd>)> {
             let tap = tap::open(name, *vnet_hdr)?;
             Ok((tap.name, Some(tap.fd)))
         }
+        Request::TapQueue { name, first } => {
+            let tap = tap::open_queue(name, *first)?;
+            Ok((tap.name, Some(tap.fd)))
+        }
         Request::Read { key } => {
             let value = fs::read_to_string(sysctl_path(key)?)?;
             Ok((value.trim_end().to_owned(), None))

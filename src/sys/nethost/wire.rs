@@ -23,6 +23,13 @@ pub(super) enum Request {
         /// Whether frames carry a virtio-net header.
         vnet_hdr: bool,
     },
+    /// A queue of a TAP device that has several; the answer is that of [`Request::Tap`].
+    TapQueue {
+        /// The wished name or a template for the first queue, the device's name for the others.
+        name: String,
+        /// Whether the device is to be made.
+        first: bool,
+    },
     /// The value of a sysctl.
     Read {
         /// Its key, like `net/ipv4/ip_forward`.
@@ -55,6 +62,7 @@ impl Request {
             Self::Ping => vec!["ping"],
             Self::Netlink => vec!["netlink"],
             Self::Tap { name, vnet_hdr } => vec!["tap", name, if *vnet_hdr { "1" } else { "0" }],
+            Self::TapQueue { name, first } => vec!["queue", name, if *first { "1" } else { "0" }],
             Self::Read { key } => vec!["read", key],
             Self::Write { key, value } => vec!["write", key, value],
         };
@@ -72,6 +80,9 @@ impl Request {
             ["netlink"] => Self::Netlink,
             ["tap", name, vnet_hdr @ ("0" | "1")] => {
                 Self::Tap { name: (*name).to_owned(), vnet_hdr: *vnet_hdr == "1" }
+            }
+            ["queue", name, first @ ("0" | "1")] => {
+                Self::TapQueue { name: (*name).to_owned(), first: *first == "1" }
             }
             ["read", key] => Self::Read { key: (*key).to_owned() },
             ["write", key, value] => Self::Write { key: (*key).to_owned(), value: (*value).to_owned() },
@@ -140,6 +151,7 @@ mod tests {
             Request::Netlink,
             Request::Tap { name: String::new(), vnet_hdr: false },
             Request::Tap { name: "wtap%d".to_owned(), vnet_hdr: true },
+            Request::TapQueue { name: "wtap0".to_owned(), first: false },
             Request::Read { key: "net/ipv4/ip_forward".to_owned() },
             Request::Write { key: "net/ipv4/ip_forward".to_owned(), value: "1".to_owned() },
         ];

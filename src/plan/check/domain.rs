@@ -1,0 +1,130 @@
+//! Judges a domain's definition: what belongs together, what excludes each other, what cannot be run yet.
+//!
+//! Owns the rules that need more than one place of a domain's document. Must never look at the host or at
+//! other documents.
+
+use super::{Check, at, host_devices, interface, storage, storage_start};
+use crate::model::{Device, DomainDef, DomainDoc, Finding, Severity};
+
+/// Everything there is to say about a domain's document, with what was noticed while reading it.
+pub fn domain(doc: &DomainDoc) -> Vec<Finding> {
+    let mut check = Check::new(doc);
+    let def = doc.def();
+    // Else the cells say how much there is.
+    let has_cells = doc.tree().find("/domain/cpu/numa").is_some();
+    if def.memory.0 == 0 && !has_cells {
+        check.error("/domain/memory", "the domain has no memory", "add <memory unit='MiB'>512</memory>");
+    }
+    if def.vcpus == 0 {
+        check.error("/domain/vcpu", "the domain has no CPU", "give at least 1");
+    }
+    for (name, given) in [("initrd", def.os.initrd.is_some()), ("cmdline", def.os.cmdline.is_some())] {
+        if given && def.os.kernel.is_none() {
+            let message = format!("<{name}> is for a <kernel>, and there is none");
+            check.add(Severity::Unsupported, &format!("/domain/os/{name}"), message, "add <kernel>");
+        }
+    }
+    interface::interfaces(&mut check);
+    storage::check(&mut check, def);
+    storage_start::check(&mut check, def);
+    host_devices::check(&mut check, def);
+    boot(&mut check, doc);
+    consoles_and_displays(&mut check, doc);
+    check.findings
+}
+
+fn boot(check: &mut Check<'_, DomainDef>, doc: &DomainDoc) {
+    let def = doc.def();
+    let orders = def.devices.iter().filter_map(|d| match d {
+        Device::Disk(disk) => Some((at(&disk.info.path, "boot/@order"), disk.info.boot_order?)),
+        Device::Interface(nic) => Some((at(&nic.info.path, "boot/@order"), nic.info.boot_order?)),
+        _ => None,
+    });
+    let orders: Vec<(String, u32)> = orders.collect();
+    if let Some((path, _)) = orders.first()
+        && !def.os.boot.is_empty()
+    {
+        let message = "<boot order> of a device and <os><boot> exclude each other";
+        check.error(path, message, "leave <os><boot> out");
+    }
+    check.unique("a place in the boot order", orders.into_iter());
+}
+
+fn consoles_and_displays(check: &mut Check<'_, DomainDef>, doc: &DomainDoc) {
+    let serials = doc.def().devices.iter().filter_map(|d| match d {
+        Device::Serial(s) => Some((at(&s.info.path, "target/@port"), s.port)),
+        _ => None,
+    });
+    let serials: Vec<_> = serials.collect();
+    if let Some((path, port)) = serials.iter().find(|(_, port)| *port > 3) {
+        let message = format!("there is no serial port {port}");
+        check.add(Severity::Unsupported, path, message, "a PC has the ports 0 to 3");
+    }
+    check.unique("the port of a serial device", serials.into_iter());
+    let mut displays = doc.def().devices.iter().filter_map(|d| match d {
+        Device::Graphics(g) => Some(&g.info.path),
+        _ => None,
+    });
+    if let Some(second) = displays.nth(1) {
+        check.error(second, "a second display of type vnc is given", "a domain has one");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::check::show;
+
+    fn of_domain(outer: &str, devices: &str) -> String {
+        let text =
+            format!("<domain type='qemu'><name>n</name>{outer}\n<devices>\n{devices}\n</devices>\n</domain>");
+        show(&domain(&DomainDoc::parse(&text).unwrap()))
+    }
+
+    const OUTER: &str = "<memory>65536</memory><os><type>hvm</type></os>";
+
+    #[test]
+    fn a_good_document_has_no_findings() {
+        assert_eq!(of_domain(OUTER, "<interface type='user'/><graphics type='vnc' port='-1'/>"), "");
+    }
+
+    #[test]
+    fn what_must_be_unique_in_a_domain() {
+        let devices = "<interface type='user'><mac address='52:54:00:00:00:01'/></interface>\n\
+            <interface type='bridge'><mac address='52:54:00:00:00:01'/><source dev='b'/><target dev='t'/><alias name='ua-n'/></interface>\n\
+            <interface type='ethernet'><mac address='53:54:00:00:00:01'/><target dev='t'/><alias name='ua-n'/></interface>\n\
+            <disk><source file='/a'/><target dev='vda'/><boot order='1'/></disk>\n\
+            <disk><source file='/b'/><target dev='vda'/><boot order='1'/></disk>\n\
+            <serial type='pty'><target port='1'/></serial><serial type='pty'/><serial type='pty'><target port='9'/></serial>\n\
+            <graphics type='vnc'/><graphics type='vnc'/>";
+        let outer = "<memory>1</memory><os><type>hvm</type><boot dev='hd'/></os>";
+        insta::assert_snapshot!(of_domain(outer, devices), @"
+        error /domain/devices/interface[2]/mac/@address (line 4, column 26): the MAC address 52:54:00:00:00:01 is given twice; first at /domain/devices/interface[1]; leave one out and Warren chooses another
+        error /domain/devices/interface[3]/mac/@address (line 5, column 28): 53:54:00:00:00:01 is a multicast address; the second digit of a NIC's address is even
+        error /domain/devices/interface[3]/target/@dev (line 5, column 62): the name of a TAP, 't', is given twice; first at /domain/devices/interface[2]/target/@dev
+        error /domain/devices/interface[3]/alias/@name (line 5, column 79): the alias of an interface, 'ua-n', is given twice; first at /domain/devices/interface[2]/alias/@name
+        error /domain/devices/disk[2]/target/@dev (line 7, column 26): the target of a disk, 'vda', is given twice; first at /domain/devices/disk[1]/target/@dev
+        error /domain/devices/disk[1]/boot/@order (line 6, column 45): <boot order> of a device and <os><boot> exclude each other; leave <os><boot> out
+        error /domain/devices/disk[2]/boot/@order (line 7, column 45): a place in the boot order, '1', is given twice; first at /domain/devices/disk[1]/boot/@order
+        unsupported /domain/devices/serial[3]/target/@port (line 8, column 86): there is no serial port 9; a PC has the ports 0 to 3
+        error /domain/devices/graphics[2] (line 9, column 23): a second display of type vnc is given; a domain has one
+        ");
+    }
+
+    #[test]
+    fn a_guest_needs_memory_and_a_cpu() {
+        let outer = "<vcpu>0</vcpu><os><type>hvm</type><initrd>/i</initrd><cmdline>quiet</cmdline></os>";
+        insta::assert_snapshot!(of_domain(outer, ""), @r#"
+        error /domain/memory (line 1, column 1): the domain has no memory; add <memory unit='MiB'>512</memory>
+        error /domain/vcpu (line 1, column 35): the domain has no CPU; give at least 1
+        unsupported /domain/os/initrd (line 1, column 69): <initrd> is for a <kernel>, and there is none; add <kernel>
+        unsupported /domain/os/cmdline (line 1, column 88): <cmdline> is for a <kernel>, and there is none; add <kernel>
+        "#);
+    }
+
+    #[test]
+    fn a_teaming_pair_shares_its_mac() {
+        let nic = "<interface type='user'><mac address='52:54:00:00:00:01'/><teaming type='persistent'/></interface>";
+        assert!(!of_domain(OUTER, &nic.repeat(2)).contains("twice"));
+    }
+}

@@ -53,7 +53,7 @@ fn private(path: &Path, uid: u32) {
 }
 
 fn request(path: &Path, format_qcow2: bool, kind: ImageKind) -> ImageRequest {
-    ImageRequest { path: path.to_owned(), format_qcow2, readonly: false, kind }
+    ImageRequest { path: path.to_owned(), format_qcow2, readonly: false, optional: false, kind }
 }
 
 async fn open(requests: Vec<ImageRequest>) -> Result<Vec<Vec<OpenedImage>>, ImagesError> {

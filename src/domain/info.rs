@@ -97,8 +97,8 @@ pub(super) fn of(def: &DomainDef, guest: Option<&Guest>) -> Info {
             }
             Device::Disk(disk) => info.disks.push(DiskInfo {
                 target: disk.target.clone(),
-                source: disk.source.as_ref().map_or_else(String::new, |s| s.path().display().to_string()),
-                format: disk.format.as_str().to_owned(),
+                source: disk.source.as_ref().map_or_else(String::new, |s| s.location.shown()),
+                format: disk.source.as_ref().map_or("raw", |s| s.format.as_str()).to_owned(),
                 readonly: disk.readonly,
             }),
             Device::Graphics(display) => info.graphics.push(graphics(display, guest)),

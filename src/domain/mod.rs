@@ -13,6 +13,7 @@ mod commands;
 mod consoles;
 mod displays;
 mod events;
+mod files;
 mod guest;
 mod handle;
 mod info;
@@ -43,6 +44,7 @@ use crate::sys::tap::TapError;
 
 pub use actor::{Seed, spawn};
 pub use commands::Command;
+pub use files::images_of;
 pub use handle::{Handle, StartOptions};
 pub use info::{ConsoleInfo, DiskInfo, GraphicsInfo, Info, NicInfo};
 pub use recover::{Recovered, recover};

@@ -10,15 +10,15 @@ use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 
 use super::commands::{DEADLINE, execute, execute_with};
+use super::files::{OpenedFiles, open_files};
 use super::guest::{Guest, Live, identity_file};
 use super::nics::{self, NicDescriptor};
 use super::{Context, Error, StartOptions, consoles, displays};
-use crate::model::{DiskSource, DomainDef, DomainDoc, Finding, Severity};
+use crate::model::{DiskFormat, DomainDef, DomainDoc, Finding, Image, Severity};
 use crate::plan::host::QemuFacts;
 use crate::plan::qemu::{self, Handed, ImageFd, NicFd};
 use crate::scope::ScopeKind;
 use crate::store::{StoreError, remove_live};
-use crate::sys::images::{self, ImageKind, ImageRequest, OpenedImage};
 use crate::sys::process::{Spawn, StderrTail, stderr_fifo};
 use crate::sys::qmp::{Qmp, QmpEvent};
 use crate::sys::{qemu_probe, systemd, unix};
@@ -77,11 +77,14 @@ async fn steps(
         nic_descriptors.push(nics::prepare(context, uuid, def, &qemu, nic, guest).await?);
         guest.save(context, uuid)?;
     }
-    spawn_qemu(context, uuid, def, &qemu, opened, nic_descriptors, guest)?;
+    let settings = spawn_qemu(context, uuid, def, &qemu, opened, nic_descriptors, guest)?;
     own_scope(context, uuid, guest).await;
     let events = greet(context, uuid, guest).await?;
     consoles::attach(context, uuid, def, guest).await?;
     settle(def, guest).await?;
+    for (command, arguments) in settings {
+        execute_with(monitor(guest)?, command, arguments).await?;
+    }
     if !options.paused {
         execute(monitor(guest)?, "cont").await?;
     }
@@ -150,46 +153,6 @@ fn begin(context: &Context, uuid: &Uuid, doc: &DomainDoc, guest: &mut Guest) -> 
     Ok(guest.save(context, uuid)?)
 }
 
-/// Descriptors of what the document names, opened with the owner's rights.
-struct OpenedFiles {
-    /// For each disk its chain, top first; empty without a medium.
-    disks: Vec<Vec<OpenedImage>>,
-    kernel: Option<OwnedFd>,
-    initrd: Option<OwnedFd>,
-}
-
-async fn open_files(context: &Context, def: &DomainDef, owner: u32) -> Result<OpenedFiles, Error> {
-    let mut requests = Vec::new();
-    for disk in def.disks().filter(|d| d.source.is_some()) {
-        let Some(source) = &disk.source else { continue };
-        requests.push(ImageRequest {
-            path: source.path().to_owned(),
-            format_qcow2: disk.format == crate::model::DiskFormat::Qcow2,
-            readonly: disk.readonly,
-            kind: ImageKind::Disk { block: matches!(source, DiskSource::Block(_)) },
-        });
-    }
-    for path in [&def.os.kernel, &def.os.initrd].into_iter().flatten() {
-        let kind = ImageKind::Blob;
-        requests.push(ImageRequest { path: path.clone(), format_qcow2: false, readonly: true, kind });
-    }
-    if requests.is_empty() {
-        return Ok(OpenedFiles {
-            disks: def.disks().map(|_| Vec::new()).collect(),
-            kernel: None,
-            initrd: None,
-        });
-    }
-    let opened =
-        images::open_as(&context.scope.exe, context.scope.opener(owner).map_err(Error::Run)?, requests)
-            .await?;
-    let mut opened = opened.into_iter();
-    let mut chain = |wanted: bool| if wanted { opened.next().unwrap_or_default() } else { Vec::new() };
-    let disks = def.disks().map(|d| chain(d.source.is_some())).collect();
-    let mut blob = |wanted: bool| chain(wanted).into_iter().next().map(|image| image.fd);
-    Ok(OpenedFiles { disks, kernel: blob(def.os.kernel.is_some()), initrd: blob(def.os.initrd.is_some()) })
-}
-
 /// Gives each descriptor a number in QEMU.
 struct Numbering {
     next: i32,
@@ -205,6 +168,7 @@ impl Numbering {
     }
 }
 
+/// Starts QEMU, and answers what it is to be told once it is up.
 fn spawn_qemu(
     context: &Context,
     uuid: &Uuid,
@@ -213,7 +177,7 @@ fn spawn_qemu(
     opened: OpenedFiles,
     nics: Vec<NicDescriptor>,
     guest: &mut Guest,
-) -> Result<(), Error> {
+) -> Result<Vec<(&'static str, serde_json::Value)>, Error> {
     let dir = context.scope.domain_run_dir(uuid);
     let mut numbers = Numbering { next: FIRST_FD, fds: Vec::new() };
     let qmp = numbers.give(unix::listen(&dir, "qmp.sock").map_err(Error::Run)?);
@@ -234,29 +198,38 @@ fn spawn_qemu(
     let mut set = 0;
     let mut disks = Vec::new();
     for (chain, disk) in opened.disks.into_iter().zip(def.disks()) {
+        let formats = disk.source.iter().flat_map(Image::chain);
+        let mut formats = formats.filter(|i| i.location.opened().is_some()).map(|i| i.format);
         let mut images = Vec::new();
-        for (depth, image) in chain.into_iter().enumerate() {
+        for image in chain {
             set += 1;
-            let format = match (depth, image.qcow2) {
-                (0, _) => disk.format,
-                (_, true) => crate::model::DiskFormat::Qcow2,
-                (_, false) => crate::model::DiskFormat::Raw,
-            };
-            images.push(ImageFd {
-                fd: numbers.give(image.fd),
-                set,
-                format,
-                readonly: image.readonly,
-                block: image.block,
-            });
+            // Below what the document names, the image above has said what this one is.
+            let said = if image.qcow2 { DiskFormat::Qcow2 } else { DiskFormat::Raw };
+            let format = formats.next().unwrap_or(said);
+            let (readonly, block) = (image.readonly, image.block);
+            images.push(ImageFd { fd: numbers.give(image.fd), set, format, readonly, block });
         }
         disks.push(images);
     }
+    let filesystems = opened.filesystems.into_iter().map(|dir| dir.map(|fd| numbers.give(fd))).collect();
+    let secrets = opened.secrets.into_iter().map(|fd| numbers.give(fd)).collect();
     let kernel = opened.kernel.map(|fd| numbers.give(fd));
     let initrd = opened.initrd.map(|fd| numbers.give(fd));
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     let now = i64::try_from(now.as_secs()).unwrap_or(0);
-    let handed = Handed { qmp, chars, display_dir, spice_port, nics, disks, kernel, initrd, now };
+    let handed = Handed {
+        qmp,
+        chars,
+        display_dir,
+        spice_port,
+        nics,
+        disks,
+        filesystems,
+        secrets,
+        kernel,
+        initrd,
+        now,
+    };
     let planned = qemu::plan(def, uuid, qemu, &handed);
     if !planned.findings.is_empty() {
         return Err(config(def, planned.findings));
@@ -276,7 +249,7 @@ fn spawn_qemu(
     }
     guest.process = Some(spawn.spawn()?);
     guest.stderr = Some(StderrTail::start(read_end, format!("QEMU of '{}'", def.name)));
-    Ok(())
+    Ok(planned.settings)
 }
 
 /// Where systemd runs, the guest leaves the service's control group.

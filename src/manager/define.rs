@@ -11,8 +11,8 @@ use uuid::Uuid;
 use super::{DomainEntry, Error, Event, Manager, NetworkEntry, read, write};
 use crate::domain::{self, Recovered};
 use crate::model::{
-    DomainDef, DomainDoc, Finding, InterfaceDef, InterfaceKind, Mac, NetworkDef, NetworkDoc, PortRange,
-    Severity, VhostUserSource,
+    Device, DiskDevice, DomainDef, DomainDoc, Finding, Image, InterfaceDef, InterfaceKind, Location, Mac,
+    NetworkDef, NetworkDoc, PortRange, Severity, VhostUserSource,
 };
 use crate::network;
 use crate::plan::{self, check, complete};
@@ -76,9 +76,34 @@ pub fn needs(def: &DomainDef) -> Needs {
         }
     }
     needs.host_access.extend(plan::host_access::of_small_devices(def));
+    needs.host_access.extend(def.devices.iter().filter_map(reaches_host));
     needs.networks.sort();
     needs.networks.dedup();
     needs
+}
+
+/// The place of a device by which a guest reaches something of the host that is not opened as the owner, or that
+/// rules more than a file.
+fn reaches_host(device: &Device) -> Option<String> {
+    let reaches = match device {
+        Device::Disk(disk) => {
+            let special = disk.device == DiskDevice::Lun || disk.rawio.is_some() || disk.sgio.is_some();
+            let of_host = |image: &Image| match &image.location {
+                Location::File(_) | Location::Block(_) | Location::Volume { .. } => {
+                    image.reservations.is_some()
+                }
+                Location::Network(source) => source.names_host(),
+                Location::Dir(_)
+                | Location::Nvme { .. }
+                | Location::VhostUser(_)
+                | Location::VhostVdpa(_) => true,
+            };
+            special || disk.source.iter().flat_map(Image::chain).any(of_host)
+        }
+        Device::Filesystem(_) | Device::Hostdev(_) | Device::Shmem(_) | Device::Lease(_) => true,
+        _ => false,
+    };
+    reaches.then(|| device.info().path.clone())
 }
 
 /// Whether a NIC names something of the host beyond the networks that Warren keeps.

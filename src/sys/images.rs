@@ -36,6 +36,8 @@ pub struct ImageRequest {
     pub format_qcow2: bool,
     /// Open without the right to write.
     pub readonly: bool,
+    /// A file that is not there is no error: the answer is then empty.
+    pub optional: bool,
     /// What it is for.
     pub kind: ImageKind,
 }
@@ -48,6 +50,15 @@ pub enum ImageKind {
         /// Whether the document says that it is a block device; otherwise it is a regular file.
         block: bool,
     },
+    /// One image of a chain that the document gives: what the image itself names is not opened.
+    Layer {
+        /// As for a disk.
+        block: bool,
+    },
+    /// A directory that the guest shares.
+    Directory,
+    /// The unix socket of a server: connected.
+    Socket,
     /// A kernel or an initrd: the content at this moment, as a sealed memfd.
     Blob,
 }
@@ -132,6 +143,11 @@ pub async fn open_as(
     tokio::task::spawn_blocking(move || exchange(&exe, owner.as_ref(), &requests))
         .await
         .unwrap_or_else(|e| Err(ImagesError::Helper { owner: name, source: io::Error::other(e) }))
+}
+
+/// A sealed file in memory with this content, to be handed to another process.
+pub fn sealed(content: &[u8]) -> io::Result<OwnedFd> {
+    helper::copy_sealed(content).map(|(file, _)| file.into())
 }
 
 /// The primary group and all supplementary groups of a user, from the host's user database.

@@ -165,6 +165,12 @@ impl<'a> View<'a> {
         }
     }
 
+    /// The text in the element, to the letter.
+    pub fn untrimmed(&self) -> Cow<'a, str> {
+        self.log.text.borrow_mut().insert(address(self.element));
+        self.element.text()
+    }
+
     /// The first child of this name. Further ones are reported at the end as not read.
     pub fn child(&self, name: &str) -> Option<Self> {
         let mut same = self.element.children_named(name);

@@ -3,8 +3,7 @@
 use std::path::Path;
 
 use warren::model::{
-    BootDev, Device, DiskBus, DiskFormat, DiskSource, DomainDef, DomainDoc, EthernetSide, InterfaceKind, Mac,
-    NicModel, SocketAddress,
+    BootDev, Device, DiskBus, DomainDef, DomainDoc, EthernetSide, InterfaceKind, Mac, NicModel, SocketAddress,
 };
 
 pub(crate) fn domain(devices: Vec<Device>) -> DomainDef {
@@ -75,24 +74,21 @@ pub(crate) fn nic(kind: InterfaceKind, model: &str, n: u8) -> Device {
 }
 
 pub(crate) fn disk(target: &str, bus: DiskBus, image: &Path, qcow2: bool, n: u8) -> Device {
-    let mut device =
-        device(&format!("disk[{n}]"), "<disk type='file'><source file='/d'/><target dev='vda'/></disk>");
-    if let Device::Disk(disk) = &mut device {
-        disk.source = Some(DiskSource::File(image.to_owned()));
-        disk.format = if qcow2 { DiskFormat::Qcow2 } else { DiskFormat::Raw };
-        (disk.target, disk.bus) = (target.into(), bus);
-    }
-    device
+    let format = if qcow2 { "qcow2" } else { "raw" };
+    let text = format!(
+        "<disk type='file'><driver type='{format}'/><source file='{}'/><target dev='{target}' bus='{}'/></disk>",
+        image.display(),
+        bus.as_str()
+    );
+    device(&format!("disk[{n}]"), &text)
 }
 
 pub(crate) fn cdrom(target: &str, bus: DiskBus, image: Option<&Path>, n: u8) -> Device {
-    let mut device =
-        device(&format!("disk[{n}]"), "<disk type='file' device='cdrom'><target dev='hda'/></disk>");
-    if let Device::Disk(disk) = &mut device {
-        disk.source = image.map(|path| DiskSource::File(path.to_owned()));
-        (disk.target, disk.bus) = (target.into(), bus);
-    }
-    device
+    let source = image.map(|path| format!("<source file='{}'/>", path.display())).unwrap_or_default();
+    let bus = bus.as_str();
+    let text =
+        format!("<disk type='file' device='cdrom'>{source}<target dev='{target}' bus='{bus}'/></disk>");
+    device(&format!("disk[{n}]"), &text)
 }
 
 pub(crate) fn serial(port: u32) -> Device {

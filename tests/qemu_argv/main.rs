@@ -5,6 +5,7 @@
 mod guest;
 mod rig;
 mod small;
+mod storage;
 
 use guest::{address, cdrom, disk, domain, five_nics, graphics, nic, serial, video, written_nic};
 use rig::{Rig, in_own_network, real_qemu};

@@ -11,10 +11,11 @@ use std::time::Duration;
 use command_fds::{CommandFdExt, FdMapping};
 use serde_json::Value;
 use tempfile::TempDir;
-use warren::model::{Device, DiskFormat, DiskSource, DomainDef, InterfaceDef, InterfaceKind};
+use warren::domain::images_of;
+use warren::model::{Device, DiskFormat, DomainDef, Image, InterfaceDef, InterfaceKind};
 use warren::plan::host::QemuFacts;
 use warren::plan::qemu::{self, Handed, ImageFd, NicFd};
-use warren::sys::images::{ImageKind, ImageRequest, OpenedImage, open_as};
+use warren::sys::images::{ImageKind, ImageRequest, OpenedImage, open_as, sealed};
 use warren::sys::qemu_probe::probe_all;
 use warren::sys::qmp::Qmp;
 use warren::sys::tap;
@@ -101,7 +102,11 @@ impl Rig {
         assert_eq!(planned.findings, []);
         let argv = planned.argv;
         let (child, qmp) = launch(&chosen.path, &argv, inherited, &monitor).await;
-        (Self { child, qmp, _dir: dir, _peers: peers }, argv)
+        let rig = Self { child, qmp, _dir: dir, _peers: peers };
+        for (command, arguments) in planned.settings {
+            rig.ask(command, arguments).await;
+        }
+        (rig, argv)
     }
 
     pub(crate) async fn ask(&self, command: &str, arguments: Value) -> Value {
@@ -173,18 +178,18 @@ fn taps(queues: u32) -> Vec<OwnedFd> {
 
 /// Opens disks, kernel and initrd as the daemon does.
 async fn images(def: &DomainDef, handed: &mut Handed, inherited: &mut Inherited) {
-    let open = async |path: &Path, qcow2, readonly, kind| -> Vec<OpenedImage> {
-        let request = ImageRequest { path: path.to_owned(), format_qcow2: qcow2, readonly, kind };
+    let open = async |request| -> Vec<OpenedImage> {
         let exe = Path::new(env!("CARGO_BIN_EXE_warrend"));
         open_as(exe, None, vec![request]).await.unwrap().remove(0)
     };
     let mut set = 0;
     for disk in def.disks() {
         let mut chain = Vec::new();
-        if let Some(source) = &disk.source {
-            let kind = ImageKind::Disk { block: matches!(source, DiskSource::Block(_)) };
-            for image in open(source.path(), disk.format == DiskFormat::Qcow2, disk.readonly, kind).await {
-                let format = if image.qcow2 { DiskFormat::Qcow2 } else { DiskFormat::Raw };
+        let mut formats = disk.source.iter().flat_map(Image::chain).map(|i| i.format);
+        for request in images_of(disk) {
+            for image in open(request).await {
+                let said = if image.qcow2 { DiskFormat::Qcow2 } else { DiskFormat::Raw };
+                let format = formats.next().unwrap_or(said);
                 let (readonly, block) = (image.readonly, image.block);
                 chain.push(ImageFd { fd: inherited.add(image.fd), set, format, readonly, block });
                 set += 1;
@@ -192,9 +197,23 @@ async fn images(def: &DomainDef, handed: &mut Handed, inherited: &mut Inherited)
         }
         handed.disks.push(chain);
     }
+    for filesystem in def.filesystems() {
+        let directory = match filesystem.source_directory() {
+            Some(path) => open(request(Path::new(path), ImageKind::Directory)).await.pop(),
+            None => None,
+        };
+        handed.filesystems.push(directory.map(|d| inherited.add(d.fd)));
+    }
+    for secret in qemu::secrets(def) {
+        handed.secrets.push(inherited.add(sealed(secret.as_bytes()).unwrap()));
+    }
     for (path, into) in [(&def.os.kernel, &mut handed.kernel), (&def.os.initrd, &mut handed.initrd)] {
         if let Some(path) = path {
-            *into = Some(inherited.add(open(path, false, true, ImageKind::Blob).await.remove(0).fd));
+            *into = Some(inherited.add(open(request(path, ImageKind::Blob)).await.remove(0).fd));
         }
     }
+}
+
+fn request(path: &Path, kind: ImageKind) -> ImageRequest {
+    ImageRequest { path: path.to_owned(), format_qcow2: false, readonly: true, optional: false, kind }
 }

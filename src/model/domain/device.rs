@@ -14,7 +14,7 @@ use crate::xml::view::View;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Device {
     /// `<disk>`
-    Disk(DiskDef),
+    Disk(Box<DiskDef>),
     /// `<interface>`
     Interface(Box<InterfaceDef>),
     /// `<serial>`, or a `<console>` that stands for one where the document has no `<serial>`.
@@ -356,6 +356,16 @@ pub(super) fn hex(view: &View<'_>, name: &str) -> Option<u64> {
     let text = view.filled(name)?;
     let parsed = u64::from_str_radix(text.trim_start_matches("0x"), 16);
     parsed.map_err(|_| view.error_at(name, format!("'{text}' is not a number"), "as 0x100000000")).ok()
+}
+
+/// The PCI address of a device of the host; an error where there is none.
+pub(super) fn host_pci(view: &View<'_>) -> Option<PciAddress> {
+    view.one_of("type", &[("pci", ())]);
+    let given = ["domain", "bus", "slot", "function"].iter().any(|name| view.filled(name).is_some());
+    if !given {
+        view.error("the address of the host's device is empty", "as bus='0x03' slot='0x00' function='0x0'");
+    }
+    pci(view)
 }
 
 /// A number in decimal, or in hexadecimal after `0x`.

@@ -1,7 +1,7 @@
 //! `<input>`: mice, keyboards and the like. Owns libvirt's words, defaults and errors for them.
 
 use super::words::words;
-use super::{DeviceInfo, VirtioOptions, virtio};
+use super::{DeviceInfo, VirtioModel, VirtioOptions, virtio};
 use crate::model::doc::required;
 use crate::xml::view::View;
 
@@ -42,15 +42,6 @@ words! {
 words! {
     /// `<input bus>`.
     InputBus { Ps2 = "ps2", Usb = "usb", Virtio = "virtio", Xen = "xen", None = "none" }
-}
-
-words! {
-    /// `@model` of a device on virtio: what `-device` it is.
-    VirtioModel {
-        Virtio = "virtio",
-        Transitional = "virtio-transitional",
-        NonTransitional = "virtio-non-transitional",
-    }
 }
 
 const TOGGLES: [(&str, ()); 6] = [

@@ -10,6 +10,11 @@ mod crypto;
 mod device;
 mod direct;
 mod disk;
+mod disk_driver;
+mod disk_network;
+mod disk_secret;
+mod disk_source;
+mod disk_tuning;
 mod feature;
 mod filesystem;
 mod graphics;
@@ -31,6 +36,7 @@ mod pstore;
 mod read;
 mod redirdev;
 mod rng;
+mod seclabel;
 mod shmem;
 mod smartcard;
 mod sound;
@@ -58,6 +64,11 @@ pub use crypto::*;
 pub use device::*;
 pub use direct::*;
 pub use disk::*;
+pub use disk_driver::*;
+pub use disk_network::*;
+pub use disk_secret::*;
+pub use disk_source::*;
+pub use disk_tuning::*;
 pub use feature::*;
 pub use filesystem::*;
 pub use graphics::*;
@@ -145,6 +156,10 @@ pub struct DomainDef {
     pub on_crash: LifecycleAction,
     /// `<emulator>`.
     pub emulator: Option<PathBuf>,
+    /// `<throttlegroups>`: limits that disks name in `<throttlefilters>`.
+    pub throttle_groups: Vec<(String, Iotune)>,
+    /// `<redirfilter>`: the rules of all its `<redirdev>` devices.
+    pub redirfilter: Vec<UsbRule>,
     /// Children of `<devices>` in document order.
     pub devices: Vec<Device>,
 }
@@ -158,10 +173,18 @@ impl DomainDef {
         })
     }
 
+    /// The filesystems in document order.
+    pub fn filesystems(&self) -> impl Iterator<Item = &FilesystemDef> {
+        self.devices.iter().filter_map(|d| match d {
+            Device::Filesystem(filesystem) => Some(filesystem),
+            _ => None,
+        })
+    }
+
     /// The disks in document order.
     pub fn disks(&self) -> impl Iterator<Item = &DiskDef> {
         self.devices.iter().filter_map(|d| match d {
-            Device::Disk(disk) => Some(disk),
+            Device::Disk(disk) => Some(&**disk),
             _ => None,
         })
     }

@@ -1,4 +1,5 @@
-//! `<nvram>`. Owns libvirt's words and defaults for it.
+//! `<nvram>` among the devices: the memory of a POWER machine's firmware. Owns libvirt's words for it. (That of
+//! UEFI is `<os><nvram>`.)
 
 use super::DeviceInfo;
 use crate::xml::view::View;
@@ -12,6 +13,5 @@ pub struct NvramDef {
 
 /// The device, or `None` with a remark that says why not.
 pub(super) fn read(view: &View<'_>) -> Option<NvramDef> {
-    view.leave();
-    None
+    Some(NvramDef { info: DeviceInfo::read(view) })
 }

@@ -3,9 +3,9 @@
 
 use super::{
     Device, DomainDef, LifecycleAction, SysinfoDef, audio, chardev, clock, controller, cpu, crypto, direct,
-    disk, feature, filesystem, graphics, hostdev, hub, input, interface, iommu, lease, memballoon, memory,
-    memory_device, nvram, os, outer, panic, pstore, redirdev, rng, shmem, smartcard, sound, sysinfo, tpm,
-    tune, video, vsock, watchdog,
+    disk, disk_tuning, feature, filesystem, graphics, hostdev, hub, input, interface, iommu, lease,
+    memballoon, memory, memory_device, nvram, os, outer, panic, pstore, redirdev, rng, shmem, smartcard,
+    sound, sysinfo, tpm, tune, video, vsock, watchdog,
 };
 use crate::model::doc::{Definition, accept_notes, host_path, text_of};
 use crate::model::{MemorySize, Uuid};
@@ -37,6 +37,7 @@ impl Definition for DomainDef {
         outer::security(root);
         outer::of_others(root);
         let devices = root.child("devices");
+        let redirfilter = devices.as_ref().and_then(|d| d.child("redirfilter"));
         let emulator = devices.as_ref().and_then(|d| d.child("emulator")).and_then(|e| host_path(&e, None));
         let uuid = text_of(root, "uuid");
         Some(Self {
@@ -62,6 +63,11 @@ impl Definition for DomainDef {
             on_reboot: outer::lifecycle(root, "on_reboot", LifecycleAction::Restart),
             on_crash: outer::lifecycle(root, "on_crash", LifecycleAction::Destroy),
             emulator,
+            throttle_groups: root
+                .child("throttlegroups")
+                .map(|g| disk_tuning::throttle_groups(&g))
+                .unwrap_or_default(),
+            redirfilter: redirfilter.map(|f| redirdev::filter(&f)).unwrap_or_default(),
             devices: devices.map(|d| self::devices(&d)).unwrap_or_default(),
             uuid,
             kind: kind?,
@@ -91,8 +97,8 @@ fn devices(view: &View<'_>) -> Vec<Device> {
     let mut devices = Vec::new();
     for child in view.all_children() {
         match child.name() {
-            "emulator" if std::ptr::eq(child.element(), first(view, "emulator")) => {}
-            "disk" => devices.extend(disk::read(&child).map(Device::Disk)),
+            name @ ("emulator" | "redirfilter") if std::ptr::eq(child.element(), first(view, name)) => {}
+            "disk" => devices.extend(disk::read(&child).map(|d| Device::Disk(Box::new(d)))),
             "interface" => devices.extend(interface::read(&child).map(Box::new).map(Device::Interface)),
             "serial" => devices.extend(chardev::serial(&child, &mut ports).map(Device::Serial)),
             "parallel" => devices.extend(chardev::parallel(&child, &mut ports).map(Device::Parallel)),
@@ -187,7 +193,7 @@ mod tests {
         let doc = doc("<interface type='direct'><source dev='eth0' mode='vepa'/></interface>\n\
             <interface type='user'><model type='usb-net'/><target dev='t0'/></interface>\n\
             <interface type='mcast'><source address='192.0.0.1' port='1'/></interface>\n\
-            <disk type='network'><source protocol='nbd'/></disk>\n\
+            <disk type='network'><source protocol='nbd'/><target dev='vdz'/></disk>\n\
             <disk device='cdrom'><driver name='qemu' type='raw' cache='none'/><target dev='sda' bus='sata'/></disk>\n\
             <disk><driver type='vmdk'/><source file='/a'/><target dev='sdb'/></disk>\n\
             <graphics type='spice'/>\n<graphics type='vnc' passwd='secret' listen='localhost'/>\n\
@@ -196,10 +202,6 @@ mod tests {
             <video><model type='qxl' ram='65536'/></video>");
         insta::assert_snapshot!(findings(&doc), @"
         unsupported /domain/devices/interface[3]/source/@address (line 5, column 25): '192.0.0.1' is not an IPv4 multicast address; give one from 224.0.0.0 to 239.255.255.255
-        unsupported /domain/devices/disk[1]/@type (line 6, column 1): Warren does not run disks of type 'network' yet
-        warning /domain/devices/disk[2]/driver/@cache (line 7, column 22): 'cache' has no effect yet
-        unsupported /domain/devices/disk[3]/driver/@type (line 8, column 7): Warren does not run images of format 'vmdk'; convert the image to qcow2 or raw
-        unsupported /domain/devices/redirdev (line 11, column 1): Warren does not know <redirdev> here
         ");
         assert_eq!(doc.def().devices.len(), 7);
     }

@@ -1,6 +1,6 @@
 //! What every `<driver>` of a device on virtio may say. Owns libvirt's words for it.
 
-use super::words::ON_OFF;
+use super::words::{ON_OFF, words};
 use crate::xml::view::View;
 
 /// `iommu`, `ats`, `packed` and `page_per_vq` of a `<driver>`.
@@ -11,6 +11,15 @@ pub struct VirtioOptions {
     pub ats: Option<bool>,
     pub packed: Option<bool>,
     pub page_per_vq: Option<bool>,
+}
+
+words! {
+    /// `@model` of a device on virtio: what `-device` it is.
+    VirtioModel {
+        Virtio = "virtio",
+        Transitional = "virtio-transitional",
+        NonTransitional = "virtio-non-transitional",
+    }
 }
 
 /// Reads them from a `<driver>`.

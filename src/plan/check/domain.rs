@@ -3,7 +3,7 @@
 //! Owns the rules that need more than one place of a domain's document. Must never look at the host or at
 //! other documents.
 
-use super::{Check, at, consoles, displays, interface, small};
+use super::{Check, at, consoles, displays, host_devices, interface, small, storage, storage_start};
 use crate::model::{Device, DomainDef, DomainDoc, Finding, Severity};
 
 /// Everything there is to say about a domain's document, with what was noticed while reading it.
@@ -25,10 +25,9 @@ pub fn domain(doc: &DomainDoc) -> Vec<Finding> {
         }
     }
     interface::interfaces(&mut check);
-    check.unique(
-        "the target of a disk",
-        def.disks().map(|d| (at(&d.info.path, "target/@dev"), d.target.clone())),
-    );
+    storage::check(&mut check, def);
+    storage_start::check(&mut check, def);
+    host_devices::check(&mut check, def);
     boot(&mut check, doc);
     consoles::check(&mut check);
     displays::check(&mut check);

@@ -6,9 +6,12 @@
 mod consoles;
 mod displays;
 mod domain;
+mod host_devices;
 mod interface;
 mod network;
 mod small;
+mod storage;
+mod storage_start;
 
 use std::collections::HashMap;
 use std::fmt::Display;

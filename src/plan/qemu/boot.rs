@@ -17,18 +17,17 @@ pub(super) fn indexes(def: &DomainDef) -> Indexes {
         disks: def.disks().map(|d| d.info.boot_order).collect(),
         nics: def.interfaces().map(|n| n.info.boot_order).collect(),
     };
-    if indexes.disks.iter().chain(&indexes.nics).any(Option::is_some) {
+    if def.devices.iter().any(|d| d.info().boot_order.is_some()) {
         return indexes;
     }
     let by_kind = if def.os.boot.is_empty() { &[BootDev::Hd][..] } else { &def.os.boot };
     for (index, dev) in (1..).zip(by_kind) {
-        let disk_of = |kind| def.disks().position(|d| d.device == kind);
+        let disk_of = |kinds: &[DiskDevice]| def.disks().position(|d| kinds.contains(&d.device));
         let place = match dev {
-            BootDev::Hd => disk_of(DiskDevice::Disk).map(|at| &mut indexes.disks[at]),
-            BootDev::Cdrom => disk_of(DiskDevice::Cdrom).map(|at| &mut indexes.disks[at]),
+            BootDev::Hd => disk_of(&[DiskDevice::Disk, DiskDevice::Lun]).map(|at| &mut indexes.disks[at]),
+            BootDev::Cdrom => disk_of(&[DiskDevice::Cdrom]).map(|at| &mut indexes.disks[at]),
             BootDev::Network => indexes.nics.first_mut(),
-            // No floppy drive can be defined, so there is none to boot from.
-            BootDev::Fd => None,
+            BootDev::Fd => disk_of(&[DiskDevice::Floppy]).map(|at| &mut indexes.disks[at]),
         };
         if let Some(place) = place {
             place.get_or_insert(index);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::names::char_devices;
 use crate::model::{
-    Device, DiskFormat, DiskSource, DomainDef, InterfaceDef, InterfaceKind, Listen, NicBackendDriver,
+    Device, DiskDef, DiskFormat, DomainDef, InterfaceDef, InterfaceKind, Listen, Location, NicBackendDriver,
 };
 
 /// Descriptors that QEMU inherits, by their numbers in the new process.
@@ -21,8 +21,13 @@ pub struct Handed {
     pub spice_port: Option<u16>,
     /// One for each interface, in order.
     pub nics: Vec<NicFd>,
-    /// For each disk, in order, its image and then the chain below it; empty for a drive without medium.
+    /// For each disk, in order, what is opened of its chain from the top down: files, block devices, sockets of
+    /// servers, and what the lowest image of the document names itself. Empty for a drive without medium.
     pub disks: Vec<Vec<ImageFd>>,
+    /// For each filesystem, in order, its directory where QEMU itself serves it.
+    pub filesystems: Vec<Option<i32>>,
+    /// The content of each of [`super::secrets`].
+    pub secrets: Vec<i32>,
     /// The kernel's content.
     pub kernel: Option<i32>,
     /// The initial RAM disk's content.
@@ -97,17 +102,25 @@ impl Handed {
             _ => NicFd::None,
         });
         let nics = nics.collect();
-        let image = |(set, disk): (usize, &crate::model::DiskDef)| {
-            let set = u32::try_from(set).unwrap_or(0) + 1;
-            let block = matches!(disk.source, Some(DiskSource::Block(_)));
-            let top = ImageFd { fd: number(), set, format: disk.format, readonly: disk.readonly, block };
-            if disk.source.is_some() { vec![top] } else { Vec::new() }
+        let mut set = 0;
+        let mut image = |disk: &DiskDef| {
+            let chain = disk.source.iter().flat_map(|top| top.chain().enumerate());
+            let opened = chain.filter(|(_, image)| image.location.opened().is_some());
+            let fd = opened.map(|(depth, image)| {
+                set += 1;
+                let block = matches!(image.location, Location::Block(_));
+                let readonly = disk.readonly || depth > 0;
+                ImageFd { fd: number(), set, format: image.format, readonly, block }
+            });
+            fd.collect()
         };
-        let disks = def.disks().enumerate().map(image).collect();
+        let disks = def.disks().map(&mut image).collect();
+        let filesystems = def.filesystems().map(|f| f.source_directory().map(|_| number())).collect();
+        let secrets = super::secrets(def).iter().map(|_| number()).collect();
         let kernel = def.os.kernel.is_some().then(&mut number);
         let initrd = def.os.initrd.is_some().then(&mut number);
         let display_dir = has_display_socket(def).then(&mut number);
-        Self { qmp, chars, nics, disks, kernel, initrd, display_dir, ..Self::default() }
+        Self { qmp, chars, nics, disks, filesystems, secrets, kernel, initrd, display_dir, ..Self::default() }
     }
 }
 

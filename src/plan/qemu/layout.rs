@@ -19,7 +19,8 @@ use crate::model::{
     Address, ControllerDef, ControllerKind, Device, DeviceInfo, DiskBus, DomainDef, DriveAddress, Finding,
     PciAddress, Severity,
 };
-pub(super) use controllers::{drive_of, on_board};
+pub(in crate::plan) use controllers::drive_of;
+pub(super) use controllers::{on_board, target_number};
 
 /// What devices want, in the order in which they said so.
 #[derive(Debug, Default)]

@@ -12,9 +12,14 @@ mod controller;
 mod cpu;
 mod direct;
 mod disk;
+mod disk_image;
+mod disk_network;
+mod disk_place;
 mod display;
 mod feature;
+mod filesystem;
 mod handed;
+mod hostdev;
 mod implied;
 mod input;
 mod iommu;
@@ -24,7 +29,9 @@ mod memory;
 mod memory_device;
 mod names;
 mod nic;
+mod redirdev;
 mod rng;
+mod shmem;
 mod small;
 mod smbios;
 mod sound;
@@ -41,6 +48,7 @@ use crate::model::{
 };
 use args::{Args, Slots};
 pub use handed::{Handed, ImageFd, MAX_QUEUES, NicFd, has_display_socket, queues};
+pub(super) use layout::drive_of as drive_address;
 use layout::{Layout, Wishes};
 pub use names::{CharDevice, char_devices};
 pub use nic::alias as nic_alias;
@@ -97,11 +105,19 @@ fn no_program(arch: &str, wanted: &[&str]) -> Finding {
     finding(Severity::Unsupported, "/domain/os/type/@arch", message, remedy)
 }
 
+/// The texts that QEMU is to read from descriptors, since arguments can be seen by everybody. In the order of
+/// [`Handed::secrets`].
+pub fn secrets(def: &DomainDef) -> Vec<String> {
+    disk_network::secrets(def)
+}
+
 /// What would be run, and all that stands against it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Planned {
     /// QEMU's arguments without the program's name; to be run only where there are no findings.
     pub argv: Vec<String>,
+    /// QMP commands with their arguments, for when QEMU is up and before the guest runs.
+    pub settings: Vec<(&'static str, serde_json::Value)>,
     /// What this QEMU, or this Warren, cannot do of what the document asks for.
     pub findings: Vec<Finding>,
 }
@@ -111,17 +127,17 @@ pub struct Planned {
 pub fn plan(def: &DomainDef, uuid: &Uuid, qemu: &QemuFacts, handed: &Handed) -> Planned {
     let machine = match machine::resolve(def, qemu) {
         Ok(machine) => machine,
-        Err(finding) => return Planned { argv: Vec::new(), findings: vec![finding] },
+        Err(finding) => return Planned { findings: vec![finding], ..Planned::default() },
     };
     // Once to hear which places the devices want, and once with the places.
-    let mut listening = Plan::new(def, qemu, machine, Layout::begin(def, machine));
+    let mut listening = Plan::new(def, qemu, machine, Layout::begin(def, machine), handed);
     listening.listening = true;
     whole(&mut listening, uuid, handed);
     let (layout, findings) = Layout::finish(def, machine, listening.wishes);
-    let mut plan = Plan::new(def, qemu, machine, layout);
+    let mut plan = Plan::new(def, qemu, machine, layout, handed);
     plan.findings = findings;
     whole(&mut plan, uuid, handed);
-    Planned { argv: plan.args.done(), findings: plan.findings }
+    Planned { argv: plan.args.done(), settings: plan.settings, findings: plan.findings }
 }
 
 fn whole(plan: &mut Plan<'_>, uuid: &Uuid, handed: &Handed) {
@@ -148,11 +164,20 @@ struct Plan<'a> {
     listening: bool,
     /// The turn in which the device that is being planned gets its place.
     turn: u8,
+    /// Descriptors of [`secrets`] that are not given out yet.
+    secrets: std::vec::IntoIter<i32>,
+    settings: Vec<(&'static str, serde_json::Value)>,
     findings: Vec<Finding>,
 }
 
 impl<'a> Plan<'a> {
-    fn new(def: &'a DomainDef, qemu: &'a QemuFacts, machine: machine::Machine<'a>, layout: Layout) -> Self {
+    fn new(
+        def: &'a DomainDef,
+        qemu: &'a QemuFacts,
+        machine: machine::Machine<'a>,
+        layout: Layout,
+        handed: &Handed,
+    ) -> Self {
         Self {
             def,
             qemu,
@@ -164,6 +189,8 @@ impl<'a> Plan<'a> {
             wishes: Wishes::default(),
             listening: false,
             turn: 0,
+            secrets: handed.secrets.clone().into_iter(),
+            settings: Vec::new(),
             findings: Vec::new(),
         }
     }
@@ -228,6 +255,7 @@ fn devices(plan: &mut Plan<'_>, handed: &Handed) {
     let mut devices: Vec<&Device> = plan.def.devices.iter().chain(&implied).collect();
     // Among the devices of the host, NICs come first.
     devices.sort_by_key(|d| (rank(d), !matches!(d, Device::Interface(_))));
+    disk_image::throttle_groups(plan);
     let mut counts = [0; RANKS];
     let (mut after_controllers, mut after_hubs) = (false, false);
     for device in devices {
@@ -278,11 +306,14 @@ fn add(plan: &mut Plan<'_>, handed: &Handed, device: &Device, index: usize) {
         Device::Controller(_) => {}
         Device::MemoryDevice(memory) => memory_device::add(plan, memory, index),
         Device::Hub(hub) => controller::hub(plan, hub, index),
-        Device::Filesystem(d) => not_yet(plan, &d.info),
-        Device::Redirdev(d) => not_yet(plan, &d.info),
-        Device::Hostdev(d) => not_yet(plan, &d.info),
+        Device::Filesystem(filesystem) => {
+            let directory = handed.filesystems.get(index).copied().flatten();
+            filesystem::add(plan, filesystem, index, directory);
+        }
+        Device::Redirdev(redirdev) => redirdev::add(plan, redirdev, index),
+        Device::Hostdev(hostdev) => hostdev::add(plan, hostdev, index),
         Device::Nvram(d) => not_yet(plan, &d.info),
-        Device::Shmem(d) => not_yet(plan, &d.info),
+        Device::Shmem(shmem) => shmem::add(plan, shmem, index),
         Device::Lease(d) => not_yet(plan, &d.info),
     }
 }
@@ -309,6 +340,13 @@ fn own_name(driver: &str) -> &str {
         "ahci" => "ich9-ahci",
         "lsi" => "lsi53c895a",
         other => other,
+    }
+}
+
+/// Sets a property, where there is something to set it to.
+fn set(device: &mut serde_json::Value, name: &str, value: Option<impl Into<serde_json::Value>>) {
+    if let Some(value) = value {
+        device[name] = value.into();
     }
 }
 
@@ -373,5 +411,7 @@ fn fd_path(fd: i32) -> String {
     Path::new("/proc/self/fd").join(fd.to_string()).display().to_string()
 }
 
+#[cfg(test)]
+mod disk_tests;
 #[cfg(test)]
 mod tests;

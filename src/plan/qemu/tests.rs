@@ -6,7 +6,7 @@ use super::*;
 use crate::model::*;
 use crate::plan::host::MachineFacts;
 
-fn facts(arch: &str, kvm: bool) -> QemuFacts {
+pub(super) fn facts(arch: &str, kvm: bool) -> QemuFacts {
     let machine = |name: &str, alias: &str| MachineFacts {
         name: name.into(),
         alias: Some(alias.into()),
@@ -37,7 +37,7 @@ fn domain(devices: Vec<Device>) -> DomainDef {
     def
 }
 
-fn parsed(devices: &str) -> DomainDef {
+pub(super) fn parsed(devices: &str) -> DomainDef {
     let text =
         "<domain type='qemu'><name>g</name><memory>219200</memory><os><type arch='x86_64'>hvm</type></os>";
     DomainDoc::parse(&format!("{text}<devices>{devices}</devices></domain>")).unwrap().def().clone()
@@ -84,7 +84,7 @@ fn ready(planned: Planned) -> Result<Vec<String>, Vec<Finding>> {
 }
 
 /// The values of one argument.
-fn values<'a>(argv: &'a [String], flag: &str) -> Vec<&'a str> {
+pub(super) fn values<'a>(argv: &'a [String], flag: &str) -> Vec<&'a str> {
     argv.windows(2).filter(|w| w[0] == flag).map(|w| w[1].as_str()).collect()
 }
 

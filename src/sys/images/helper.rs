@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut, Read, Seek, SeekFrom};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -58,10 +59,16 @@ pub fn serve() -> ExitCode {
 
 fn answer(socket: BorrowedFd<'_>, request: &ImageRequest) -> io::Result<()> {
     let opened = match request.kind {
-        ImageKind::Disk { block } => open_chain(request, block),
+        ImageKind::Disk { block } => open_chain(request, block, true),
+        ImageKind::Layer { block } => open_chain(request, block, false),
+        ImageKind::Directory => open_directory(&request.path).map(|image| vec![image]),
+        ImageKind::Socket => connect(&request.path).map(|image| vec![image]),
         ImageKind::Blob => copy_blob(&request.path).map(|image| vec![image]),
     };
     match opened {
+        Err(Answer::Refused { errno: libc::ENOENT, .. }) if request.optional => {
+            send(socket, &Answer::Done, None)
+        }
         Ok(chain) => {
             for image in chain {
                 let Opened { file, path, qcow2, readonly, block } = image;
@@ -82,13 +89,20 @@ struct Opened {
     block: bool,
 }
 
-fn open_chain(request: &ImageRequest, block: bool) -> Result<Vec<Opened>, Answer> {
+/// The image, and where `follow` says so the chain below it as each image names the next.
+fn open_chain(request: &ImageRequest, block: bool, follow: bool) -> Result<Vec<Opened>, Answer> {
     let mut what = format!("'{}'", request.path.display());
     let mut top = open(&request.path, request.readonly, &what)?;
     top.qcow2 = request.format_qcow2;
     if top.block != block {
         let (is, right) = if top.block { ("a block device", "block") } else { ("a regular file", "file") };
         return Err(unfit(&what, format!("is {is}: write <disk type='{right}'>")));
+    }
+    if !follow {
+        if top.qcow2 {
+            qcow2::refuse_external_data(&top.file).map_err(|problem| unfit(&what, problem))?;
+        }
+        return Ok(vec![top]);
     }
     let mut seen = BTreeSet::from([identity(&top.file, &what)?]);
     let mut chain = vec![top];
@@ -133,6 +147,22 @@ fn open(path: &Path, readonly: bool, what: &str) -> Result<Opened, Answer> {
     Ok(Opened { file: file.into(), path: path.to_owned(), qcow2: false, readonly, block })
 }
 
+fn open_directory(path: &Path) -> Result<Opened, Answer> {
+    let what = format!("'{}'", path.display());
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let file = rustix::fs::open(path, flags, Mode::empty())
+        .map_err(|e| Answer::Refused { what, errno: e.raw_os_error() })?;
+    Ok(Opened { file: file.into(), path: path.to_owned(), qcow2: false, readonly: true, block: false })
+}
+
+fn connect(path: &Path) -> Result<Opened, Answer> {
+    let what = format!("'{}'", path.display());
+    let socket = UnixStream::connect(path)
+        .map_err(|e| Answer::Refused { what, errno: e.raw_os_error().unwrap_or(libc::EIO) })?;
+    let file = File::from(OwnedFd::from(socket));
+    Ok(Opened { file, path: path.to_owned(), qcow2: false, readonly: false, block: false })
+}
+
 /// What tells one image from another, whatever path leads to it.
 fn identity(file: &File, what: &str) -> Result<(u64, u64, u64), Answer> {
     let stat = rustix::fs::fstat(file)
@@ -156,7 +186,8 @@ fn copy_blob(path: &Path) -> Result<Opened, Answer> {
     Ok(opened)
 }
 
-fn copy_sealed(from: &mut File) -> io::Result<(File, u64)> {
+/// The content as a file in memory that nobody changes, and its size; what is over the limit is left out.
+pub(super) fn copy_sealed(from: impl Read) -> io::Result<(File, u64)> {
     let mut copy: File =
         rustix::fs::memfd_create("warren-blob", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?.into();
     let size = io::copy(&mut from.take(BLOB_LIMIT + 1), &mut copy)?;

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 const MAGIC: [u8; 4] = *b"QFI\xfb";
 /// Incompatible feature: guest data lies in another file.
 const EXTERNAL_DATA: u64 = 1 << 2;
+const EXTERNAL_DATA_IS: &str = "keeps its data in another file, which is not supported; \
+                                convert it with 'qemu-img convert -O qcow2'";
 /// Header extension that names the backing file's format.
 const BACKING_FORMAT: u32 = 0xe279_2aca;
 /// The longest backing file name that the format allows, in bytes.
@@ -25,14 +27,18 @@ pub(super) struct Backing {
     pub(super) qcow2: bool,
 }
 
+/// Refuses an image whose data lies elsewhere: QEMU would open what the header names.
+pub(super) fn refuse_external_data(image: &File) -> Result<(), String> {
+    let external = Header::read(image)?.incompatible & EXTERNAL_DATA != 0;
+    if external { Err(EXTERNAL_DATA_IS.into()) } else { Ok(()) }
+}
+
 /// The backing file that the image names, if it has one. The error says what is wrong with the image, as
 /// the end of a sentence.
 pub(super) fn backing(image: &File, path: &Path) -> Result<Option<Backing>, String> {
     let header = Header::read(image)?;
     if header.incompatible & EXTERNAL_DATA != 0 {
-        return Err("keeps its data in another file, which is not supported; \
-                    convert it with 'qemu-img convert -O qcow2'"
-            .into());
+        return Err(EXTERNAL_DATA_IS.into());
     }
     if header.backing_offset == 0 {
         return Ok(None);

@@ -129,26 +129,24 @@ pub(in crate::plan::qemu) fn on_board(controller: &ControllerDef, family: Family
 }
 
 /// The place of a drive: the one that the document gives, else the one that the target's letters stand for.
-pub(in crate::plan::qemu) fn drive_of(disk: &DiskDef) -> Option<DriveAddress> {
+pub(in crate::plan) fn drive_of(disk: &DiskDef) -> Option<DriveAddress> {
     if let Some(Address::Drive(at)) = disk.info.address {
         return Some(at);
     }
     let number = target_number(&disk.target)?;
     let at = |controller, bus, unit| DriveAddress { controller, bus, target: 0, unit };
-    Some(if disk.bus == DiskBus::Ide {
-        at(number / 4, number % 4 / 2, number % 2)
-    } else if disk.bus == DiskBus::Sata {
-        at(number / 6, 0, number % 6)
-    } else if disk.bus == DiskBus::Scsi {
+    match disk.bus {
+        DiskBus::Ide => Some(at(number / 4, number % 4 / 2, number % 2)),
+        DiskBus::Sata => Some(at(number / 6, 0, number % 6)),
         // libvirt counts with a narrow bus, whose eighth unit is the controller itself.
-        at(number / 7, 0, number % 7)
-    } else {
-        at(number / 2, 0, number % 2)
-    })
+        DiskBus::Scsi => Some(at(number / 7, 0, number % 7)),
+        DiskBus::Fdc => Some(at(number / 2, 0, number % 2)),
+        _ => None,
+    }
 }
 
 /// The position that a target's letters stand for: `hda` is 0, `sdb` 1, `vdaa` 26.
-fn target_number(target: &str) -> Option<u32> {
+pub(in crate::plan::qemu) fn target_number(target: &str) -> Option<u32> {
     let prefixes = ["xvd", "ubd", "hd", "sd", "vd", "fd"];
     let letters = prefixes.iter().find_map(|p| target.strip_prefix(p))?;
     let letters = letters.trim_end_matches(|c: char| c.is_ascii_digit());

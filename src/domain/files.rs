@@ -1,0 +1,82 @@
+//! What a domain's document names on the host, opened before QEMU starts. Owns what is asked for; must never
+//! open a path itself: the helper does, with the owner's rights.
+
+use std::os::fd::OwnedFd;
+
+use super::{Context, Error};
+use crate::model::{Backing, DiskDef, DomainDef, Image, Location};
+use crate::plan::qemu;
+use crate::sys::images::{self, ImageKind, ImageRequest, OpenedImage};
+
+/// Descriptors of what the document names.
+pub(super) struct OpenedFiles {
+    /// For each disk its chain, top first; empty without a medium.
+    pub(super) disks: Vec<Vec<OpenedImage>>,
+    /// For each filesystem its directory, where QEMU itself serves it.
+    pub(super) filesystems: Vec<Option<OwnedFd>>,
+    /// The content of each of [`qemu::secrets`].
+    pub(super) secrets: Vec<OwnedFd>,
+    pub(super) kernel: Option<OwnedFd>,
+    pub(super) initrd: Option<OwnedFd>,
+}
+
+pub(super) async fn open_files(context: &Context, def: &DomainDef, owner: u32) -> Result<OpenedFiles, Error> {
+    let of_disks: Vec<Vec<ImageRequest>> = def.disks().map(images_of).collect();
+    let directories: Vec<_> = def.filesystems().map(|f| f.source_directory().map(directory)).collect();
+    let blobs = [&def.os.kernel, &def.os.initrd].map(|path| {
+        path.as_ref().map(|path| ImageRequest {
+            path: path.clone(),
+            format_qcow2: false,
+            readonly: true,
+            optional: false,
+            kind: ImageKind::Blob,
+        })
+    });
+    let counts: Vec<usize> = of_disks.iter().map(Vec::len).collect();
+    let wanted: Vec<bool> = directories.iter().chain(&blobs).map(Option::is_some).collect();
+    let requests: Vec<ImageRequest> =
+        of_disks.into_iter().flatten().chain(directories.into_iter().chain(blobs).flatten()).collect();
+    let mut opened = if requests.is_empty() {
+        Vec::new()
+    } else {
+        let owner = context.scope.opener(owner).map_err(Error::Run)?;
+        images::open_as(&context.scope.exe, owner, requests).await?
+    }
+    .into_iter();
+    let disks = counts.into_iter().map(|count| opened.by_ref().take(count).flatten().collect()).collect();
+    let mut single =
+        |wanted: bool| opened.by_ref().take(wanted.into()).flatten().next().map(|image| image.fd);
+    let mut singles: Vec<Option<OwnedFd>> = wanted.into_iter().map(&mut single).collect();
+    let initrd = singles.pop().flatten();
+    let kernel = singles.pop().flatten();
+    let secrets = qemu::secrets(def);
+    let secrets: Result<_, _> = secrets.iter().map(|s| images::sealed(s.as_bytes())).collect();
+    Ok(OpenedFiles { disks, filesystems: singles, secrets: secrets.map_err(Error::Run)?, kernel, initrd })
+}
+
+/// What is opened of a disk: each image that the document names, and below the last, unless the document says
+/// that there is nothing, what that image names.
+pub fn images_of(disk: &DiskDef) -> Vec<ImageRequest> {
+    let chain = disk.source.iter().flat_map(Image::chain).enumerate();
+    let request = |(depth, image): (usize, &Image)| {
+        let block = matches!(image.location, Location::Block(_));
+        let kind = match (&image.location, &image.backing) {
+            (Location::Network(_), _) => ImageKind::Socket,
+            (_, Backing::AsImageSays) => ImageKind::Disk { block },
+            _ => ImageKind::Layer { block },
+        };
+        Some(ImageRequest {
+            path: image.location.opened()?.to_owned(),
+            format_qcow2: image.format == crate::model::DiskFormat::Qcow2,
+            readonly: depth > 0 || disk.readonly,
+            optional: depth == 0 && image.startup == crate::model::StartupPolicy::Optional,
+            kind,
+        })
+    };
+    chain.filter_map(request).collect()
+}
+
+fn directory(path: &str) -> ImageRequest {
+    let (path, kind) = (path.into(), ImageKind::Directory);
+    ImageRequest { path, format_qcow2: false, readonly: true, optional: false, kind }
+}

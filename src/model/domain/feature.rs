@@ -23,7 +23,7 @@ pub struct Feature {
     /// Further attributes, and values of sub-elements by their name.
     pub values: BTreeMap<String, String>,
     /// Parts that are features themselves: of `hyperv`, `kvm`, `xen`, `tlbflush`.
-    pub parts: Vec<Feature>,
+    pub parts: Vec<Self>,
 }
 
 /// Whether a feature is there.

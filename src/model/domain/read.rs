@@ -239,11 +239,11 @@ mod tests {
         let Err(DocError::Config(errors)) = DomainDoc::parse(text) else { panic!("it is wrong") };
         let shown: Vec<_> = errors.iter().map(ToString::to_string).collect();
         insta::assert_snapshot!(shown.join("\n"), @"
-        /domain/@type (line 1, column 1): a domain of type 'xen' is for another hypervisor; Warren runs qemu and kvm
+        /domain/@type (line 1, column 1): a domain of type 'xen' is for another hypervisor: Xen; Warren runs qemu and kvm
         /domain/name (line 2, column 1): 'a/b' cannot stand in <name>: '/' cannot stand in a name
         /domain/memory/@unit (line 3, column 1): unknown unit 'pigs'; b, KiB, MiB, GiB and TiB are known
         /domain/vcpu (line 4, column 1): 'two' cannot stand in <vcpu>: invalid digit found in string
-        /domain/os/type (line 5, column 5): 'linux' is not a type of system that QEMU runs; write hvm
+        /domain/os/type (line 5, column 5): a system of type 'linux' is for another hypervisor than QEMU; write hvm
         /domain/os/boot/@dev (line 5, column 23): 'usb' is not known; known are hd, cdrom, network, fd
         /domain/os/kernel (line 5, column 40): the path 'vmlinuz' is not absolute; write the whole path, from /
         /domain/on_crash (line 6, column 1): 'dance' is not an action; give destroy, restart or preserve

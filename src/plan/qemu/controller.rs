@@ -54,6 +54,18 @@ fn add(plan: &mut Plan<'_>, controller: &ControllerDef) {
         plan.unsupported(path, message, "leave it out, or choose another model");
         return;
     };
+    if let Some(name) = controller.model_name.as_deref().filter(|name| *name != driver) {
+        let message = format!("'{name}' is not QEMU's device for this controller, '{driver}' is");
+        plan.unsupported(&format!("{path}/model/@name"), message, "leave <model> out");
+    }
+    let twice = |c: &&ControllerDef| {
+        (c.kind, c.index, &c.model) == (controller.kind, controller.index, &controller.model)
+    };
+    if plan.layout.controllers.iter().filter(twice).count() > 1 {
+        let index = controller.index.unwrap_or(0);
+        let message = format!("the {} controller {index} is there twice", controller.kind.as_str());
+        plan.error(path, message, "give each its own index");
+    }
     let id = id(controller, plan.machine.family);
     let mut device = json!({ "driver": driver, "id": id });
     plan.slots.take_id(&id);

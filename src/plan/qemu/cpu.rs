@@ -121,6 +121,11 @@ pub(super) fn number(plan: &mut Plan<'_>) {
     match def.cpu.topology {
         None => smp.push_str(&format!(",sockets={},cores=1,threads=1", def.vcpus)),
         Some(t) => {
+            if t.cpus() != u64::from(def.vcpus) {
+                let message =
+                    format!("the topology has room for {} CPUs, and <vcpu> says {}", t.cpus(), def.vcpus);
+                plan.unsupported("/domain/cpu/topology", message, "make both the same");
+            }
             smp.push_str(&format!(",sockets={}", t.sockets));
             if t.dies > 1 {
                 smp.push_str(&format!(",dies={}", t.dies));

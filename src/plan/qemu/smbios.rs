@@ -27,7 +27,10 @@ pub(super) fn add(plan: &mut Plan<'_>) {
                     plan.args.pair("-smbios", line);
                 }
             }
-            SysinfoDef::Smbios(_) => {}
+            SysinfoDef::Smbios(_) => {
+                let message = "the guest is told of <sysinfo> only where <os> says so";
+                plan.unsupported("/domain/sysinfo", message, "add <smbios mode='sysinfo'/> to <os>");
+            }
             SysinfoDef::FwCfg(entries) => {
                 for entry in entries {
                     match &entry.content {

@@ -34,6 +34,13 @@ pub(super) fn facts(arch: &str, kvm: bool) -> QemuFacts {
 fn domain(devices: Vec<Device>) -> DomainDef {
     let mut def = parsed("");
     def.devices = devices;
+    for n in 1..def.devices.len() {
+        // As in a document, no two have the same path.
+        let path = def.devices[n].info().path.clone();
+        if def.devices[..n].iter().any(|d| d.info().path == path) {
+            def.devices[n].info_mut().path = format!("{path}[{}]", n + 1);
+        }
+    }
     def
 }
 
@@ -140,7 +147,8 @@ fn interfaces_sit_in_ascending_slots_and_disks_after_them() {
     let def = domain(vec![disk("vda", DiskBus::Virtio), nic(tap()), nic(InterfaceKind::User { dev: None })]);
     let argv =
         run(&def, &handed(vec![NicFd::Tap { queues: vec![7], vhost: vec![] }, NicFd::None], 1)).unwrap();
-    let devices = values(&argv, "-device");
+    // The first is the machine's USB.
+    let devices = &values(&argv, "-device")[1..];
     assert!(devices[0].contains(r#""driver":"virtio-blk-pci""#) && devices[0].contains(r#""addr":"0x5""#));
     assert!(devices[0].contains(r#""bootindex":1"#), "{devices:?}");
     assert!(devices[1].contains(r#""id":"net0""#) && devices[1].contains(r#""addr":"0x3""#));

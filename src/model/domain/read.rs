@@ -263,7 +263,7 @@ mod tests {
         /domain/devices/disk[1]/source/@file (line 19, column 7): the path 'a.img' is not absolute; write the whole path, from /
         /domain/devices/disk[2] (line 20, column 1): the disk has no <source file>; name the image, or make the device a cdrom, which may be empty
         /domain/devices/disk[2]/target/@dev (line 20, column 7): 'zz' does not name a disk; give a name like hda, sda or vda
-        /domain/devices/disk[3]/@type (line 21, column 1): 'tape' is not a type of disk; give file or block
+        /domain/devices/disk[3]/@type (line 21, column 1): 'tape' is not known; known are file, block, dir, network, volume, nvme, vhostuser, vhostvdpa
         /domain/devices/graphics[1]/@port (line 22, column 1): 80 is not a port for vnc; give 5900 to 65535, or -1 for a free one
         /domain/devices/graphics[2]/@type (line 23, column 1): <graphics> needs the attribute 'type'; as vnc
         ");

@@ -15,6 +15,7 @@ die() { printf 'setup: %s\n' "$*" >&2; exit 1; }
 # What each package is for, so that nobody has to guess why it is wanted.
 readonly DEBIAN_PACKAGES=(
     qemu-system-x86     # the virtual machines
+    ovmf                # UEFI firmware of guests
     qemu-utils          # qemu-img, for disk images in tests
     dnsmasq-base        # DHCP and DNS of networks
     nftables            # firewall rules of networks
@@ -35,7 +36,7 @@ readonly DEBIAN_PACKAGES=(
     util-linux          # unshare, nsenter, setpriv
 )
 readonly FEDORA_PACKAGES=(
-    qemu-system-x86-core qemu-img dnsmasq nftables iproute iputils tcpdump dbus-daemon polkit passt libxml2
+    qemu-system-x86-core edk2-ovmf qemu-img dnsmasq nftables iproute iputils tcpdump dbus-daemon polkit passt libxml2
     busybox kernel-core kernel-modules-core kernel-modules cpio xz kmod gcc glibc-devel util-linux
 )
 

@@ -101,8 +101,37 @@ impl Store {
             .map_err(|source| StoreError::Write { path, source })
     }
 
-    /// Removes a definition; one that is not there is as good.
+    /// The firmware's variables that are kept for a domain (`domains/UUID/nvram/VARS`), for reading and
+    /// writing; `None` before the first start.
+    pub fn open_vars(&self, uuid: &Uuid) -> Result<Option<std::fs::File>, StoreError> {
+        let path = self.object_dir(Kind::Domain, uuid).join("nvram/VARS");
+        match std::fs::File::options().read(true).write(true).open(&path) {
+            Ok(file) => Ok(Some(file)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(StoreError::Read { path, source }),
+        }
+    }
+
+    /// Makes what [`Self::open_vars`] opens; it is on the disk, with all of `content`, or not there.
+    pub fn make_vars(&self, uuid: &Uuid, content: &[u8]) -> Result<std::fs::File, StoreError> {
+        let own = self.object_dir(Kind::Domain, uuid);
+        let (dir, path) = (own.join("nvram"), own.join("nvram/VARS"));
+        let failed = |source| StoreError::Write { path: path.clone(), source };
+        for dir in [&own, &dir] {
+            crate::sys::unix::make_dir(dir, 0o700).map_err(failed)?;
+        }
+        write_atomically(&path, content).map_err(failed)?;
+        std::fs::File::options().read(true).write(true).open(&path).map_err(failed)
+    }
+
+    /// What is kept of an object beside its definition.
+    fn object_dir(&self, kind: Kind, uuid: &Uuid) -> PathBuf {
+        self.state.join(kind.dir()).join(uuid.to_string())
+    }
+
+    /// Removes a definition and what is kept beside it; one that is not there is as good.
     pub fn remove(&self, kind: Kind, uuid: &Uuid) -> Result<(), StoreError> {
+        remove_live(&self.object_dir(kind, uuid))?;
         let path = self.path(kind, uuid);
         match fs::remove_file(&path).and_then(|()| sync_dir(&path)) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(StoreError::Remove { path, source: e }),
@@ -196,7 +225,7 @@ pub fn live_uuids(run: &Path, kind: Kind) -> Vec<Uuid> {
     entries.filter_map(|e| Uuid::try_parse(e.ok()?.file_name().to_str()?).ok()).collect()
 }
 
-/// Removes a directory of RUN; one that is not there is as good.
+/// Removes a directory with all that is in it; one that is not there is as good.
 pub fn remove_live(dir: &Path) -> Result<(), StoreError> {
     match fs::remove_dir_all(dir) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => {
@@ -298,6 +327,25 @@ mod tests {
         store.remove(Kind::Network, &uuid).unwrap();
         store.remove(Kind::Network, &uuid).unwrap();
         assert!(store.load(Kind::Network).unwrap().0.is_empty());
+    }
+
+    #[test]
+    fn variables_are_private_and_go_with_the_definition() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let uuid = Uuid::from_u128(5);
+        store.save(Kind::Domain, &uuid, &envelope(), "<domain/>").unwrap();
+        assert!(store.open_vars(&uuid).unwrap().is_none());
+        store.make_vars(&uuid, b"boot").unwrap();
+        let mut file = store.open_vars(&uuid).unwrap().unwrap();
+        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        file.write_all(b"B").unwrap();
+        let path = dir.path().join(format!("domains/{uuid}/nvram/VARS"));
+        assert_eq!(fs::read(&path).unwrap(), b"Boot");
+        assert_eq!(store.load(Kind::Domain).unwrap().0.len(), 1);
+        store.remove(Kind::Domain, &uuid).unwrap();
+        assert_eq!(fs::read_dir(dir.path().join("domains")).unwrap().count(), 0);
     }
 
     #[test]

@@ -162,6 +162,8 @@ fn domain_name(e: &domain::Error) -> &'static str {
         | E::Qmp { .. }
         | E::End(_)
         | E::Run(_)
+        | E::Firmware { .. }
+        | E::NoVariables
         | E::Store(_) => warren!("BackendFailed"),
     }
 }

@@ -3,9 +3,13 @@
 
 use std::os::fd::OwnedFd;
 
+use uuid::Uuid;
+
+use super::firmware::{self, OpenedFirmware};
 use super::{Context, Error};
 use crate::model::{Backing, DiskDef, DomainDef, Image, Location};
-use crate::plan::qemu;
+use crate::plan::host::QemuFacts;
+use crate::plan::qemu::secrets as secrets_of;
 use crate::sys::images::{self, ImageKind, ImageRequest, OpenedImage};
 
 /// Descriptors of what the document names.
@@ -14,13 +18,21 @@ pub(super) struct OpenedFiles {
     pub(super) disks: Vec<Vec<OpenedImage>>,
     /// For each filesystem its directory, where QEMU itself serves it.
     pub(super) filesystems: Vec<Option<OwnedFd>>,
-    /// The content of each of [`qemu::secrets`].
+    /// The content of each of [`secrets_of`].
     pub(super) secrets: Vec<OwnedFd>,
+    pub(super) firmware: OpenedFirmware,
     pub(super) kernel: Option<OwnedFd>,
     pub(super) initrd: Option<OwnedFd>,
 }
 
-pub(super) async fn open_files(context: &Context, def: &DomainDef, owner: u32) -> Result<OpenedFiles, Error> {
+pub(super) async fn open_files(
+    context: &Context,
+    uuid: &Uuid,
+    def: &DomainDef,
+    qemu: &QemuFacts,
+    owner: u32,
+) -> Result<OpenedFiles, Error> {
+    let firmware = firmware::open(context, uuid, def, qemu, owner).await?;
     let of_disks: Vec<Vec<ImageRequest>> = def.disks().map(images_of).collect();
     let directories: Vec<_> = def.filesystems().map(|f| f.source_directory().map(directory)).collect();
     let blobs = [&def.os.kernel, &def.os.initrd].map(|path| {
@@ -49,9 +61,10 @@ pub(super) async fn open_files(context: &Context, def: &DomainDef, owner: u32) -
     let mut singles: Vec<Option<OwnedFd>> = wanted.into_iter().map(&mut single).collect();
     let initrd = singles.pop().flatten();
     let kernel = singles.pop().flatten();
-    let secrets = qemu::secrets(def);
+    let secrets = secrets_of(def);
     let secrets: Result<_, _> = secrets.iter().map(|s| images::sealed(s.as_bytes())).collect();
-    Ok(OpenedFiles { disks, filesystems: singles, secrets: secrets.map_err(Error::Run)?, kernel, initrd })
+    let secrets = secrets.map_err(Error::Run)?;
+    Ok(OpenedFiles { disks, filesystems: singles, secrets, firmware, kernel, initrd })
 }
 
 /// What is opened of a disk: each image that the document names, and below the last, unless the document says

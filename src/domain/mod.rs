@@ -14,6 +14,7 @@ mod consoles;
 mod displays;
 mod events;
 mod files;
+mod firmware;
 mod guest;
 mod handle;
 mod info;
@@ -95,6 +96,10 @@ pub enum Error {
     Peer { path: String, peer: String, source: std::io::Error },
     #[error("what the document names on the host cannot be opened")]
     Images(#[from] ImagesError),
+    #[error("the firmware '{}' cannot be read", .path.display())]
+    Firmware { path: PathBuf, source: std::io::Error },
+    #[error("there is no template for the variables of the firmware")]
+    NoVariables,
     #[error("all {0} uids kept for guests are in use")]
     NoUid(usize),
     #[error("QEMU could not be started")]

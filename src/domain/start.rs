@@ -16,7 +16,7 @@ use super::nics::{self, NicDescriptor};
 use super::{Context, Error, StartOptions, consoles, displays};
 use crate::model::{DiskFormat, DomainDef, DomainDoc, Finding, Image, Severity};
 use crate::plan::host::QemuFacts;
-use crate::plan::qemu::{self, Handed, ImageFd, NicFd};
+use crate::plan::qemu::{self, FlashFd, Handed, ImageFd, NicFd};
 use crate::scope::ScopeKind;
 use crate::store::{StoreError, remove_live};
 use crate::sys::process::{Spawn, StderrTail, stderr_fifo};
@@ -71,7 +71,7 @@ async fn steps(
     refuse(doc, &qemu)?;
     nics::ready_networks(context, def, options.start_networks).await?;
     begin(context, uuid, doc, guest)?;
-    let opened = open_files(context, def, owner).await?;
+    let opened = open_files(context, uuid, def, &qemu, owner).await?;
     let mut nic_descriptors = Vec::new();
     for nic in def.interfaces() {
         nic_descriptors.push(nics::prepare(context, uuid, def, &qemu, nic, guest).await?);
@@ -213,6 +213,12 @@ fn spawn_qemu(
     }
     let filesystems = opened.filesystems.into_iter().map(|dir| dir.map(|fd| numbers.give(fd))).collect();
     let secrets = opened.secrets.into_iter().map(|fd| numbers.give(fd)).collect();
+    let mut flash = |fd: OwnedFd| {
+        set += 1;
+        FlashFd { fd: numbers.give(fd), set }
+    };
+    let code = opened.firmware.code.map(&mut flash);
+    let vars = opened.firmware.vars.map(&mut flash);
     let kernel = opened.kernel.map(|fd| numbers.give(fd));
     let initrd = opened.initrd.map(|fd| numbers.give(fd));
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
@@ -226,6 +232,8 @@ fn spawn_qemu(
         disks,
         filesystems,
         secrets,
+        code,
+        vars,
         kernel,
         initrd,
         now,

@@ -21,6 +21,53 @@ pub struct QemuFacts {
     pub vhost_net: bool,
     /// The names of its device drivers, for `-device`, and of its character devices, as `chardev-socket`.
     pub devices: BTreeSet<String>,
+    /// The firmware that is installed for QEMU on this host: of what fits, the first is to be used.
+    pub firmware: Vec<FirmwareFacts>,
+}
+
+/// Firmware, as its descriptor tells of it. The words are those of QEMU's `docs/interop/firmware.json`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FirmwareFacts {
+    /// What it is to the guest: `uefi`, `bios` and others.
+    pub interfaces: Vec<String>,
+    /// Its files, and how the guest sees them.
+    pub mapping: FirmwareMapping,
+    /// Where it runs.
+    pub targets: Vec<FirmwareTarget>,
+    /// What it can do and what it needs, as `secure-boot` and `requires-smm`.
+    pub features: BTreeSet<String>,
+}
+
+/// How the guest sees firmware.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FirmwareMapping {
+    /// As flash.
+    Flash {
+        /// The code, the same for all guests.
+        executable: FlashFile,
+        /// The variables of a new guest; `None`: it has none.
+        template: Option<FlashFile>,
+    },
+    /// As a ROM.
+    Memory(PathBuf),
+}
+
+/// The content of a flash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FlashFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// QEMU's name of its format.
+    pub format: String,
+}
+
+/// Machines that firmware is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FirmwareTarget {
+    /// The architecture, in QEMU's words.
+    pub arch: String,
+    /// Patterns of canonical machine types, with `*`.
+    pub machines: Vec<String>,
 }
 
 /// One machine type of a QEMU program.

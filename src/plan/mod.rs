@@ -8,6 +8,7 @@ pub mod check;
 pub mod complete;
 pub mod dnsmasq;
 pub mod firewall;
+pub mod firmware_choice;
 pub mod host;
 pub mod host_access;
 pub mod qemu;

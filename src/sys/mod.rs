@@ -7,6 +7,7 @@
 pub mod bridge_helper;
 pub mod console;
 pub mod dnsmasq;
+pub mod firmware;
 pub mod images;
 pub mod nethost;
 pub mod netlink;

@@ -16,7 +16,7 @@ use tokio::net::UnixStream;
 use tokio::process::Command;
 
 use super::qmp::{Qmp, QmpError};
-use super::tap;
+use super::{firmware, tap};
 use crate::plan::host::{MachineFacts, QemuFacts};
 
 /// How long one program may take for all answers together; it takes about 100 ms.
@@ -66,7 +66,7 @@ pub async fn probe(path: &Path) -> Result<QemuFacts, ProbeError> {
     if let Some((at, facts)) = kept
         && at == stamp
     {
-        return Ok(facts);
+        return Ok(QemuFacts { firmware: firmware::installed(), ..facts });
     }
     let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(not_run)?;
     ours.set_nonblocking(true).map_err(not_run)?;
@@ -91,7 +91,7 @@ pub async fn probe(path: &Path) -> Result<QemuFacts, ProbeError> {
         .map_err(|source| ProbeError::Ask { path: path.to_owned(), source })?;
     let mut cache = CACHE.lock().unwrap_or_else(PoisonError::into_inner);
     cache.get_or_insert_default().insert(path.to_owned(), (stamp, facts.clone()));
-    Ok(facts)
+    Ok(QemuFacts { firmware: firmware::installed(), ..facts })
 }
 
 /// The facts of every QEMU that is installed where distributions put it. One that does not answer is left
@@ -142,6 +142,8 @@ async fn ask(path: &Path, stream: UnixStream) -> Result<QemuFacts, QmpError> {
             .filter_map(|d| d["name"].as_str())
             .map(str::to_owned)
             .collect::<BTreeSet<_>>(),
+        // It comes and goes while the program stays, so that it is not of what is kept.
+        firmware: Vec::new(),
     })
 }
 

@@ -2,6 +2,7 @@
 //! network namespace of its own.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod firmware;
 mod guest;
 mod rig;
 mod small;

@@ -13,8 +13,9 @@ use serde_json::Value;
 use tempfile::TempDir;
 use warren::domain::images_of;
 use warren::model::{Device, DiskFormat, DomainDef, Image, InterfaceDef, InterfaceKind};
+use warren::plan::firmware_choice::{self, GuestFirmware};
 use warren::plan::host::QemuFacts;
-use warren::plan::qemu::{self, Handed, ImageFd, NicFd};
+use warren::plan::qemu::{self, FlashFd, Handed, ImageFd, NicFd};
 use warren::sys::images::{ImageKind, ImageRequest, OpenedImage, open_as, sealed};
 use warren::sys::qemu_probe::probe_all;
 use warren::sys::qmp::Qmp;
@@ -98,6 +99,7 @@ impl Rig {
         images(def, &mut handed, &mut inherited).await;
         let found = probe_all().await;
         let chosen = qemu::choose(def, &found).unwrap();
+        firmware(def, chosen, dir.path(), &mut handed, &mut inherited);
         let planned = qemu::plan(def, &def.uuid.unwrap(), chosen, &handed);
         assert_eq!(planned.findings, []);
         let argv = planned.argv;
@@ -174,6 +176,28 @@ fn taps(queues: u32) -> Vec<OwnedFd> {
     let first = tap::open_queue("", true).unwrap();
     let others: Vec<_> = (1..queues).map(|_| tap::open_queue(&first.name, false).unwrap().fd).collect();
     std::iter::once(first.fd).chain(others).collect()
+}
+
+/// Opens the firmware that is chosen; its variables are a copy of the template in `dir`.
+fn firmware(def: &DomainDef, qemu: &QemuFacts, dir: &Path, handed: &mut Handed, inherited: &mut Inherited) {
+    let sets = u32::try_from(def.disks().count()).unwrap() * 100 + 100;
+    match firmware_choice::choose(def, qemu).unwrap() {
+        None => {}
+        Some(GuestFirmware::Rom(image)) => {
+            let content = sealed(&std::fs::read(image.path).unwrap()).unwrap();
+            handed.code = Some(FlashFd { fd: inherited.add(content), set: sets });
+        }
+        Some(GuestFirmware::Flash(flash)) => {
+            let code = File::open(flash.code.path).unwrap();
+            handed.code = Some(FlashFd { fd: inherited.add(code), set: sets });
+            if let Some(template) = flash.vars.and_then(|vars| vars.template) {
+                let path = dir.join("VARS");
+                std::fs::copy(template.path, &path).unwrap();
+                let vars = File::options().read(true).write(true).open(path).unwrap();
+                handed.vars = Some(FlashFd { fd: inherited.add(vars), set: sets + 1 });
+            }
+        }
+    }
 }
 
 /// Opens disks, kernel and initrd as the daemon does.

@@ -1,7 +1,7 @@
 //! What the guest boots: the order of its devices, or a kernel that is handed in.
 
 use super::{Handed, Plan, fd_path};
-use crate::model::{BootDev, DiskDevice, DomainDef, Firmware};
+use crate::model::{BootDev, DiskDevice, DomainDef};
 
 /// The boot index of each disk and each interface, in order; 1 is tried first.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -34,23 +34,6 @@ pub(super) fn indexes(def: &DomainDef) -> Indexes {
         }
     }
     indexes
-}
-
-/// Firmware that the document asks for, which Warren does not choose or keep the variables of yet.
-pub(super) fn firmware(plan: &mut Plan<'_>) {
-    let os = &plan.def.os;
-    let efi = os.firmware == Some(Firmware::Efi);
-    let remedy = "leave it out: the guest then has a BIOS";
-    for (asked, path) in [
-        (efi, "/domain/os/@firmware"),
-        (os.loader.is_some(), "/domain/os/loader"),
-        (os.vars.is_some(), "/domain/os/nvram"),
-        (!os.firmware_features.is_empty(), "/domain/os/firmware"),
-    ] {
-        if asked {
-            plan.unsupported(path, "Warren does not run a guest with firmware of its choice yet", remedy);
-        }
-    }
 }
 
 /// The firmware's own menu, and what it does when nothing can be booted.

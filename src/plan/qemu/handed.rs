@@ -28,6 +28,10 @@ pub struct Handed {
     pub filesystems: Vec<Option<i32>>,
     /// The content of each of [`super::secrets`].
     pub secrets: Vec<i32>,
+    /// The firmware's code: of a ROM its content.
+    pub code: Option<FlashFd>,
+    /// The variables of firmware in flash.
+    pub vars: Option<FlashFd>,
     /// The kernel's content.
     pub kernel: Option<i32>,
     /// The initial RAM disk's content.
@@ -57,6 +61,15 @@ pub enum NicFd {
         /// The number of its descriptor set, unique in the guest.
         set: u32,
     },
+}
+
+/// An opened image of flash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FlashFd {
+    /// Its descriptor.
+    pub fd: i32,
+    /// The number of its descriptor set, unique in the guest.
+    pub set: u32,
 }
 
 /// One opened image.
@@ -102,6 +115,7 @@ impl Handed {
             _ => NicFd::None,
         });
         let nics = nics.collect();
+        let nic_sets = set;
         let mut set = 0;
         let mut image = |disk: &DiskDef| {
             let chain = disk.source.iter().flat_map(|top| top.chain().enumerate());
@@ -117,10 +131,19 @@ impl Handed {
         let disks = def.disks().map(&mut image).collect();
         let filesystems = def.filesystems().map(|f| f.source_directory().map(|_| number())).collect();
         let secrets = super::secrets(def).iter().map(|_| number()).collect();
+        let mut flash_set = nic_sets.max(set);
+        let has_firmware = def.os.firmware.is_some() || def.os.loader.is_some();
+        let mut flash = || {
+            flash_set += 1;
+            FlashFd { fd: number(), set: flash_set }
+        };
+        let code = has_firmware.then(&mut flash);
+        let vars = has_firmware.then(&mut flash);
         let kernel = def.os.kernel.is_some().then(&mut number);
         let initrd = def.os.initrd.is_some().then(&mut number);
         let display_dir = has_display_socket(def).then(&mut number);
-        Self { qmp, chars, nics, disks, filesystems, secrets, kernel, initrd, display_dir, ..Self::default() }
+        let of_devices = Self { qmp, chars, nics, disks, filesystems, secrets, ..Self::default() };
+        Self { code, vars, kernel, initrd, display_dir, ..of_devices }
     }
 }
 

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::args::escaped;
-use super::{Handed, Plan, boot, cpu, feature, finding, memory, smbios, time};
+use super::{Handed, Plan, boot, cpu, feature, finding, firmware, memory, smbios, time};
 use crate::model::{DomainDef, Finding, GenidDef, LifecycleAction, Severity, Uuid};
 use crate::plan::host::QemuFacts;
 
@@ -70,7 +70,7 @@ pub(super) fn head(plan: &mut Plan<'_>, uuid: &Uuid, handed: &Handed) {
     plan.args.flag("-nodefaults");
     plan.args.pair("-uuid", uuid.to_string());
     feature::refuse(plan);
-    machine(plan);
+    machine(plan, handed);
     let accelerator = feature::accelerator(plan);
     plan.args.pair("-accel", accelerator);
     cpu::add(plan);
@@ -87,12 +87,11 @@ pub(super) fn head(plan: &mut Plan<'_>, uuid: &Uuid, handed: &Handed) {
         plan.args.flag("-no-reboot");
     }
     sleep(plan);
-    boot::firmware(plan);
     boot::menu(plan);
     extras(plan);
 }
 
-fn machine(plan: &mut Plan<'_>) {
+fn machine(plan: &mut Plan<'_>, handed: &Handed) {
     let def = plan.def;
     let dump = if def.dump_core { "on" } else { "off" };
     let mut machine = format!("{},usb=off,dump-guest-core={dump}", plan.machine.name);
@@ -111,6 +110,7 @@ fn machine(plan: &mut Plan<'_>) {
     if def.os.bios_serial == Some(true) {
         machine.push_str(",graphics=off");
     }
+    machine.push_str(&firmware::add(plan, handed));
     machine.push_str(if def.features.on("acpi") { ",acpi=on" } else { ",acpi=off" });
     plan.args.pair("-machine", machine);
 }

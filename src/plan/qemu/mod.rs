@@ -18,6 +18,7 @@ mod disk_place;
 mod display;
 mod feature;
 mod filesystem;
+mod firmware;
 mod handed;
 mod hostdev;
 mod implied;
@@ -47,7 +48,7 @@ use crate::model::{
     Address, Device, DeviceInfo, DomainDef, DomainKind, Finding, InterfaceKind, Severity, Uuid,
 };
 use args::{Args, Slots};
-pub use handed::{Handed, ImageFd, MAX_QUEUES, NicFd, has_display_socket, queues};
+pub use handed::{FlashFd, Handed, ImageFd, MAX_QUEUES, NicFd, has_display_socket, queues};
 pub(super) use layout::drive_of as drive_address;
 use layout::{Layout, Wishes};
 pub use names::{CharDevice, char_devices};
@@ -395,7 +396,12 @@ fn rank(device: &Device) -> u8 {
     }
 }
 
-fn finding(severity: Severity, path: &str, message: impl Into<String>, remedy: impl Into<String>) -> Finding {
+pub(super) fn finding(
+    severity: Severity,
+    path: &str,
+    message: impl Into<String>,
+    remedy: impl Into<String>,
+) -> Finding {
     Finding {
         severity,
         path: path.to_owned(),

@@ -1,0 +1,169 @@
+//! The firmware that is installed for QEMU, by the descriptors that come with it (QEMU's
+//! `docs/interop/firmware.json`).
+//!
+//! Owns where descriptors lie and how they are read. Must never choose among them, and never open what a
+//! guest's document names.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use fs_err as fs;
+use serde::Deserialize;
+
+use crate::plan::host::{FirmwareFacts, FirmwareMapping, FirmwareTarget, FlashFile};
+
+/// The distribution's, then the administrator's: a file of the same name there stands in its place.
+const PLACES: [&str; 2] = ["/usr/share/qemu/firmware", "/etc/qemu/firmware"];
+
+/// What is installed, by the names of the descriptors: the first that fits is meant to be used. A broken
+/// descriptor is logged and passed over; an empty one hides what the distribution has under that name.
+pub fn installed() -> Vec<FirmwareFacts> {
+    installed_in(&PLACES.map(Path::new))
+}
+
+/// The content of a file that a descriptor names.
+pub fn content(path: &Path) -> io::Result<Vec<u8>> {
+    fs::read(path)
+}
+
+/// A file that a descriptor names, for reading.
+pub fn open(path: &Path) -> io::Result<std::os::fd::OwnedFd> {
+    std::fs::File::open(path).map(Into::into)
+}
+
+fn installed_in(places: &[&Path]) -> Vec<FirmwareFacts> {
+    let mut files = BTreeMap::new();
+    for place in places {
+        let Ok(entries) = std::fs::read_dir(place) else { continue };
+        for path in entries.flatten().map(|e| e.path()) {
+            if path.extension().is_some_and(|e| e == "json") {
+                files.insert(path.file_name().map(ToOwned::to_owned), path);
+            }
+        }
+    }
+    files.values().filter_map(|path| read(path)).collect()
+}
+
+fn read(path: &Path) -> Option<FirmwareFacts> {
+    let text = fs::read(path).inspect_err(|e| tracing::warn!("{e}")).ok()?;
+    if text.is_empty() {
+        return None;
+    }
+    let descriptor = serde_json::from_slice(&text);
+    let descriptor = descriptor
+        .inspect_err(|e| tracing::warn!("'{}' does not describe firmware: {e}", path.display()))
+        .ok()?;
+    facts(descriptor)
+}
+
+/// `None` where QEMU would have to be told in a way that is for other machines than a PC.
+fn facts(descriptor: Descriptor) -> Option<FirmwareFacts> {
+    let mapping = match descriptor.mapping {
+        Mapping::Flash { mode, executable, nvram_template } => {
+            let template = match mode.as_deref() {
+                None | Some("split") => Some(nvram_template?.into()),
+                Some("stateless") => None,
+                Some(_) => return None,
+            };
+            FirmwareMapping::Flash { executable: executable.into(), template }
+        }
+        Mapping::Memory { filename } => FirmwareMapping::Memory(filename),
+        Mapping::Other => return None,
+    };
+    let target = |t: Target| FirmwareTarget { arch: t.architecture, machines: t.machines };
+    Some(FirmwareFacts {
+        interfaces: descriptor.interface_types,
+        mapping,
+        targets: descriptor.targets.into_iter().map(target).collect(),
+        features: descriptor.features.into_iter().collect(),
+    })
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct Descriptor {
+    interface_types: Vec<String>,
+    mapping: Mapping,
+    targets: Vec<Target>,
+    features: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "device", rename_all = "kebab-case")]
+enum Mapping {
+    #[serde(rename_all = "kebab-case")]
+    Flash {
+        mode: Option<String>,
+        executable: File,
+        nvram_template: Option<File>,
+    },
+    Memory {
+        filename: PathBuf,
+    },
+    #[serde(other)]
+    Other,
+}
+
+#[derive(Deserialize)]
+struct File {
+    filename: PathBuf,
+    format: String,
+}
+
+impl From<File> for FlashFile {
+    fn from(file: File) -> Self {
+        Self { path: file.filename, format: file.format }
+    }
+}
+
+#[derive(Deserialize)]
+struct Target {
+    architecture: String,
+    machines: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn descriptor(code: &str) -> String {
+        format!(
+            r#"{{"description": "", "interface-types": ["uefi"], "mapping": {{"device": "flash",
+                 "executable": {{"filename": "{code}", "format": "raw"}},
+                 "nvram-template": {{"filename": "/vars", "format": "qcow2"}}}},
+                 "targets": [{{"architecture": "x86_64", "machines": ["pc-q35-*"]}}],
+                 "features": ["secure-boot"], "tags": []}}"#
+        )
+    }
+
+    #[test]
+    fn descriptors_are_sorted_by_name_and_the_administrators_go_first() {
+        let (usr, etc) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let kernel = r#"{"interface-types": [], "mapping": {"device": "kernel", "filename": "/k"},
+                         "targets": [], "features": []}"#;
+        for (dir, name, text) in [
+            (&usr, "60-b.json", descriptor("/b")),
+            (&usr, "40-hidden.json", descriptor("/hidden")),
+            (&usr, "50-a.json", descriptor("/a")),
+            (&usr, "55-broken.json", "{".to_owned()),
+            (&usr, "56-kernel.json", kernel.to_owned()),
+            (&usr, "note.txt", descriptor("/note")),
+            (&etc, "40-hidden.json", String::new()),
+            (&etc, "60-b.json", descriptor("/mine")),
+        ] {
+            fs::write(dir.path().join(name), text).unwrap();
+        }
+        let found = installed_in(&[usr.path(), etc.path(), Path::new("/nonexistent")]);
+        let code = |f: &FirmwareFacts| match &f.mapping {
+            FirmwareMapping::Flash { executable, .. } => executable.path.clone(),
+            FirmwareMapping::Memory(path) => path.clone(),
+        };
+        assert_eq!(found.iter().map(code).collect::<Vec<_>>(), [Path::new("/a"), Path::new("/mine")]);
+        let FirmwareMapping::Flash { template: Some(template), .. } = &found[0].mapping else {
+            panic!("it has a template");
+        };
+        assert_eq!(template.format, "qcow2");
+        assert_eq!(found[0].targets[0].machines, ["pc-q35-*"]);
+    }
+}

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod guest;
+mod machine;
 mod rig;
 mod small;
 mod storage;

@@ -200,13 +200,13 @@ mod tests {
             <disk device='cdrom'><driver name='qemu' type='raw' cache='none'/><target dev='sda' bus='sata'/></disk>\n\
             <disk><driver type='vmdk'/><source file='/a'/><target dev='sdb'/></disk>\n\
             <graphics type='spice'/>\n<graphics type='vnc' passwd='secret' listen='localhost'/>\n\
-            <redirdev bus='usb' type='tcp'/>\n<input type='mouse' bus='ps2'/>\n\
+            <redirdev bus='usb' type='tcp'><source mode='connect' host='h' service='4000'/></redirdev>\n<input type='mouse' bus='ps2'/>\n\
             <controller type='pci' index='0' model='pci-root'/>\n<memballoon model='virtio'/>\n\
             <video><model type='qxl' ram='65536'/></video>");
         insta::assert_snapshot!(findings(&doc), @"
         unsupported /domain/devices/interface[3]/source/@address (line 5, column 25): '192.0.0.1' is not an IPv4 multicast address; give one from 224.0.0.0 to 239.255.255.255
         ");
-        assert_eq!(doc.def().devices.len(), 7);
+        assert_eq!(doc.def().devices.len(), 13);
     }
 
     #[test]
@@ -266,7 +266,7 @@ mod tests {
         /domain/devices/disk[1]/source/@file (line 19, column 7): the path 'a.img' is not absolute; write the whole path, from /
         /domain/devices/disk[2] (line 20, column 1): the disk has no <source file>; name the image, or make the device a cdrom, which may be empty
         /domain/devices/disk[2]/target/@dev (line 20, column 7): 'zz' does not name a disk; give a name like hda, sda or vda
-        /domain/devices/disk[3]/@type (line 21, column 1): 'tape' is not a type of disk; give file or block
+        /domain/devices/disk[3]/@type (line 21, column 1): 'tape' is not known; known are file, block, dir, network, volume, nvme, vhostuser, vhostvdpa
         /domain/devices/graphics[1]/@port (line 22, column 1): 80 is not a port for vnc; give 5900 to 65535, or -1 for a free one
         /domain/devices/graphics[2]/@type (line 23, column 1): <graphics> needs the attribute 'type'; as vnc
         ");

@@ -33,7 +33,9 @@ fn a_disk_says_all_that_its_document_says() {
     insta::assert_snapshot!(argv("", disk, &["-blockdev", "-device"]), @r#"
     -blockdev {"driver":"file","filename":"/dev/fdset/1","aio":"native","node-name":"disk0-0-storage","read-only":false,"cache":{"direct":true,"no-flush":false},"discard":"unmap"}
     -blockdev {"node-name":"disk0-0","read-only":false,"cache":{"direct":true,"no-flush":false},"discard":"unmap","detect-zeroes":"unmap","driver":"qcow2","file":"disk0-0-storage","backing":null}
+    -device {"driver":"piix3-usb-uhci","id":"usb","bus":"pci.0","addr":"0x1.0x2"}
     -device {"driver":"virtio-blk-pci","packed":true,"iothread":"iothread1","num-queues":2,"bus":"pci.0","addr":"0x3","acpi-index":7,"share-rw":true,"drive":"disk0-0","id":"virtio-disk2","bootindex":1,"logical_block_size":4096,"write-cache":"on","serial":"a\\ b","werror":"enospc"}
+    -device {"driver":"virtio-balloon-pci","id":"balloon0","bus":"pci.0","addr":"0x4"}
     block_set_io_throttle {"id":"/machine/peripheral/virtio-disk2/virtio-backend","bps":0,"bps_rd":0,"bps_wr":0,"iops":9,"iops_rd":0,"iops_wr":0,"iops_size":0}
     "#);
 }
@@ -46,14 +48,15 @@ fn drives_are_called_after_their_places() {
         <disk><source file='/c'/><target dev='sdd' bus='usb'/><alias name='ua-stick'/></disk>\
         <disk device='floppy'><source file='/d'/><target dev='fdb'/></disk>";
     insta::assert_snapshot!(argv("", disks, &["-device"]), @r#"
-    -device {"driver":"virtio-scsi-pci","id":"scsi0","bus":"pci.0","addr":"0x3"}
-    -device {"driver":"scsi-hd","bus":"scsi0.0","channel":0,"scsi-id":0,"lun":1,"device_id":"drive-scsi0-0-0-1","drive":"disk0-0","id":"scsi0-0-0-1","bootindex":1,"wwn":5764824127192592812}
+    -device {"driver":"piix3-usb-uhci","id":"usb","bus":"pci.0","addr":"0x1.0x2"}
+    -device {"driver":"lsi","id":"scsi0","bus":"pci.0","addr":"0x3"}
+    -device {"driver":"ahci","id":"sata0","bus":"pci.0","addr":"0x4"}
+    -device {"driver":"scsi-hd","bus":"scsi0.0","scsi-id":1,"device_id":"drive-scsi0-0-1","drive":"disk0-0","id":"scsi0-0-1","bootindex":1,"wwn":5764824127192592812}
     -device {"driver":"ide-cd","bus":"ide.1","unit":0,"id":"ide0-1-0"}
-    -device {"driver":"ich9-ahci","id":"sata0","bus":"pci.0","addr":"0x4"}
     -device {"driver":"ide-hd","bus":"sata0.2","drive":"disk2-0","id":"sata0-0-2"}
-    -device {"driver":"piix3-usb-uhci","id":"usb","bus":"pci.0","addr":"0x5"}
-    -device {"driver":"usb-storage","bus":"usb.0","drive":"disk3-0","id":"ua-stick","removable":false}
+    -device {"driver":"usb-storage","bus":"usb.0","port":"1","drive":"disk3-0","id":"ua-stick","removable":false}
     -device {"driver":"floppy","unit":1,"drive":"disk4-0","id":"fdc0-0-1"}
+    -device {"driver":"virtio-balloon-pci","id":"balloon0","bus":"pci.0","addr":"0x5"}
     blockdev-open-tray {"id":"ide0-1-0","force":true}
     "#);
 }
@@ -70,6 +73,7 @@ fn chains_and_servers_are_nodes() {
     let argv = argv("", disks, &["-object", "-blockdev"]);
     assert!(!argv.contains("n=secret"), "an argument can be seen by everybody");
     insta::assert_snapshot!(argv, @r#"
+    -object {"qom-type":"memory-backend-ram","id":"pc.ram","size":224460800}
     -object {"qom-type":"secret","id":"disk1-0-storage-httpcookie-secret0","file":"/proc/self/fd/12","format":"raw"}
     -blockdev {"driver":"nbd","server":{"type":"inet","host":"h","port":"10809"},"export":"e","node-name":"disk0-1-storage","read-only":true}
     -blockdev {"node-name":"disk0-1","read-only":true,"driver":"raw","file":"disk0-1-storage"}
@@ -98,12 +102,14 @@ fn what_is_of_the_host_is_planned_as_it_would_be() {
     -fsdev local,security_model=mapped,fmode=0640,writeout=immediate,id=fsdev-fs0,path=/proc/self/fd/11,readonly=on
     -chardev socket,id=charmonitor,fd=10,server=on,wait=off
     -chardev socket,id=charredir0,host=h,port=4000
+    -object {"qom-type":"memory-backend-ram","id":"pc.ram","size":224460800}
     -object {"qom-type":"memory-backend-file","id":"shmmem-shmem0","mem-path":"/dev/shm/s","size":8388608,"share":true}
+    -device {"driver":"piix3-usb-uhci","id":"usb","bus":"pci.0","addr":"0x1.0x2"}
     -device {"driver":"virtio-9p-pci","id":"fs0","fsdev":"fsdev-fs0","mount_tag":"tag","bus":"pci.0","addr":"0x3"}
-    -device {"driver":"piix3-usb-uhci","id":"usb","bus":"pci.0","addr":"0x4"}
-    -device {"driver":"usb-redir","chardev":"charredir0","id":"redir0","filter":"0x08:0x1234:-1:0x0110:1|-1:-1:-1:-1:0","bus":"usb.0"}
-    -device {"driver":"vfio-pci","host":"0000:03:07.1","id":"hostdev0","bootindex":1,"bus":"pci.0","addr":"0x5"}
-    -device {"driver":"usb-host","hostdevice":"/dev/bus/usb/014/006","id":"hostdev1","bus":"usb.0"}
+    -device {"driver":"usb-redir","chardev":"charredir0","id":"redir0","filter":"0x08:0x1234:-1:0x0110:1|-1:-1:-1:-1:0","bus":"usb.0","port":"2"}
+    -device {"driver":"vfio-pci","host":"0000:03:07.1","id":"hostdev0","bootindex":1,"bus":"pci.0","addr":"0x4"}
+    -device {"driver":"usb-host","hostdevice":"/dev/bus/usb/014/006","id":"hostdev1","bus":"usb.0","port":"1"}
+    -device {"driver":"virtio-balloon-pci","id":"balloon0","bus":"pci.0","addr":"0x5"}
     -device {"driver":"ivshmem-plain","id":"shmem0","memdev":"shmmem-shmem0","master":false,"bus":"pci.0","addr":"0x6"}
     "#);
 }

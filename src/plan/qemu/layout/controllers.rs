@@ -78,12 +78,19 @@ fn number(all: &mut [ControllerDef]) {
         let kind = all[at].kind;
         let taken = |index| all.iter().any(|c| c.kind == kind && c.index == Some(index));
         let is_root = matches!(all[at].model.as_deref(), Some("pci-root" | "pcie-root"));
-        // A companion belongs to the bus of its master.
-        let companion = all[at].master_startport.is_some();
         let least = u32::from(kind == ControllerKind::Pci && !is_root);
         let next = (least..).find(|index| !taken(*index)).unwrap_or(least);
-        all[at].index = Some(if companion { next.saturating_sub(1) } else { next });
+        all[at].index = Some(companion_of(all, at).unwrap_or(next));
     }
+}
+
+/// A part of a USB 2 chip belongs to the one before it, unless that has such a part already.
+fn companion_of(all: &[ControllerDef], at: usize) -> Option<u32> {
+    let part = |c: &ControllerDef| c.model.as_deref().is_some_and(|m| m.starts_with("ich9-"));
+    let usb = |c: &&ControllerDef| c.kind == ControllerKind::Usb;
+    let before = all[..at].iter().rev().find(usb).filter(|c| part(c) && part(&all[at]))?;
+    let there = |c: &ControllerDef| c.index == before.index && c.model == all[at].model;
+    before.index.filter(|_| !all.iter().filter(usb).any(there))
 }
 
 /// Adds a controller, unless there is one.

@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 use super::Plan;
 use crate::model::{
-    Interconnect, MemoryAccess, MemoryDeviceDef, MemorySize, MemorySource, NodePolicy, NumaCell,
+    Device, Interconnect, MemballoonModel, MemoryAccess, MemoryDeviceDef, MemorySize, MemorySource,
+    NodePolicy, NumaCell,
 };
 
 /// libvirt's name for the memory of a machine without cells.
@@ -61,7 +62,11 @@ fn less_at_the_start(plan: &mut Plan<'_>, now: MemorySize) {
     let none = |d: &Device| matches!(d, Device::Memballoon(b) if b.model == MemballoonModel::None);
     if plan.def.devices.iter().any(none) {
         let message = "a guest without a balloon has all its memory from the start";
-        plan.unsupported("/domain/currentMemory", message, "write as much as <memory>, or give it a <memballoon>");
+        plan.unsupported(
+            "/domain/currentMemory",
+            message,
+            "write as much as <memory>, or give it a <memballoon>",
+        );
         return;
     }
     plan.settings.push(("balloon", json!({ "value": now.0 })));

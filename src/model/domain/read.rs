@@ -35,7 +35,8 @@ impl Definition for DomainDef {
         };
         let memory = root.child("memory");
         let vcpus = tune::vcpus(root);
-        tune::hints(root);
+        let iothreads = tune::iothreads(root);
+        tune::hints(root, &iothreads);
         outer::on_lockfailure(root);
         outer::security(root);
         outer::of_others(root);
@@ -53,7 +54,7 @@ impl Definition for DomainDef {
             numatune: tune::numatune(root),
             vcpus: vcpus.max,
             vcpus_at_start: vcpus.current,
-            iothreads: tune::iothreads(root),
+            iothreads,
             default_iothread: tune::default_iothread(root),
             cpu: root.child("cpu").map(|c| cpu::read(&c)).unwrap_or_default(),
             features: root.child("features").map(|f| feature::read(&f)).unwrap_or_default(),

@@ -197,13 +197,13 @@ mod tests {
             <disk device='cdrom'><driver name='qemu' type='raw' cache='none'/><target dev='sda' bus='sata'/></disk>\n\
             <disk><driver type='vmdk'/><source file='/a'/><target dev='sdb'/></disk>\n\
             <graphics type='spice'/>\n<graphics type='vnc' passwd='secret' listen='localhost'/>\n\
-            <redirdev bus='usb' type='tcp'/>\n<input type='mouse' bus='ps2'/>\n\
+            <redirdev bus='usb' type='spicevmc'/>\n<input type='mouse' bus='ps2'/>\n\
             <controller type='pci' index='0' model='pci-root'/>\n<memballoon model='virtio'/>\n\
             <video><model type='qxl' ram='65536'/></video>");
         insta::assert_snapshot!(findings(&doc), @"
         unsupported /domain/devices/interface[3]/source/@address (line 5, column 25): '192.0.0.1' is not an IPv4 multicast address; give one from 224.0.0.0 to 239.255.255.255
         ");
-        assert_eq!(doc.def().devices.len(), 7);
+        assert_eq!(doc.def().devices.len(), 13);
     }
 
     #[test]

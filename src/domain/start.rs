@@ -229,6 +229,8 @@ fn spawn_qemu(
         kernel,
         initrd,
         now,
+        // A start with <vsock> is refused.
+        vsock: None,
     };
     let planned = qemu::plan(def, uuid, qemu, &handed);
     if !planned.findings.is_empty() {

@@ -26,8 +26,11 @@ impl Definition for DomainDef {
         let os = match root.child("os") {
             Some(os) => os::read(&os),
             None => {
-                root.error("the domain has no <os>", "add <os><type>hvm</type></os>");
-                None
+                root.warning(
+                    "the domain has no <os>; a PC's own firmware boots it",
+                    "add <os><type>hvm</type></os>",
+                );
+                Some(os::default())
             }
         };
         let memory = root.child("memory");

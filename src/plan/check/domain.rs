@@ -3,6 +3,9 @@
 //! Owns the rules that need more than one place of a domain's document. Must never look at the host or at
 //! other documents.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
 use super::{Check, at, consoles, displays, host_devices, interface, small, storage, storage_start};
 use crate::model::{Device, DomainDef, DomainDoc, Finding, Severity};
 
@@ -47,9 +50,19 @@ fn boot(check: &mut Check<'_, DomainDef>, doc: &DomainDoc) {
         && !def.os.boot.is_empty()
     {
         let message = "<boot order> of a device and <os><boot> exclude each other";
-        check.error(path, message, "leave <os><boot> out");
+        check.unsupported(path, message, "leave <os><boot> out");
     }
-    check.unique("a place in the boot order", orders.into_iter());
+    let mut seen = HashMap::new();
+    for (path, order) in orders {
+        match seen.entry(order) {
+            Entry::Vacant(free) => drop(free.insert(path)),
+            Entry::Occupied(first) => {
+                let message =
+                    format!("place {order} in the boot order is given twice; first at {}", first.get());
+                check.unsupported(&path, message, "give each device its own");
+            }
+        }
+    }
 }
 
 #[cfg(test)]

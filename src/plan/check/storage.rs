@@ -184,7 +184,7 @@ fn medium(check: &mut Check<'_, DomainDef>, disk: &DiskDef) {
     if disk.shareable && !disk.readonly && !shared_format {
         let message =
             format!("an image of format {} cannot be written by several guests", image.format.as_str());
-        check.error(&at(&disk.info.path, "shareable"), message, "convert it to raw");
+        check.unsupported(&at(&disk.info.path, "shareable"), message, "convert it to raw");
     }
     if disk.transient && disk.shareable {
         let message = "what is thrown away cannot be shared";

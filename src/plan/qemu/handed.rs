@@ -28,6 +28,8 @@ pub struct Handed {
     pub filesystems: Vec<Option<i32>>,
     /// The content of each of [`super::secrets`].
     pub secrets: Vec<i32>,
+    /// The host's end of `<vsock>`.
+    pub vsock: Option<i32>,
     /// The kernel's content.
     pub kernel: Option<i32>,
     /// The initial RAM disk's content.
@@ -119,8 +121,21 @@ impl Handed {
         let secrets = super::secrets(def).iter().map(|_| number()).collect();
         let kernel = def.os.kernel.is_some().then(&mut number);
         let initrd = def.os.initrd.is_some().then(&mut number);
+        let vsock = def.devices.iter().any(|d| matches!(d, Device::Vsock(_))).then(&mut number);
         let display_dir = has_display_socket(def).then(&mut number);
-        Self { qmp, chars, nics, disks, filesystems, secrets, kernel, initrd, display_dir, ..Self::default() }
+        Self {
+            qmp,
+            chars,
+            nics,
+            disks,
+            filesystems,
+            secrets,
+            kernel,
+            initrd,
+            display_dir,
+            vsock,
+            ..Self::default()
+        }
     }
 }
 

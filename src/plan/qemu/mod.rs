@@ -298,7 +298,7 @@ fn add(plan: &mut Plan<'_>, handed: &Handed, device: &Device, index: usize) {
         Device::Rng(rng) => rng::add(plan, handed, rng, index),
         Device::Crypto(crypto) => rng::crypto(plan, crypto, index),
         Device::Panic(panic) => small::panic(plan, panic),
-        Device::Vsock(vsock) => small::vsock(plan, vsock),
+        Device::Vsock(vsock) => small::vsock(plan, handed, vsock),
         Device::Pstore(pstore) => small::pstore(plan, pstore),
         Device::Tpm(tpm) => small::tpm(plan, tpm, index),
         Device::Iommu(iommu) => iommu::add(plan, iommu),

@@ -1,8 +1,8 @@
 //! The controllers of a guest: those of the document, and those that libvirt adds where they are needed.
 
 use crate::model::{
-    Address, ControllerDef, ControllerDriver, ControllerKind, ControllerTarget, DeviceInfo, DiskBus, DiskDef,
-    DomainDef, DriveAddress,
+    Address, ChannelTarget, ConsoleTarget, ControllerDef, ControllerDriver, ControllerKind, ControllerTarget,
+    Device, DeviceInfo, DiskBus, DiskDef, DomainDef, DriveAddress,
 };
 use crate::plan::qemu::machine::Family;
 
@@ -31,8 +31,25 @@ pub(super) fn known(def: &DomainDef, family: Family) -> Vec<ControllerDef> {
             }
         }
     }
+    for (kind, index) in def.devices.iter().filter_map(port_of) {
+        ensure(&mut all, kind, index, family);
+    }
     sort(&mut all);
     all
+}
+
+/// The controller of which a device takes a port.
+fn port_of(device: &Device) -> Option<(ControllerKind, u32)> {
+    let kind = match device {
+        Device::Channel(c) if matches!(c.target, ChannelTarget::Virtio(_)) => ControllerKind::VirtioSerial,
+        Device::Console(c) if c.target == ConsoleTarget::Virtio => ControllerKind::VirtioSerial,
+        Device::Smartcard(_) => ControllerKind::Ccid,
+        _ => return None,
+    };
+    match device.info().address {
+        Some(Address::Port { controller, .. }) => Some((kind, controller)),
+        _ => Some((kind, 0)),
+    }
 }
 
 /// libvirt's order on the command line: by kind, by index, and of one USB bus its master first.

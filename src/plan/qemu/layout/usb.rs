@@ -9,15 +9,13 @@ use crate::plan::qemu::finding;
 /// How many ports a hub has.
 const HUB_PORTS: u32 = 8;
 
-/// The turn of readers of smartcards.
-pub(super) const READER: u8 = 3;
-
 /// libvirt's order of giving ports.
 pub(super) fn turn(driver: &str) -> u8 {
     match driver {
         "usb-hub" => 0,
         "usb-host" => 1,
         "usb-storage" | "usb-bot" | "usb-uas" => 2,
+        "usb-ccid" => 3,
         "usb-tablet" | "usb-mouse" | "usb-kbd" => 4,
         "usb-audio" => 5,
         "usb-serial" => 6,

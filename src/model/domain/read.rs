@@ -201,7 +201,7 @@ mod tests {
             <disk device='cdrom'><driver name='qemu' type='raw' cache='none'/><target dev='sda' bus='sata'/></disk>\n\
             <disk><driver type='vmdk'/><source file='/a'/><target dev='sdb'/></disk>\n\
             <graphics type='spice'/>\n<graphics type='vnc' passwd='secret' listen='localhost'/>\n\
-            <redirdev bus='usb' type='tcp'><source mode='connect' host='h' service='4000'/></redirdev>\n<input type='mouse' bus='ps2'/>\n\
+            <redirdev bus='usb' type='spicevmc'/>\n<input type='mouse' bus='ps2'/>\n\
             <controller type='pci' index='0' model='pci-root'/>\n<memballoon model='virtio'/>\n\
             <video><model type='qxl' ram='65536'/></video>");
         insta::assert_snapshot!(findings(&doc), @"

@@ -19,6 +19,7 @@ pub(super) fn check(check: &mut Check<'_, DomainDef>, def: &DomainDef) {
     same_wwn(check, def);
     for disk in def.disks() {
         bus(check, disk);
+        threads(check, def, disk);
         address(check, disk);
         medium(check, disk);
         lun(check, disk);
@@ -116,6 +117,16 @@ fn bus(check: &mut Check<'_, DomainDef>, disk: &DiskDef) {
     if disk.geometry.is_some() && !matches!(disk.bus, Ide | Sata | Scsi | Virtio) {
         let message = format!("a disk on the bus '{}' has no geometry", disk.bus.as_str());
         check.error(&at(&disk.info.path, "geometry"), message, "leave it out");
+    }
+}
+
+fn threads(check: &mut Check<'_, DomainDef>, def: &DomainDef, disk: &DiskDef) {
+    let mapped = disk.driver.iothreads.iter().map(|(id, _)| *id);
+    for id in disk.driver.iothread.into_iter().chain(mapped) {
+        if !def.iothreads.iter().any(|thread| thread.id == id) {
+            let message = format!("there is no I/O thread {id}");
+            check.error(&at(&disk.info.path, "driver/@iothread"), message, "give it by <iothreads>");
+        }
     }
 }
 
@@ -351,6 +362,7 @@ mod tests {
                 "disk[1]/driver",
                 "disk[1]/driver/@iothread",
                 "disk[1]/readonly",
+                "disk[1]/driver/@iothread",
                 "disk[1]/address/@type",
                 "disk[1]/driver/@io",
                 "disk[2]/target/@rotation_rate",

@@ -334,7 +334,7 @@ fn add(plan: &mut Plan<'_>, handed: &Handed, device: &Device, index: usize) {
             let directory = handed.filesystems.get(index).copied().flatten();
             filesystem::add(plan, filesystem, index, directory);
         }
-        Device::Redirdev(redirdev) => redirdev::add(plan, redirdev, index),
+        Device::Redirdev(redirdev) => redirdev::add(plan, handed, redirdev, index),
         Device::Hostdev(hostdev) => hostdev::add(plan, hostdev, index),
         Device::Nvram(d) => not_yet(plan, &d.info),
         Device::Shmem(shmem) => shmem::add(plan, shmem, index),

@@ -18,12 +18,11 @@ pub(super) fn known(def: &DomainDef, family: Family) -> Vec<ControllerDef> {
     ensure(&mut all, ControllerKind::Pci, 0, family);
     ensure(&mut all, ControllerKind::Usb, 0, family);
     for disk in def.disks() {
-        let kind = if disk.bus == DiskBus::Scsi {
-            ControllerKind::Scsi
-        } else if disk.bus == DiskBus::Sata {
-            ControllerKind::Sata
-        } else {
-            continue;
+        let kind = match disk.bus {
+            DiskBus::Scsi => ControllerKind::Scsi,
+            DiskBus::Sata => ControllerKind::Sata,
+            DiskBus::Fdc => ControllerKind::Fdc,
+            _ => continue,
         };
         if let Some(at) = drive_of(disk) {
             // So many that a document cannot ask for more work than it has letters.

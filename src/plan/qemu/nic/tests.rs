@@ -17,13 +17,13 @@ fn qemu(version: (u32, u32, u32), vhost_net: bool) -> QemuFacts {
         }],
         kvm: false,
         vhost_net,
-        devices: devices.split_whitespace().map(str::to_owned).collect(),
+        devices: devices.split_whitespace().chain(["piix3-usb-uhci"]).map(str::to_owned).collect(),
     }
 }
 
 fn planned(interfaces: &str, qemu: &QemuFacts) -> Planned {
     let text = format!(
-        "<domain type='qemu'><name>n</name><memory>1</memory><os><type arch='x86_64'>hvm</type></os><devices>{interfaces}</devices></domain>"
+        "<domain type='qemu'><name>n</name><memory>1</memory><os><type arch='x86_64'>hvm</type></os><devices>{interfaces}<memballoon model='none'/></devices></domain>"
     );
     let text = text.replace("<mac/>", "<mac address='52:54:00:00:00:01'/>");
     let doc = DomainDoc::parse(&text).unwrap();
@@ -37,7 +37,10 @@ fn nics(interfaces: &str, qemu: &QemuFacts) -> String {
     assert_eq!(planned.findings, []);
     let pairs = planned.argv.windows(2);
     let of_nics = pairs.filter(|w| {
-        ["-netdev", "-device", "-add-fd"].contains(&w[0].as_str()) || w[1].starts_with("socket,id=charnet")
+        let of_nic = ["-netdev", "-device", "-add-fd"].contains(&w[0].as_str());
+        // The bus that a PC has without being asked.
+        let usb_bus = w[1].contains(r#""driver":"piix3-usb-uhci""#);
+        (of_nic && !usb_bus) || w[1].starts_with("socket,id=charnet")
     });
     of_nics.map(|w| format!("{} {}", w[0], w[1])).collect::<Vec<_>>().join("\n")
 }

@@ -29,7 +29,10 @@ const NOTES: &[(&str, &str)] = &[
     ("/domain/devices/interface/source/@portgroupid", "as above"),
     ("/domain/devices/interface/source/@portid", "as above; of a network it is looked at and not needed"),
     ("/domain/devices/interface/source/@switchid", "as above"),
-    ("/domain/devices/interface/source/@name", "of type internal: the plan refuses the type"),
+    (
+        "/domain/devices/interface/source/@name",
+        "of type internal, which libvirt runs as a user network; a warning says so",
+    ),
     ("/network/@connections", "a count at run time, which libvirt writes and does not read"),
 ];
 

@@ -244,6 +244,11 @@ impl Plan<'_> {
             let message = format!("'{}' has no device '{driver}'", self.qemu.path.display());
             self.unsupported(path, message, "choose another model, or install QEMU with its modules");
         }
+        if virtio::is_old_behind_iommu(self, path, &device) {
+            let message = "QEMU puts only a device that speaks no older virtio behind an IOMMU";
+            let remedy = "write model='virtio-non-transitional', or leave iommu='on' out";
+            self.unsupported(&format!("{path}/driver/@iommu"), message, remedy);
+        }
         self.args.json("-device", &device);
     }
 }

@@ -105,13 +105,13 @@ fn every_type_has_its_netdev() {
 fn all_properties_of_virtio() {
     let text = "<interface type='user'><mac/><model type='virtio'/><teaming type='persistent'/><alias name='ua-a'/>\
         <driver txmode='timer' ioeventfd='on' event_idx='off' rx_queue_size='256' tx_queue_size='512' rss='on' \
-        rss_hash_report='off' iommu='on' ats='off' packed='on' page_per_vq='off'><host csum='off' gso='on' tso4='off' \
+        rss_hash_report='off' iommu='off' ats='off' packed='on' page_per_vq='off'><host csum='off' gso='on' tso4='off' \
         mrg_rxbuf='on'/><guest csum='off' ufo='on'/></driver><acpi index='7'/><rom enabled='no'/><boot order='1'/></interface>\
         <interface type='user'><mac/></interface>";
     insta::assert_snapshot!(nics(text, &qemu((7, 2, 0), false)), @r#"
     -device {"driver":"piix3-usb-uhci","id":"usb","bus":"pci.0","addr":"0x1.0x2"}
     -netdev {"type":"user","id":"hostua-a"}
-    -device {"driver":"virtio-net-pci","iommu_platform":true,"ats":false,"packed":true,"page-per-vq":false,"tx":"timer","ioeventfd":true,"event_idx":false,"csum":false,"gso":true,"host_tso4":false,"mrg_rxbuf":true,"guest_csum":false,"guest_ufo":true,"rx_queue_size":256,"tx_queue_size":512,"rss":true,"hash":false,"failover":true,"netdev":"hostua-a","id":"ua-a","mac":"52:54:00:00:00:01","bootindex":1,"bus":"pci.0","addr":"0x3","acpi-index":7,"rombar":0,"romfile":""}
+    -device {"driver":"virtio-net-pci","iommu_platform":false,"ats":false,"packed":true,"page-per-vq":false,"tx":"timer","ioeventfd":true,"event_idx":false,"csum":false,"gso":true,"host_tso4":false,"mrg_rxbuf":true,"guest_csum":false,"guest_ufo":true,"rx_queue_size":256,"tx_queue_size":512,"rss":true,"hash":false,"failover":true,"netdev":"hostua-a","id":"ua-a","mac":"52:54:00:00:00:01","bootindex":1,"bus":"pci.0","addr":"0x3","acpi-index":7,"rombar":0,"romfile":""}
     -netdev {"type":"user","id":"hostnet0"}
     -device {"driver":"rtl8139","netdev":"hostnet0","id":"net0","mac":"52:54:00:00:00:01","bus":"pci.0","addr":"0x4"}
     -device {"driver":"virtio-balloon-pci","id":"balloon0","bus":"pci.0","addr":"0x5"}

@@ -214,6 +214,9 @@ fn controllers_of_the_machine_q35() {
              <controller type='scsi' model='virtio-scsi'><driver iommu='on' ats='on'/></controller>";
         runs("q35", "<features><acpi/><ioapic driver='qemu'/></features>", iommu).await;
         runs("q35", "<features><acpi/></features>", "<iommu model='virtio'/>").await;
+        runs("pc", "<features><acpi/></features>", "<iommu model='virtio'/>").await;
+        let old = "<controller type='scsi' model='virtio-scsi'><driver iommu='on'/></controller>";
+        assert_eq!(refused("pc", "", old).await, ["/domain/devices/controller/driver/@iommu"]);
         assert_eq!(refused("pc", "", "<iommu model='intel'/>").await, ["/domain/devices/iommu/@model"]);
     });
 }
@@ -254,5 +257,27 @@ fn many_devices_at_once() {
             }
             rig.quit().await;
         }
+    });
+}
+
+#[test]
+fn readers_displays_and_what_hangs_on_them() {
+    in_own_network(|| async {
+        let devices = "<controller type='usb' model='qemu-xhci' ports='8'/><hub type='usb'/>\
+             <smartcard mode='passthrough' type='tcp'><source mode='bind' host='127.0.0.1' service='2001'/><protocol type='raw'/></smartcard>\
+             <serial type='null'><target type='usb-serial' port='0'/></serial>\
+             <sound model='usb'/><sound model='ich9'/><sound model='sb16'/>\
+             <channel type='spicevmc'><target type='virtio' name='com.redhat.spice.0'/></channel>\
+             <redirdev bus='usb' type='spicevmc'/><graphics type='spice' port='-1'><image compression='off'/><jpeg compression='never'/>\
+             <zlib compression='always'/><playback compression='off'/><streaming mode='filter'/><clipboard copypaste='no'/>\
+             <filetransfer enable='no'/><mouse mode='client'/></graphics><graphics type='vnc' port='-1'/>\
+             <video><model type='vga' vram='16384'/></video><video><model type='virtio'/></video>\
+             <watchdog model='i6300esb' action='poweroff'/>";
+        for machine in ["pc", "q35"] {
+            let missing = refused(machine, "", devices).await;
+            assert_eq!(missing, [""; 0], "{machine}");
+            runs(machine, "", devices).await;
+        }
+        runs("q35", "", "<watchdog model='itco' action='reset'/><panic model='isa'/>").await;
     });
 }

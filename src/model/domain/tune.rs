@@ -244,17 +244,19 @@ pub(super) fn hints(root: &View<'_>, threads: &[IoThread]) {
     memory_tune_amounts(root);
 }
 
+fn period(view: &View<'_>) {
+    if number(view).is_some_and(|period| !(1000..=1_000_000).contains(&period)) {
+        view.error("a period has 1000 to 1000000 microseconds", "");
+    }
+}
+
 /// What libvirt demands of a hint, whether or not it is heeded.
 fn hint(view: &View<'_>, threads: &[IoThread]) {
     match view.name() {
         "shares" => {
             number(view);
         }
-        "period" | "global_period" | "emulator_period" | "iothread_period" => {
-            if number(view).is_some_and(|period| !(1000..=1_000_000).contains(&period)) {
-                view.error("a period has 1000 to 1000000 microseconds", "");
-            }
-        }
+        "period" | "global_period" | "emulator_period" | "iothread_period" => period(view),
         "vcpupin" => {
             let _: Option<u32> = required(view.parsed("vcpu"), view, "vcpu", "give the number of a CPU");
             pinned(view);

@@ -99,8 +99,8 @@ mod tests {
         error /domain/devices/interface[3]/target/@dev (line 5, column 62): the name of a TAP, 't', is given twice; first at /domain/devices/interface[2]/target/@dev
         error /domain/devices/interface[3]/alias/@name (line 5, column 79): the alias of an interface, 'ua-n', is given twice; first at /domain/devices/interface[2]/alias/@name
         error /domain/devices/disk[2]/target/@dev (line 7, column 26): the target of a disk, 'vda', is given twice; first at /domain/devices/disk[1]/target/@dev
-        error /domain/devices/disk[1]/boot/@order (line 6, column 45): <boot order> of a device and <os><boot> exclude each other; leave <os><boot> out
-        error /domain/devices/disk[2]/boot/@order (line 7, column 45): a place in the boot order, '1', is given twice; first at /domain/devices/disk[1]/boot/@order
+        unsupported /domain/devices/disk[1]/boot/@order (line 6, column 45): <boot order> of a device and <os><boot> exclude each other; leave <os><boot> out
+        unsupported /domain/devices/disk[2]/boot/@order (line 7, column 45): place 1 in the boot order is given twice; first at /domain/devices/disk[1]/boot/@order; give each device its own
         unsupported /domain/devices/serial[3]/target/@port (line 8, column 86): there is no serial port 9; a PC has the ports 0 to 3
         unsupported /domain/devices/graphics[2] (line 9, column 23): a second display of type 'vnc' is given; QEMU has one of each type
         ");

@@ -268,6 +268,11 @@ impl Plan<'_> {
             let pci = self.layout.pci.get(path).copied();
             self.assigned.push(Assigned { path: path.to_owned(), alias: alias.to_owned(), pci });
         }
+        if virtio::is_old_behind_iommu(self, path, &device) {
+            let message = "QEMU puts only a device that speaks no older virtio behind an IOMMU";
+            let remedy = "write model='virtio-non-transitional', or leave iommu='on' out";
+            self.unsupported(&format!("{path}/driver/@iommu"), message, remedy);
+        }
         self.args.json("-device", &device);
     }
 }

@@ -5,7 +5,7 @@ use crate::plan::host::{MachineFacts, QemuFacts};
 use crate::plan::qemu::{Handed, Planned, plan};
 
 fn qemu(version: (u32, u32, u32), vhost_net: bool) -> QemuFacts {
-    let devices = "virtio-net-pci rtl8139 vfio-pci usb-net virtio-net-pci-transitional piix3-usb-uhci virtio-balloon-pci";
+    let devices = "virtio-net-pci rtl8139 vfio-pci usb-net virtio-net-pci-transitional piix3-usb-uhci";
     QemuFacts {
         path: "/usr/bin/qemu-system-x86_64".into(),
         version,
@@ -17,13 +17,14 @@ fn qemu(version: (u32, u32, u32), vhost_net: bool) -> QemuFacts {
         }],
         kvm: false,
         vhost_net,
-        devices: devices.split_whitespace().chain(["piix3-usb-uhci"]).map(str::to_owned).collect(),
+        devices: devices.split_whitespace().map(str::to_owned).collect(),
     }
 }
 
 fn planned(interfaces: &str, qemu: &QemuFacts) -> Planned {
     let text = format!(
-        "<domain type='qemu'><name>n</name><memory>1</memory><os><type arch='x86_64'>hvm</type></os><devices>{interfaces}<memballoon model='none'/></devices></domain>"
+        "<domain type='qemu'><name>n</name><memory>1</memory><os><type arch='x86_64'>hvm</type></os>\
+         <devices>{interfaces}<memballoon model='none'/></devices></domain>"
     );
     let text = text.replace("<mac/>", "<mac address='52:54:00:00:00:01'/>");
     let doc = DomainDoc::parse(&text).unwrap();
@@ -51,14 +52,12 @@ fn vhost_is_for_virtio_and_where_it_is() {
         <interface type='ethernet'><mac/><model type='virtio'/><driver name='qemu'/><tune><sndbuf>16</sndbuf></tune></interface>\
         <interface type='ethernet'><mac/></interface>";
     insta::assert_snapshot!(nics(text, &qemu((7, 2, 0), true)), @r#"
-    -device {"driver":"piix3-usb-uhci","id":"usb","bus":"pci.0","addr":"0x1.0x2"}
     -netdev {"type":"tap","fds":"11:12","vhost":true,"vhostfds":"13:14","id":"hostnet0"}
     -device {"driver":"virtio-net-pci","mq":true,"vectors":6,"netdev":"hostnet0","id":"net0","mac":"52:54:00:00:00:01","bus":"pci.0","addr":"0x3"}
     -netdev {"type":"tap","fd":"15","sndbuf":16,"id":"hostnet1"}
     -device {"driver":"virtio-net-pci","netdev":"hostnet1","id":"net1","mac":"52:54:00:00:00:01","bus":"pci.0","addr":"0x4"}
     -netdev {"type":"tap","fd":"16","id":"hostnet2"}
     -device {"driver":"rtl8139","netdev":"hostnet2","id":"net2","mac":"52:54:00:00:00:01","bus":"pci.0","addr":"0x5"}
-    -device {"driver":"virtio-balloon-pci","id":"balloon0","bus":"pci.0","addr":"0x6"}
     "#);
     let asked = "<interface type='ethernet'><mac/><model type='virtio'/><driver name='vhost'/></interface>";
     let without = planned(asked, &qemu((7, 2, 0), false)).findings;
@@ -77,7 +76,6 @@ fn every_type_has_its_netdev() {
         <interface type='hostdev'><mac/><source><address type='pci' bus='3' slot='7' function='1'/></source><teaming type='transient' persistent='ua-a'/></interface>\
         <interface type='internal'><mac/><source name='i'/><rom file='/r' bar='on'/><mtu size='1400'/></interface>";
     insta::assert_snapshot!(nics(text, &qemu((7, 2, 0), false)), @r#"
-    -device {"driver":"piix3-usb-uhci","id":"usb","bus":"pci.0","addr":"0x1.0x2"}
     -netdev {"type":"user","net":"10.9.0.0/24","ipv6-prefix":"fd00::","ipv6-prefixlen":64,"id":"hostnet0"}
     -device {"driver":"usb-net","netdev":"hostnet0","id":"net0","mac":"52:54:00:00:00:01","bus":"usb.0","port":"1"}
     -chardev socket,id=charnet1,path=/s,,t,server=on
@@ -96,7 +94,6 @@ fn every_type_has_its_netdev() {
     -netdev {"type":"user","id":"hostnet6"}
     -device {"driver":"rtl8139","netdev":"hostnet6","id":"net6","mac":"52:54:00:00:00:01","bus":"pci.0","addr":"0x8","rombar":1,"romfile":"/r"}
     -device {"driver":"vfio-pci","host":"0000:03:07.1","id":"hostdev0","failover_pair_id":"ua-a","bus":"pci.0","addr":"0x9"}
-    -device {"driver":"virtio-balloon-pci","id":"balloon0","bus":"pci.0","addr":"0xa"}
     "#);
     let later = nics(text, &qemu((9, 2, 0), false));
     assert!(later.contains("path=/s,reconnect-ms=5000"), "{later}");
@@ -108,15 +105,13 @@ fn every_type_has_its_netdev() {
 fn all_properties_of_virtio() {
     let text = "<interface type='user'><mac/><model type='virtio'/><teaming type='persistent'/><alias name='ua-a'/>\
         <driver txmode='timer' ioeventfd='on' event_idx='off' rx_queue_size='256' tx_queue_size='512' rss='on' \
-        rss_hash_report='off' iommu='on' ats='off' packed='on' page_per_vq='off'><host csum='off' gso='on' tso4='off' \
+        rss_hash_report='off' iommu='off' ats='off' packed='on' page_per_vq='off'><host csum='off' gso='on' tso4='off' \
         mrg_rxbuf='on'/><guest csum='off' ufo='on'/></driver><acpi index='7'/><rom enabled='no'/><boot order='1'/></interface>\
         <interface type='user'><mac/></interface>";
     insta::assert_snapshot!(nics(text, &qemu((7, 2, 0), false)), @r#"
-    -device {"driver":"piix3-usb-uhci","id":"usb","bus":"pci.0","addr":"0x1.0x2"}
     -netdev {"type":"user","id":"hostua-a"}
-    -device {"driver":"virtio-net-pci","iommu_platform":true,"ats":false,"packed":true,"page-per-vq":false,"tx":"timer","ioeventfd":true,"event_idx":false,"csum":false,"gso":true,"host_tso4":false,"mrg_rxbuf":true,"guest_csum":false,"guest_ufo":true,"rx_queue_size":256,"tx_queue_size":512,"rss":true,"hash":false,"failover":true,"netdev":"hostua-a","id":"ua-a","mac":"52:54:00:00:00:01","bootindex":1,"bus":"pci.0","addr":"0x3","acpi-index":7,"rombar":0,"romfile":""}
+    -device {"driver":"virtio-net-pci","iommu_platform":false,"ats":false,"packed":true,"page-per-vq":false,"tx":"timer","ioeventfd":true,"event_idx":false,"csum":false,"gso":true,"host_tso4":false,"mrg_rxbuf":true,"guest_csum":false,"guest_ufo":true,"rx_queue_size":256,"tx_queue_size":512,"rss":true,"hash":false,"failover":true,"netdev":"hostua-a","id":"ua-a","mac":"52:54:00:00:00:01","bootindex":1,"bus":"pci.0","addr":"0x3","acpi-index":7,"rombar":0,"romfile":""}
     -netdev {"type":"user","id":"hostnet0"}
     -device {"driver":"rtl8139","netdev":"hostnet0","id":"net0","mac":"52:54:00:00:00:01","bus":"pci.0","addr":"0x4"}
-    -device {"driver":"virtio-balloon-pci","id":"balloon0","bus":"pci.0","addr":"0x5"}
     "#);
 }

@@ -180,14 +180,14 @@ fn a_wrong_document_is_shown_where_it_is_wrong() {
     assert_eq!(
         text,
         "org.warren1.Error.InvalidConfig: /network/nonsense (line 2, column 3): no such thing\n \
-         --> <stdin>:2:3\n2 |   <nonsense/>\n  |   ^\n"
+         --> <stdin>:2:3\n2 |   <nonsense/>\n  |   ^^^^^^^^^^^\n"
     );
     let checked =
         on(&bus, &["net", "check", "-"]).write_stdin("<network>\n  <odd/>\n</network>\n").output().unwrap();
     assert_eq!(checked.status.code(), Some(1), "an error in the report");
     assert_eq!(
         String::from_utf8(checked.stdout).unwrap(),
-        "error: /network/odd: it is odd; make it even\n --> <stdin>:2:3\n2 |   <odd/>\n  |   ^\n"
+        "error: /network/odd: it is odd; make it even\n --> <stdin>:2:3\n2 |   <odd/>\n  |   ^^^^^^\n"
     );
 }
 

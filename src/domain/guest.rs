@@ -32,12 +32,25 @@ pub(super) struct Live {
     /// The guest was asked to power off in order to start again.
     pub(super) reboot: bool,
     pub(super) vnc_port: Option<u16>,
+    /// What each device was given at the start.
+    pub(super) devices: Vec<LiveDevice>,
     pub(super) spice_port: Option<u16>,
     pub(super) nics: Vec<LiveNic>,
     /// Networks on which it has ports.
     pub(super) networks: Vec<String>,
     /// The definition as it runs.
     pub(super) xml: String,
+}
+
+/// One device of a running guest.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct LiveDevice {
+    /// Path of its element in the document as it runs.
+    pub(super) path: String,
+    /// Its name in QEMU.
+    pub(super) alias: String,
+    /// Bus, slot and function on PCI, where it sits there.
+    pub(super) pci: Option<(u32, u32, u32)>,
 }
 
 /// One NIC of a running guest, in the order of the document.

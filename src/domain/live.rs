@@ -1,39 +1,71 @@
 //! The document of a running guest: the definition as it runs, with what was assigned at the start. Owns
 //! where that is written; must never change the definition itself, which stays as its owner wrote it.
 
-use super::guest::Guest;
-use crate::model::DomainDoc;
-use crate::plan::qemu::nic_alias;
+use super::guest::{Guest, Live, LiveDevice};
+use crate::model::{Device, DomainDoc, GraphicsKind};
 use crate::xml::Element;
 
-/// The document with the names of TAPs and of the devices in QEMU. Where it could not be read any more it is
-/// left as it is.
+/// The document with the names of TAPs, the names and the places of devices in QEMU, and the ports of
+/// displays. Where it could not be read any more it is left as it is.
 pub(super) fn document(running: &DomainDoc, guest: &Guest) -> DomainDoc {
-    let def = running.def();
-    let assigned: Vec<(Option<String>, String)> = (0..def.interfaces().count())
-        .map(|n| (guest.live.nics.get(n).and_then(|nic| nic.target.clone()), nic_alias(def, n)))
-        .collect();
+    let live = &guest.live;
     let mut doc = running.clone();
+    let nics: Vec<&str> = running.def().interfaces().map(|nic| nic.info.path.as_str()).collect();
+    let displays: Vec<(&str, u16)> = running.def().devices.iter().filter_map(|d| port(d, live)).collect();
     let edited = doc.edit(|tree| {
-        let devices = tree.root_mut().child_mut("devices");
-        let nics = devices.into_iter().flat_map(Element::children_mut).filter(|e| e.name() == "interface");
-        for (nic, (target, alias)) in nics.zip(assigned) {
-            if let Some(target) = target {
-                assign(nic, "target", "dev", &target);
+        for (path, nic) in nics.iter().zip(&live.nics) {
+            if let (Some(target), Some(element)) = (&nic.target, tree.find_mut(path)) {
+                assign(element, "target", &[("dev", target)]);
             }
-            assign(nic, "alias", "name", &alias);
+        }
+        for (path, port) in displays {
+            if let Some(element) = tree.find_mut(path) {
+                element.set_attr("port", &port.to_string());
+            }
+        }
+        for device in &live.devices {
+            if let Some(element) = tree.find_mut(&device.path) {
+                place(element, device);
+            }
         }
     });
     if let Err(e) = edited {
-        tracing::warn!(domain = %def.name, "what was assigned cannot be written: {}", crate::chain(&e));
+        let name = &running.def().name;
+        tracing::warn!(domain = %name, "what was assigned cannot be written: {}", crate::chain(&e));
     }
     doc
 }
 
-fn assign(device: &mut Element, child: &str, attr: &str, value: &str) {
-    match device.child_mut(child) {
-        Some(there) => there.set_attr(attr, value),
-        None => device.append(Element::new(child).with_attr(attr, value)),
+/// The port that a display has found.
+fn port<'a>(device: &'a Device, live: &Live) -> Option<(&'a str, u16)> {
+    let Device::Graphics(display) = device else { return None };
+    let port = match display.kind {
+        GraphicsKind::Vnc(_) => live.vnc_port?,
+        GraphicsKind::Spice(_) => live.spice_port?,
+        _ => return None,
+    };
+    Some((&display.info.path, port))
+}
+
+fn place(element: &mut Element, device: &LiveDevice) {
+    assign(element, "alias", &[("name", &device.alias)]);
+    if let Some((bus, slot, function)) = device.pci
+        && element.child("address").is_none()
+    {
+        let (bus, slot) = (format!("0x{bus:02x}"), format!("0x{slot:02x}"));
+        let function = format!("0x{function:x}");
+        let address =
+            [("type", "pci"), ("domain", "0x0000"), ("bus", &bus), ("slot", &slot), ("function", &function)];
+        assign(element, "address", &address);
+    }
+}
+
+fn assign(device: &mut Element, child: &str, attrs: &[(&str, &str)]) {
+    if device.child(child).is_none() {
+        device.append(Element::new(child));
+    }
+    if let Some(there) = device.child_mut(child) {
+        attrs.iter().for_each(|(name, value)| there.set_attr(name, value));
     }
 }
 
@@ -51,6 +83,12 @@ mod tests {
         let mut guest = Guest::default();
         let target = |name: Option<&str>| LiveNic { target: name.map(str::to_owned), downscript: None };
         guest.live.nics = vec![target(Some("wtap0")), target(None), target(Some("t0"))];
+        let device = |n: u32, alias: &str| LiveDevice {
+            path: format!("/domain/devices/interface[{n}]"),
+            alias: alias.into(),
+            pci: (n == 3).then_some((0, 5, 0)),
+        };
+        guest.live.devices = vec![device(1, "net0"), device(2, "ua-a"), device(3, "net1")];
         let live = document(&doc, &guest).to_xml();
         for wanted in [
             "<interface type='ethernet'>",
@@ -59,6 +97,7 @@ mod tests {
             "<interface type='user'><alias name='ua-a'/></interface>",
             "<target dev='t0'/>",
             "<alias name='net1'/>",
+            "<address type='pci' domain='0x0000' bus='0x00' slot='0x05' function='0x0'/>",
         ] {
             assert!(live.contains(wanted), "{wanted} in {live}");
         }

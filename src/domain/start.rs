@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::commands::{DEADLINE, execute, execute_with};
 use super::files::{OpenedFiles, open_files};
-use super::guest::{Guest, Live, identity_file};
+use super::guest::{Guest, Live, LiveDevice, identity_file};
 use super::nics::{self, NicDescriptor};
 use super::{Context, Error, StartOptions, consoles, displays};
 use crate::model::{DiskFormat, DomainDef, DomainDoc, Finding, Image, Severity};
@@ -237,11 +237,17 @@ fn spawn_qemu(
         kernel,
         initrd,
         now,
+        // A start with <vsock> is refused.
+        vsock: None,
     };
     let planned = qemu::plan(def, uuid, qemu, &handed);
     if !planned.findings.is_empty() {
         return Err(config(def, planned.findings));
     }
+    let place = |pci: crate::model::PciAddress| (pci.bus, pci.slot, pci.function);
+    let assigned = planned.assigned.into_iter();
+    guest.live.devices =
+        assigned.map(|a| LiveDevice { path: a.path, alias: a.alias, pci: a.pci.map(place) }).collect();
     let (read_end, write_end) = stderr_fifo(&dir.join("stderr")).map_err(Error::Run)?;
     let mut spawn = Spawn::new(&qemu.path)
         .args(planned.argv)

@@ -145,7 +145,8 @@ where
     text.parse().map_err(|e| child.error(format!("'{text}' cannot stand in <{name}>: {e}"), "")).ok()
 }
 
-/// A path on the host, which must be absolute: an error with what was found where it is not.
+/// A path on the host. One that is not absolute is kept, and nothing runs with it: whose directory it would be
+/// taken from is not said.
 pub(super) fn host_path(view: &View<'_>, attr: Option<&str>) -> Option<std::path::PathBuf> {
     let text = match attr {
         Some(a) => view.filled(a)?.to_owned(),
@@ -158,10 +159,9 @@ pub(super) fn host_path(view: &View<'_>, attr: Option<&str>) -> Option<std::path
         let message = format!("the path '{text}' is not absolute");
         let remedy = "write the whole path, from /";
         match attr {
-            Some(a) => view.error_at(a, message, remedy),
-            None => view.error(message, remedy),
+            Some(a) => view.unsupported_at(a, message, remedy),
+            None => view.unsupported(message, remedy),
         }
-        return None;
     }
     Some(text.into())
 }

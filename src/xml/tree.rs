@@ -40,22 +40,34 @@ impl Document {
     /// The element at `path`, written as findings write it: `/domain/devices/interface[2]/source`. A
     /// last step `@attr` stands for the element that has, or should have, the attribute.
     pub fn find(&self, path: &str) -> Option<&Element> {
+        let mut at = &self.root;
+        for (name, index) in self.steps(path)? {
+            at = at.children_named(&name).nth(index)?;
+        }
+        Some(at)
+    }
+
+    /// The element at `path`, to be edited.
+    pub fn find_mut(&mut self, path: &str) -> Option<&mut Element> {
+        let steps = self.steps(path)?;
+        let mut at = &mut self.root;
+        for (name, index) in steps {
+            at = at.children_mut().filter(|e| e.name == name).nth(index)?;
+        }
+        Some(at)
+    }
+
+    /// The steps of a path below the root, each with its index among the elements of its name.
+    fn steps(&self, path: &str) -> Option<Vec<(String, usize)>> {
         let mut steps = path.strip_prefix('/')?.split('/');
         if steps.next()? != self.root.name {
             return None;
         }
-        let mut at = &self.root;
-        for step in steps {
-            if step.starts_with('@') {
-                break;
-            }
-            let (name, index) = match step.strip_suffix(']').and_then(|s| s.split_once('[')) {
-                Some((name, n)) => (name, n.parse::<usize>().ok()?.checked_sub(1)?),
-                None => (step, 0),
-            };
-            at = at.children_named(name).nth(index)?;
-        }
-        Some(at)
+        let step = |step: &str| match step.strip_suffix(']').and_then(|s| s.split_once('[')) {
+            Some((name, n)) => Some((name.to_owned(), n.parse::<usize>().ok()?.checked_sub(1)?)),
+            None => Some((step.to_owned(), 0)),
+        };
+        steps.take_while(|s| !s.starts_with('@')).map(step).collect()
     }
 }
 

@@ -15,7 +15,11 @@ pub(crate) fn domain(devices: Vec<Device>) -> DomainDef {
 pub(crate) fn parsed(devices: &str) -> DomainDef {
     let text = "<domain type='qemu'><name>guest</name><uuid>c7a5fdbd-edaf-9455-926a-d65c16db1809</uuid>\
                 <memory>219200</memory><os><type arch='x86_64'>hvm</type></os>";
-    DomainDoc::parse(&format!("{text}<devices>{devices}</devices></domain>")).unwrap().def().clone()
+    of_document(&format!("{text}<devices>{devices}</devices></domain>"))
+}
+
+pub(crate) fn of_document(text: &str) -> DomainDef {
+    DomainDoc::parse(text).unwrap().def().clone()
 }
 
 /// One device, read from its element; `path` tells it from others of its kind.

@@ -4,6 +4,7 @@
 
 mod firmware;
 mod guest;
+mod machine;
 mod rig;
 mod small;
 mod storage;

@@ -109,7 +109,7 @@ fn queues_removable_media_and_the_rest() {
                 .find(|b| b["qdev"].as_str().is_some_and(|q| q.contains(id)));
             found.unwrap_or_else(|| panic!("no {id} in {blocks}")).clone()
         };
-        assert_eq!(of("scsi0-0-0-0")["inserted"]["image"]["virtual-size"], 4096);
+        assert_eq!(of("scsi0-0-0")["inserted"]["image"]["virtual-size"], 4096);
         assert_eq!(of("ide0-1-0")["tray_open"], true);
         assert_eq!(of("fdc0-0-0")["inserted"]["ro"], false);
         assert_eq!(of("virtio-disk0")["inserted"]["drv"], "copy-on-read");

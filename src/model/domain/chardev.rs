@@ -214,6 +214,7 @@ pub(super) fn console(view: &View<'_>, has_serial: bool, ports: &mut Ports) -> O
 /// libvirt overwrites the console by the serial port, whatever it says.
 fn twin(view: &View<'_>) {
     view.accept();
+    view.one_of("type", charsource::TYPES);
     let element = view.element();
     if element.attr("type").is_some_and(|t| t != "pty") && element.child("source").is_some() {
         view.warning("the console is the first serial port, and what that one says counts", "");

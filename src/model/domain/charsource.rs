@@ -158,6 +158,25 @@ pub(super) enum Reader {
     Channel,
 }
 
+/// libvirt's words for `@type`.
+pub(super) const TYPES: &[(&str, ())] = &[
+    ("null", ()),
+    ("vc", ()),
+    ("pty", ()),
+    ("dev", ()),
+    ("file", ()),
+    ("pipe", ()),
+    ("stdio", ()),
+    ("udp", ()),
+    ("tcp", ()),
+    ("unix", ()),
+    ("spicevmc", ()),
+    ("spiceport", ()),
+    ("nmdm", ()),
+    ("qemu-vdagent", ()),
+    ("dbus", ()),
+];
+
 /// Reads the type from `@type` of `view`, `pty` where absent, and the rest from its children; `None` with an
 /// error that says why.
 pub(super) fn read(view: &View<'_>, reader: Reader) -> Option<CharSource> {

@@ -55,8 +55,6 @@ pub struct TimerDef {
     pub frequency: Option<u64>,
     /// `@mode` of `tsc`.
     pub mode: Option<String>,
-    /// Whether there is a `<catchup>` with limits.
-    pub catchup_limits: bool,
 }
 
 /// `<timer name>`.
@@ -176,7 +174,12 @@ fn timers(view: &View<'_>) -> Vec<TimerDef> {
         }
         let catchup = timer.child("catchup");
         let limit = |name: &str| catchup.as_ref().and_then(|c| c.parsed::<u64>(name));
-        let limits = ["threshold", "slew", "limit"].map(limit);
+        if ["threshold", "slew", "limit"].map(limit).iter().any(Option::is_some) {
+            timer.warning(
+                "QEMU knows no limits for catching up, and libvirt tells it none",
+                "leave <catchup> out",
+            );
+        }
         timers.push(TimerDef {
             path: timer.path().to_owned(),
             name,
@@ -185,7 +188,6 @@ fn timers(view: &View<'_>) -> Vec<TimerDef> {
             track: timer.one_of("track", TRACKS),
             frequency: timer.parsed("frequency"),
             mode: mode(&timer),
-            catchup_limits: limits.iter().any(Option::is_some),
         });
     }
     timers

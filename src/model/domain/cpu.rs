@@ -149,8 +149,6 @@ pub struct NumaCell {
     pub memory: MemorySize,
     /// `@memAccess`.
     pub access: Option<MemoryAccess>,
-    /// `@discard`.
-    pub discard: Option<bool>,
     /// `<distances>`: cell and distance.
     pub distances: Vec<(u32, u8)>,
     /// `<cache>` of the memory's side.
@@ -214,19 +212,19 @@ pub(super) fn read(cpu: &View<'_>) -> CpuDef {
     let model = cpu.child("model");
     let fallback = model.as_ref().and_then(|m| m.one_of("fallback", &[("allow", false), ("forbid", true)]));
     let name = model.as_ref().map(|m| m.text().into_owned()).filter(|m| !m.is_empty());
-    let text = |name: &str| cpu.child(name).map(|v| v.text().into_owned()).filter(|t| !t.is_empty());
     if cpu.yes_no("deprecated_features").is_some() {
         cpu.unsupported_at("deprecated_features", "it is for CPUs of s390", "leave it out");
     }
+    let mode = cpu.one_of("mode", MODES).unwrap_or_default();
     let def = CpuDef {
-        mode: cpu.one_of("mode", MODES).unwrap_or_default(),
+        mode,
         matching: cpu.one_of("match", MATCHES),
         check: cpu.one_of("check", CHECKS),
         migratable: cpu.yes_no("migratable"),
         no_fallback: fallback.unwrap_or(false),
         vendor_id: model.as_ref().and_then(vendor_id),
         model: name,
-        vendor: text("vendor"),
+        vendor: vendor(cpu, mode),
         topology: cpu.child("topology").and_then(|t| topology(&t)),
         cache: cpu.child("cache").and_then(|c| cache(&c)),
         max_phys_addr: cpu.child("maxphysaddr").and_then(|m| max_phys_addr(&m)),
@@ -242,6 +240,16 @@ pub(super) fn read(cpu: &View<'_>) -> CpuDef {
         cpu.error_at("migratable", "'migratable' is for the modes host-passthrough and maximum", remedy);
     }
     def
+}
+
+/// libvirt compares it with the host's for a custom model alone.
+fn vendor(cpu: &View<'_>, mode: CpuMode) -> Option<String> {
+    let view = cpu.child("vendor")?;
+    let text = Some(view.text().into_owned()).filter(|t| !t.is_empty());
+    if text.is_some() && mode != CpuMode::Custom {
+        view.warning("the CPU is of the host's own maker, whichever that is", "leave <vendor> out");
+    }
+    text
 }
 
 fn vendor_id(model: &View<'_>) -> Option<String> {
@@ -364,12 +372,12 @@ fn cell(view: &View<'_>) -> Option<NumaCell> {
         }
         Some((id?, value?))
     };
+    memory::discard(view);
     Some(NumaCell {
         path: view.path().to_owned(),
         cpus,
         memory,
         access: view.one_of("memAccess", memory::ACCESS),
-        discard: view.yes_no("discard"),
         distances: siblings.iter().filter_map(sibling).collect(),
         caches: view.children("cache").iter().filter_map(numa_cache).collect(),
     })

@@ -119,6 +119,7 @@ impl Device {
             Self::Parallel(d) => Some(&d.source),
             Self::Channel(d) => Some(&d.source),
             Self::Console(d) => Some(&d.source),
+            Self::Redirdev(d) => Some(&d.source),
             Self::Smartcard(SmartcardDef { mode: SmartcardMode::Passthrough(source), .. }) => Some(source),
             Self::Rng(RngDef { backend: RngBackend::Egd(source), .. }) => Some(source),
             _ => None,

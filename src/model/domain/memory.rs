@@ -30,8 +30,6 @@ pub struct MemoryBacking {
     pub immediate: bool,
     /// `<allocation threads>`.
     pub threads: Option<u32>,
-    /// `<discard/>`: what is in it at the end need not be written back.
-    pub discard: bool,
 }
 
 /// `<hugepages><page>`.
@@ -63,6 +61,15 @@ pub enum MemoryAccess {
 
 pub(super) const ACCESS: &[(&str, MemoryAccess)] =
     &[("shared", MemoryAccess::Shared), ("private", MemoryAccess::Private)];
+
+const NEVER_WRITTEN: &str = "the memory is in no file, so nothing of it is written at the end anyway";
+
+/// `@discard` of a piece of memory: what is in it at the end need not be written to its file.
+pub(super) fn discard(view: &View<'_>) {
+    if view.yes_no("discard") == Some(true) {
+        view.warning_at("discard", NEVER_WRITTEN, "leave it out");
+    }
+}
 
 /// An amount of memory as an element's text, with `@unit`.
 pub(super) fn amount(view: &View<'_>) -> Option<MemorySize> {
@@ -109,8 +116,10 @@ pub(super) fn backing(root: &View<'_>) -> MemoryBacking {
         access: view.child("access").and_then(|a| a.one_of("mode", ACCESS)),
         immediate: allocation.as_ref().and_then(|a| a.one_of("mode", &modes)).unwrap_or(false),
         threads: allocation.and_then(|a| a.parsed("threads")),
-        discard: view.child("discard").is_some(),
     };
+    if let Some(discard) = view.child("discard") {
+        discard.warning(NEVER_WRITTEN, "leave it out");
+    }
     if backing.hugepages.is_some() && backing.source == Some(MemorySource::Anonymous) {
         let message = "memory in huge pages is not anonymous";
         view.error(message, "leave <hugepages> out, or write <source type='memfd'/>");

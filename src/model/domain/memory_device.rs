@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use super::memory::{ACCESS, MemoryAccess, amount};
+use super::memory::{self, ACCESS, MemoryAccess, amount};
 use super::{DeviceInfo, tune};
 use crate::model::doc::{host_path, required};
 use crate::model::{MemorySize, Uuid};
@@ -18,8 +18,6 @@ pub struct MemoryDeviceDef {
     pub model: MemoryModel,
     /// `@access`.
     pub access: Option<MemoryAccess>,
-    /// `@discard`.
-    pub discard: Option<bool>,
     /// `<uuid>` of an nvdimm.
     pub uuid: Option<Uuid>,
     /// `<source><path>` of an nvdimm or virtio-pmem.
@@ -107,9 +105,13 @@ pub(super) fn read(view: &View<'_>) -> Option<MemoryDeviceDef> {
     }
     // What a running guest has: written by libvirt, not read.
     target.accept_children("current");
+    if model == Some(MemoryModel::Nvdimm) && view.yes_no("discard") == Some(true) {
+        view.error_at("discard", "what is in an nvdimm is kept", "leave it out");
+    } else {
+        memory::discard(view);
+    }
     Some(MemoryDeviceDef {
         access: view.one_of("access", ACCESS),
-        discard: view.yes_no("discard"),
         uuid,
         align: in_source("alignsize").and_then(|v| amount(&v)),
         pmem: in_source("pmem").is_some(),

@@ -13,7 +13,7 @@ const BOOT_DEVS: &[(&str, BootDev)] =
 const OTHER_SYSTEMS: &[&str] = &["linux", "exe", "xen", "xenpvh", "uml"];
 
 /// `<os>`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct OsDef {
     /// `<type arch>`: `x86_64` or `i686`; the host's where it is not given.
     pub arch: String,
@@ -178,8 +178,12 @@ pub(super) fn read(os: &View<'_>) -> Option<OsDef> {
     })
 }
 
-const SMBIOS: &[(&str, SmbiosMode)] =
-    &[("emulate", SmbiosMode::Emulate), ("host", SmbiosMode::Host), ("sysinfo", SmbiosMode::Sysinfo)];
+const SMBIOS: &[(&str, SmbiosMode)] = &[
+    ("none", SmbiosMode::Emulate),
+    ("emulate", SmbiosMode::Emulate),
+    ("host", SmbiosMode::Host),
+    ("sysinfo", SmbiosMode::Sysinfo),
+];
 
 const FORMATS: &[(&str, FlashFormat)] = &[("raw", FlashFormat::Raw), ("qcow2", FlashFormat::Qcow2)];
 
@@ -266,6 +270,19 @@ fn not_run(os: &View<'_>) {
     }
 }
 
+/// What a domain without `<os>` has: a PC of the host's architecture.
+pub(super) fn default() -> OsDef {
+    OsDef { arch: host_arch().to_owned(), ..OsDef::default() }
+}
+
+/// libvirt's name of the host's architecture: one that Rust calls differently.
+fn host_arch() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86" => "i686",
+        other => other,
+    }
+}
+
 fn os_type(os: &View<'_>) -> Option<(String, Option<String>)> {
     let Some(kind) = os.child("type") else {
         os.error("<os> has no <type>", "add <type>hvm</type>");
@@ -273,16 +290,12 @@ fn os_type(os: &View<'_>) -> Option<(String, Option<String>)> {
     };
     let system = kind.text();
     if OTHER_SYSTEMS.contains(&system.as_ref()) {
-        kind.error(format!("a system of type '{system}' is for another hypervisor than QEMU"), "write hvm");
+        let message = format!("a system of type '{system}' is for another hypervisor than QEMU");
+        kind.unsupported(message, "write hvm");
     } else if system != "hvm" {
         kind.error(format!("'{system}' is not a type of system that QEMU runs"), "write hvm");
     }
-    // The names of the two that Rust and libvirt call differently; others agree.
-    let host = match std::env::consts::ARCH {
-        "x86" => "i686",
-        other => other,
-    };
-    let arch = kind.filled("arch").unwrap_or(host);
+    let arch = kind.filled("arch").unwrap_or(host_arch());
     if !matches!(arch, "x86_64" | "i686") {
         let message = format!("Warren does not run guests of architecture '{arch}' yet");
         kind.unsupported_at("arch", message, "x86_64 and i686 are known");

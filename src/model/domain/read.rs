@@ -26,13 +26,17 @@ impl Definition for DomainDef {
         let os = match root.child("os") {
             Some(os) => os::read(&os),
             None => {
-                root.error("the domain has no <os>", "add <os><type>hvm</type></os>");
-                None
+                root.warning(
+                    "the domain has no <os>; a PC's own firmware boots it",
+                    "add <os><type>hvm</type></os>",
+                );
+                Some(os::default())
             }
         };
         let memory = root.child("memory");
         let vcpus = tune::vcpus(root);
-        tune::hints(root);
+        let iothreads = tune::iothreads(root);
+        tune::hints(root, &iothreads);
         outer::on_lockfailure(root);
         outer::security(root);
         outer::of_others(root);
@@ -50,7 +54,7 @@ impl Definition for DomainDef {
             numatune: tune::numatune(root),
             vcpus: vcpus.max,
             vcpus_at_start: vcpus.current,
-            iothreads: tune::iothreads(root),
+            iothreads,
             default_iothread: tune::default_iothread(root),
             cpu: root.child("cpu").map(|c| cpu::read(&c)).unwrap_or_default(),
             features: root.child("features").map(|f| feature::read(&f)).unwrap_or_default(),
@@ -197,13 +201,13 @@ mod tests {
             <disk device='cdrom'><driver name='qemu' type='raw' cache='none'/><target dev='sda' bus='sata'/></disk>\n\
             <disk><driver type='vmdk'/><source file='/a'/><target dev='sdb'/></disk>\n\
             <graphics type='spice'/>\n<graphics type='vnc' passwd='secret' listen='localhost'/>\n\
-            <redirdev bus='usb' type='tcp'/>\n<input type='mouse' bus='ps2'/>\n\
+            <redirdev bus='usb' type='spicevmc'/>\n<input type='mouse' bus='ps2'/>\n\
             <controller type='pci' index='0' model='pci-root'/>\n<memballoon model='virtio'/>\n\
             <video><model type='qxl' ram='65536'/></video>");
         insta::assert_snapshot!(findings(&doc), @"
         unsupported /domain/devices/interface[3]/source/@address (line 5, column 25): '192.0.0.1' is not an IPv4 multicast address; give one from 224.0.0.0 to 239.255.255.255
         ");
-        assert_eq!(doc.def().devices.len(), 7);
+        assert_eq!(doc.def().devices.len(), 13);
     }
 
     #[test]
@@ -243,11 +247,8 @@ mod tests {
         /domain/name (line 2, column 1): 'a/b' cannot stand in <name>: '/' cannot stand in a name
         /domain/memory/@unit (line 3, column 1): unknown unit 'pigs'; b, KiB, MiB, GiB and TiB are known
         /domain/vcpu (line 4, column 1): 'two' cannot stand in <vcpu>: invalid digit found in string
-        /domain/os/type (line 5, column 5): a system of type 'linux' is for another hypervisor than QEMU; write hvm
         /domain/os/boot/@dev (line 5, column 23): 'usb' is not known; known are hd, cdrom, network, fd
-        /domain/os/kernel (line 5, column 40): the path 'vmlinuz' is not absolute; write the whole path, from /
         /domain/on_crash (line 6, column 1): 'dance' is not an action; give destroy, restart or preserve
-        /domain/devices/emulator (line 8, column 1): the path 'qemu' is not absolute; write the whole path, from /
         /domain/devices/interface[1]/@type (line 9, column 1): the interface type 'tap' is gone since 2007; write type='ethernet', with a <script> if need be
         /domain/devices/interface[2]/@type (line 10, column 1): 'wifi' is not a type of interface; known are network, bridge, ethernet, user, server, client, mcast, udp, direct, vhostuser, vdpa, hostdev, internal, null, vds
         /domain/devices/interface[3] (line 11, column 1): the interface has no <source>; add <source network='default'/>
@@ -260,7 +261,6 @@ mod tests {
         /domain/devices/interface[8]/alias/@name (line 16, column 92): 'ua-?' is not an alias; after 'ua-', letters, digits, '-' and '_' may stand, 64 at most
         /domain/devices/interface[9]/target/@dev (line 17, column 24): 'sixteen-bytes-16' has 16 bytes, an interface name has 1 to 15
         /domain/devices/interface[9]/boot/@order (line 17, column 56): the boot order is 0; give a number from 1
-        /domain/devices/disk[1]/source/@file (line 19, column 7): the path 'a.img' is not absolute; write the whole path, from /
         /domain/devices/disk[2] (line 20, column 1): the disk has no <source file>; name the image, or make the device a cdrom, which may be empty
         /domain/devices/disk[2]/target/@dev (line 20, column 7): 'zz' does not name a disk; give a name like hda, sda or vda
         /domain/devices/disk[3]/@type (line 21, column 1): 'tape' is not known; known are file, block, dir, network, volume, nvme, vhostuser, vhostvdpa

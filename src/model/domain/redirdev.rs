@@ -1,8 +1,9 @@
 //! `<redirdev>` and `<redirfilter>`: USB devices of whoever sits at the display. Owns libvirt's words and
 //! defaults for them.
 
-use super::DeviceInfo;
+use super::charsource::{self, Reader};
 use super::words::YES_NO;
+use super::{CharSource, DeviceInfo};
 use crate::model::doc::required;
 use crate::xml::view::View;
 
@@ -11,26 +12,8 @@ use crate::xml::view::View;
 pub struct RedirdevDef {
     /// What every device may say.
     pub info: DeviceInfo,
-    /// `@type` with `<source>`: where the device comes from.
-    pub source: RedirSource,
-}
-
-/// Where redirected devices come from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum RedirSource {
-    /// `type='spicevmc'`: the SPICE client.
-    Spicevmc,
-    /// `type='tcp'`.
-    Tcp {
-        /// `<source mode='bind'>`: QEMU waits for a connection.
-        listen: bool,
-        /// `<source host>`.
-        host: String,
-        /// `<source service>`.
-        service: String,
-    },
-    /// Another character device, by its type.
-    Other(String),
+    /// Where the device comes from.
+    pub source: CharSource,
 }
 
 /// `<usbdev>` of a `<redirfilter>`: which devices are let in; what is absent is any.
@@ -48,33 +31,8 @@ pub struct UsbRule {
 /// The device, or `None` with a remark that says why not.
 pub(super) fn read(view: &View<'_>) -> Option<RedirdevDef> {
     required(view.one_of("bus", &[("usb", ())]), view, "bus", "write usb");
-    let kind = required(view.filled("type"), view, "type", "write spicevmc or tcp")?;
-    let source = match kind {
-        "spicevmc" => RedirSource::Spicevmc,
-        "tcp" => tcp(view)?,
-        other => {
-            view.accept();
-            RedirSource::Other(other.to_owned())
-        }
-    };
-    Some(RedirdevDef { info: DeviceInfo::read(view), source })
-}
-
-fn tcp(view: &View<'_>) -> Option<RedirSource> {
-    let Some(source) = view.child("source") else {
-        view.error(
-            "a device over TCP needs a <source>",
-            "as <source mode='connect' host='…' service='4000'/>",
-        );
-        return None;
-    };
-    let listen = source.one_of("mode", &[("connect", false), ("bind", true)]).unwrap_or(false);
-    let host = required(source.filled("host"), &source, "host", "give a host name or an address");
-    let service = required(source.filled("service"), &source, "service", "give a port");
-    if let Some(protocol) = view.child("protocol") {
-        protocol.one_of("type", &[("raw", ())]);
-    }
-    Some(RedirSource::Tcp { listen, host: host?.to_owned(), service: service?.to_owned() })
+    required(view.filled("type"), view, "type", "write spicevmc or tcp")?;
+    Some(RedirdevDef { info: DeviceInfo::read(view), source: charsource::read(view, Reader::Device)? })
 }
 
 /// The rules of a `<redirfilter>`, in order.

@@ -205,7 +205,7 @@ fn node_policy(view: &View<'_>) -> Option<NodePolicy> {
 }
 
 /// Settings of the host's that change how fast a guest is, and nothing else.
-pub(super) fn hints(root: &View<'_>) {
+pub(super) fn hints(root: &View<'_>, threads: &[IoThread]) {
     for (name, limits) in [
         ("cputune", &["quota", "period"][..]),
         ("blkiotune", &["_sec"]),
@@ -225,12 +225,15 @@ pub(super) fn hints(root: &View<'_>) {
             } else {
                 child.warning(format!("<{}> has no effect: it is a hint to the host", child.name()), "");
             }
+            hint(&child, threads);
         }
     }
     if let Some(resource) = root.child("resource") {
         resource.accept();
-        let message = "the guest is put where the service puts its guests, not into this group";
-        resource.warning(message, "");
+        for group in resource.all_children() {
+            let message = "the guest is put where the service puts its guests, not into this group";
+            group.warning(message, "");
+        }
     }
     if let Some(perf) = root.child("perf") {
         perf.accept();
@@ -239,6 +242,73 @@ pub(super) fn hints(root: &View<'_>) {
         }
     }
     memory_tune_amounts(root);
+}
+
+fn period(view: &View<'_>) {
+    if number(view).is_some_and(|period| !(1000..=1_000_000).contains(&period)) {
+        view.error("a period has 1000 to 1000000 microseconds", "");
+    }
+}
+
+/// What libvirt demands of a hint, whether or not it is heeded.
+fn hint(view: &View<'_>, threads: &[IoThread]) {
+    match view.name() {
+        "shares" => {
+            number(view);
+        }
+        "period" | "global_period" | "emulator_period" | "iothread_period" => period(view),
+        "vcpupin" => {
+            let _: Option<u32> = required(view.parsed("vcpu"), view, "vcpu", "give the number of a CPU");
+            pinned(view);
+        }
+        "emulatorpin" => pinned(view),
+        "iothreadpin" => {
+            let id: Option<u32> = required(view.parsed("iothread"), view, "iothread", "number it from 1");
+            if id.is_some_and(|id| !threads.iter().any(|t| t.id == id)) {
+                view.error_at("iothread", "there is no such I/O thread", "add one to <iothreads>");
+            }
+            pinned(view);
+        }
+        "vcpusched" | "iothreadsched" | "emulatorsched" => scheduled(view),
+        _ => {}
+    }
+}
+
+fn number(view: &View<'_>) -> Option<u64> {
+    let text = view.text();
+    let number = text.parse().ok();
+    if number.is_none() {
+        view.error(format!("'{text}' is not a number"), "");
+    }
+    number
+}
+
+/// `@cpuset`: CPUs of the host.
+fn pinned(view: &View<'_>) {
+    let set = required(view.filled("cpuset"), view, "cpuset", "name CPUs of the host, as 0-3,^2");
+    if let Some(text) = set
+        && cpu_set(text).is_none_or(|set| set.is_empty())
+    {
+        view.error_at("cpuset", format!("'{text}' is not a set of CPUs"), "as 0-3,^2");
+    }
+}
+
+/// How the host's scheduler is to take threads.
+fn scheduled(view: &View<'_>) {
+    let schedulers = [("batch", false), ("idle", false), ("fifo", true), ("rr", true)];
+    let realtime = view.one_of("scheduler", &schedulers);
+    let realtime = required(realtime, view, "scheduler", "give batch, idle, fifo or rr");
+    let priority: Option<i32> = view.parsed("priority");
+    if realtime == Some(true) {
+        required(priority, view, "priority", "give a priority");
+    }
+    for threads in ["vcpus", "iothreads"] {
+        if let Some(text) = view.filled(threads)
+            && cpu_set(text).is_none()
+        {
+            view.error_at(threads, format!("'{text}' is not a set of numbers"), "as 0-3,^2");
+        }
+    }
 }
 
 fn memory_tune_amounts(root: &View<'_>) {

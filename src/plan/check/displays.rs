@@ -137,7 +137,7 @@ fn videos(check: &mut Check<'_, DomainDef>, def: &DomainDef) {
             matches!(video.model, None | Some(VideoModel::Qxl | VideoModel::Virtio | VideoModel::None));
         if index != first && !beside {
             let remedy = "write qxl or virtio, or leave it out";
-            check.error(&model, "a video of this model is the first one", remedy);
+            check.unsupported(&model, "a video of this model is the first one", remedy);
         }
         if index != first && video.primary {
             check.error(&at(path, "model/@primary"), "a second video is the primary one", "leave one out");

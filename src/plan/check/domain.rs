@@ -3,6 +3,9 @@
 //! Owns the rules that need more than one place of a domain's document. Must never look at the host or at
 //! other documents.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
 use super::{Check, at, consoles, displays, host_devices, interface, small, storage, storage_start};
 use crate::model::{Device, DomainDef, DomainDoc, Finding, Severity};
 
@@ -47,9 +50,19 @@ fn boot(check: &mut Check<'_, DomainDef>, doc: &DomainDoc) {
         && !def.os.boot.is_empty()
     {
         let message = "<boot order> of a device and <os><boot> exclude each other";
-        check.error(path, message, "leave <os><boot> out");
+        check.unsupported(path, message, "leave <os><boot> out");
     }
-    check.unique("a place in the boot order", orders.into_iter());
+    let mut seen = HashMap::new();
+    for (path, order) in orders {
+        match seen.entry(order) {
+            Entry::Vacant(free) => drop(free.insert(path)),
+            Entry::Occupied(first) => {
+                let message =
+                    format!("place {order} in the boot order is given twice; first at {}", first.get());
+                check.unsupported(&path, message, "give each device its own");
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -86,8 +99,8 @@ mod tests {
         error /domain/devices/interface[3]/target/@dev (line 5, column 62): the name of a TAP, 't', is given twice; first at /domain/devices/interface[2]/target/@dev
         error /domain/devices/interface[3]/alias/@name (line 5, column 79): the alias of an interface, 'ua-n', is given twice; first at /domain/devices/interface[2]/alias/@name
         error /domain/devices/disk[2]/target/@dev (line 7, column 26): the target of a disk, 'vda', is given twice; first at /domain/devices/disk[1]/target/@dev
-        error /domain/devices/disk[1]/boot/@order (line 6, column 45): <boot order> of a device and <os><boot> exclude each other; leave <os><boot> out
-        error /domain/devices/disk[2]/boot/@order (line 7, column 45): a place in the boot order, '1', is given twice; first at /domain/devices/disk[1]/boot/@order
+        unsupported /domain/devices/disk[1]/boot/@order (line 6, column 45): <boot order> of a device and <os><boot> exclude each other; leave <os><boot> out
+        unsupported /domain/devices/disk[2]/boot/@order (line 7, column 45): place 1 in the boot order is given twice; first at /domain/devices/disk[1]/boot/@order; give each device its own
         unsupported /domain/devices/serial[3]/target/@port (line 8, column 86): there is no serial port 9; a PC has the ports 0 to 3
         unsupported /domain/devices/graphics[2] (line 9, column 23): a second display of type 'vnc' is given; QEMU has one of each type
         ");

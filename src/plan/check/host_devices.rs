@@ -20,7 +20,7 @@ pub(super) fn check(check: &mut Check<'_, DomainDef>, def: &DomainDef) {
             }
             Device::Nvram(nvram) => {
                 let message = "a device <nvram> is for POWER machines";
-                check.error(&nvram.info.path, message, "the memory of UEFI is <os><nvram>");
+                check.unsupported(&nvram.info.path, message, "the memory of UEFI is <os><nvram>");
             }
             _ => {}
         }
@@ -41,7 +41,7 @@ fn filesystem(check: &mut Check<'_, DomainDef>, fs: &FilesystemDef) {
     let path = &fs.info.path;
     if fs.kind != FilesystemKind::Mount {
         let message = format!("a filesystem of type '{}' is for containers", fs.kind.as_str());
-        check.error(&at(path, "@type"), message, "write type='mount'");
+        check.unsupported(&at(path, "@type"), message, "write type='mount'");
         return;
     }
     let limits = fs.space_hard_limit.is_some() || fs.space_soft_limit.is_some();
@@ -54,7 +54,7 @@ fn filesystem(check: &mut Check<'_, DomainDef>, fs: &FilesystemDef) {
         Some(FilesystemDriverKind::Virtiofs) => virtiofs(check, fs),
         Some(other) => {
             let message = format!("QEMU has no filesystems of driver '{}'", other.as_str());
-            check.error(&at(path, "driver/@type"), message, "write path or virtiofs");
+            check.unsupported(&at(path, "driver/@type"), message, "write path or virtiofs");
         }
     }
 }
@@ -127,7 +127,7 @@ fn hostdev(check: &mut Check<'_, DomainDef>, hostdev: &HostdevDef) {
         }
         HostdevSource::Capability(kind) => {
             let message = format!("a device of mode 'capabilities' ({}) is for containers", kind.as_str());
-            check.error(&at(path, "@mode"), message, "write mode='subsystem'");
+            check.unsupported(&at(path, "@mode"), message, "write mode='subsystem'");
             return;
         }
     };

@@ -19,6 +19,7 @@ pub(super) fn check(check: &mut Check<'_, DomainDef>, def: &DomainDef) {
     same_wwn(check, def);
     for disk in def.disks() {
         bus(check, disk);
+        threads(check, def, disk);
         address(check, disk);
         medium(check, disk);
         lun(check, disk);
@@ -119,6 +120,16 @@ fn bus(check: &mut Check<'_, DomainDef>, disk: &DiskDef) {
     }
 }
 
+fn threads(check: &mut Check<'_, DomainDef>, def: &DomainDef, disk: &DiskDef) {
+    let mapped = disk.driver.iothreads.iter().map(|(id, _)| *id);
+    for id in disk.driver.iothread.into_iter().chain(mapped) {
+        if !def.iothreads.iter().any(|thread| thread.id == id) {
+            let message = format!("there is no I/O thread {id}");
+            check.error(&at(&disk.info.path, "driver/@iothread"), message, "give it by <iothreads>");
+        }
+    }
+}
+
 /// The type of address that a bus has.
 fn address(check: &mut Check<'_, DomainDef>, disk: &DiskDef) {
     let path = at(&disk.info.path, "address");
@@ -173,7 +184,7 @@ fn medium(check: &mut Check<'_, DomainDef>, disk: &DiskDef) {
     if disk.shareable && !disk.readonly && !shared_format {
         let message =
             format!("an image of format {} cannot be written by several guests", image.format.as_str());
-        check.error(&at(&disk.info.path, "shareable"), message, "convert it to raw");
+        check.unsupported(&at(&disk.info.path, "shareable"), message, "convert it to raw");
     }
     if disk.transient && disk.shareable {
         let message = "what is thrown away cannot be shared";
@@ -351,6 +362,7 @@ mod tests {
                 "disk[1]/driver",
                 "disk[1]/driver/@iothread",
                 "disk[1]/readonly",
+                "disk[1]/driver/@iothread",
                 "disk[1]/address/@type",
                 "disk[1]/driver/@io",
                 "disk[2]/target/@rotation_rate",

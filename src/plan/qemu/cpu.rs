@@ -71,12 +71,7 @@ fn flags(plan: &mut Plan<'_>, cpu: &CpuDef) -> Vec<String> {
     }
     flags.extend(feature::cpu_flags(plan));
     flags.extend(plan.def.clock.timers.iter().filter_map(timer));
-    match cpu.cache.map(|c| c.mode) {
-        Some(CacheMode::Emulate) => flags.extend(["l3-cache=on".into(), "host-cache-info=off".into()]),
-        Some(CacheMode::Passthrough) => flags.extend(["host-cache-info=on".into(), "l3-cache=off".into()]),
-        Some(CacheMode::Disable) => flags.extend(["host-cache-info=off".into(), "l3-cache=off".into()]),
-        None => {}
-    }
+    flags.extend(caches(cpu).into_iter().map(str::to_owned));
     if let Some(width) = cpu.max_phys_addr {
         if width.passthrough {
             flags.push("host-phys-bits=on".to_owned());
@@ -95,6 +90,18 @@ fn flags(plan: &mut Plan<'_>, cpu: &CpuDef) -> Vec<String> {
         flags.push("enforce".to_owned());
     }
     flags
+}
+
+/// Only CPUs that are as the host's can show the host's caches, and so need telling not to.
+fn caches(cpu: &CpuDef) -> Vec<&'static str> {
+    let as_host = matches!(cpu.mode, CpuMode::HostPassthrough | CpuMode::Maximum);
+    let not_host = as_host.then_some("host-cache-info=off");
+    match cpu.cache.map(|c| c.mode) {
+        Some(CacheMode::Emulate) => std::iter::once("l3-cache=on").chain(not_host).collect(),
+        Some(CacheMode::Passthrough) => vec!["host-cache-info=on", "l3-cache=off"],
+        Some(CacheMode::Disable) => not_host.into_iter().chain(["l3-cache=off"]).collect(),
+        None => vec![],
+    }
 }
 
 /// Clocks that the guest reads from its CPU.

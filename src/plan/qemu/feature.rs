@@ -52,6 +52,12 @@ pub(super) fn refuse(plan: &mut Plan<'_>) {
                 plan.unsupported(&part.path, "it is for guests of Xen", "leave it out");
             }
         }
+        if name == "hyperv" && plan.def.kind == DomainKind::Qemu {
+            for part in feature.parts.iter().filter(|p| p.name == "vpindex" && p.switch() == Some(true)) {
+                let message = "QEMU gives a guest the numbers of its CPUs as Hyper-V does only with KVM";
+                plan.unsupported(&part.path, message, "write <domain type='kvm'>, or leave it out");
+            }
+        }
         if name == "hyperv" && feature.value("mode") == Some("host-model") {
             let message = "Warren does not choose Hyper-V's features by the host yet";
             plan.unsupported(&format!("{}/@mode", feature.path), message, "name them, or write passthrough");

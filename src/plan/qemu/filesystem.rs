@@ -9,7 +9,7 @@ use crate::model::{AccessMode, FilesystemDef, FilesystemDriverKind, Multidevs};
 
 /// `handed` is the directory, opened.
 pub(super) fn add(plan: &mut Plan<'_>, fs: &FilesystemDef, index: usize, handed: Option<i32>) {
-    let id = fs.info.alias.clone().unwrap_or_else(|| format!("fs{index}"));
+    let id = plan.name(&fs.info, "fs", index);
     if fs.driver.kind == Some(FilesystemDriverKind::Virtiofs) {
         virtiofs(plan, fs, &id);
         return;

@@ -32,6 +32,8 @@ pub struct Handed {
     pub code: Option<FlashFd>,
     /// The variables of firmware in flash.
     pub vars: Option<FlashFd>,
+    /// The host's end of `<vsock>`.
+    pub vsock: Option<i32>,
     /// The kernel's content.
     pub kernel: Option<i32>,
     /// The initial RAM disk's content.
@@ -141,9 +143,11 @@ impl Handed {
         let vars = has_firmware.then(&mut flash);
         let kernel = def.os.kernel.is_some().then(&mut number);
         let initrd = def.os.initrd.is_some().then(&mut number);
+        let vsock = def.devices.iter().any(|d| matches!(d, Device::Vsock(_))).then(&mut number);
         let display_dir = has_display_socket(def).then(&mut number);
-        let of_devices = Self { qmp, chars, nics, disks, filesystems, secrets, ..Self::default() };
-        Self { code, vars, kernel, initrd, display_dir, ..of_devices }
+        let of_devices =
+            Self { qmp, chars, nics, disks, filesystems, secrets, display_dir, vsock, ..Self::default() };
+        Self { code, vars, kernel, initrd, ..of_devices }
     }
 }
 

@@ -4,10 +4,10 @@
 use serde_json::json;
 
 use super::{Plan, set};
-use crate::model::{Address, GuestReset, HostdevDef, HostdevSource, MdevModel, Rom, ScsiUnit, UsbSource};
+use crate::model::{GuestReset, HostdevDef, HostdevSource, MdevModel, Rom, ScsiUnit, UsbSource};
 
 pub(super) fn add(plan: &mut Plan<'_>, hostdev: &HostdevDef, index: usize) {
-    let id = hostdev.info.alias.clone().unwrap_or_else(|| format!("hostdev{index}"));
+    let id = plan.name(&hostdev.info, "hostdev", index);
     match &hostdev.source {
         HostdevSource::Usb(source) => usb(plan, hostdev, source, &id),
         HostdevSource::Pci { address: a, .. } => {
@@ -113,17 +113,8 @@ fn scsi(plan: &mut Plan<'_>, hostdev: &HostdevDef, unit: &ScsiUnit, id: &str) {
         }
     };
     plan.args.json("-blockdev", &blockdev);
-    let at = match hostdev.info.address {
-        Some(Address::Drive(at)) => at,
-        _ => crate::model::DriveAddress { controller: 0, bus: 0, target: 0, unit: 0 },
-    };
-    let mut device = json!({
-        "driver": "scsi-generic",
-        "bus": format!("scsi{}.0", at.controller),
-        "channel": at.bus,
-        "scsi-id": at.target,
-        "lun": at.unit,
-    });
+    let mut device = json!({ "driver": "scsi-generic" });
+    plan.drive_place(&hostdev.info, &mut device);
     set(&mut device, "share-rw", hostdev.shareable.then_some(true));
     device["drive"] = node.into();
     device["id"] = id.into();

@@ -67,8 +67,7 @@ impl Layout {
         let family = machine.family;
         let mut layout = Self::begin(def, machine);
         let mut findings = Vec::new();
-        layout.ports(&wishes, family, &mut findings);
-        layout.readers(&mut wishes);
+        layout.ports(&wishes, &mut findings);
         usb::give(&mut layout, &wishes, &mut findings);
         wishes.pci.sort_by_key(|w| w.turn);
         let sits = pci::give(&layout.controllers, &wishes.pci, family);
@@ -85,7 +84,7 @@ impl Layout {
     }
 
     /// Ports of virtio-serial: those that are given, then the next free ones from 1.
-    fn ports(&mut self, wishes: &Wishes, family: Family, findings: &mut Vec<Finding>) {
+    fn ports(&mut self, wishes: &Wishes, findings: &mut Vec<Finding>) {
         let mut taken: BTreeSet<(u32, u32)> = BTreeSet::new();
         let serial: Vec<&Wish> = wishes.ports.iter().filter(|w| !w.driver.starts_with("ccid")).collect();
         for wish in &serial {
@@ -102,7 +101,6 @@ impl Layout {
                 Some(Address::Port { controller, port, .. }) => (controller, port),
                 _ => (0, None),
             };
-            controllers::ensure(&mut self.controllers, ControllerKind::VirtioSerial, controller, family);
             // A console without a place takes the one that QEMU gives it.
             let place = match given {
                 None if wish.driver == "virtconsole" && wish.given.is_none() => continue,
@@ -116,20 +114,7 @@ impl Layout {
                 Some(Address::Port { controller, .. }) => controller,
                 _ => 0,
             };
-            controllers::ensure(&mut self.controllers, ControllerKind::Ccid, controller, family);
             self.ports.insert(wish.path.clone(), (controller, None));
-        }
-    }
-
-    /// Readers of smartcards are controllers that sit on USB.
-    fn readers(&self, wishes: &mut Wishes) {
-        for reader in self.controllers.iter().filter(|c| c.kind == ControllerKind::Ccid) {
-            wishes.usb.push(Wish {
-                path: reader.info.path.clone(),
-                driver: "usb-ccid".into(),
-                turn: usb::READER,
-                given: reader.info.address.clone(),
-            });
         }
     }
 

@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 use super::Plan;
 use crate::model::{
-    Interconnect, MemoryAccess, MemoryDeviceDef, MemorySize, MemorySource, NodePolicy, NumaCell,
+    Device, Interconnect, MemballoonModel, MemoryAccess, MemoryDeviceDef, MemorySize, MemorySource,
+    NodePolicy, NumaCell,
 };
 
 /// libvirt's name for the memory of a machine without cells.
@@ -40,9 +41,8 @@ pub(super) fn add(plan: &mut Plan<'_>) {
         let object = backend(plan, &piece);
         plan.args.json("-object", &object);
     }
-    if def.current_memory.is_some_and(|now| now.0 > 0 && now.kib() < def.memory.kib()) {
-        let message = "Warren does not take memory back from a guest at its start yet";
-        plan.unsupported("/domain/currentMemory", message, "write as much as <memory>");
+    if let Some(now) = def.current_memory.filter(|now| now.0 > 0 && now.kib() < def.memory.kib()) {
+        less_at_the_start(plan, now);
     }
     let locked = if def.memory_backing.locked { "on" } else { "off" };
     plan.args.pair("-overcommit", format!("mem-lock={locked}"));
@@ -55,6 +55,21 @@ pub(super) fn add(plan: &mut Plan<'_>) {
         let message = "Warren does not keep a guest's memory in a file; memfd shares it as well";
         plan.unsupported(path, message, "write type='memfd'");
     }
+}
+
+/// The guest's balloon is asked for what it is not to have yet; a guest without one keeps all.
+fn less_at_the_start(plan: &mut Plan<'_>, now: MemorySize) {
+    let none = |d: &Device| matches!(d, Device::Memballoon(b) if b.model == MemballoonModel::None);
+    if plan.def.devices.iter().any(none) {
+        let message = "a guest without a balloon has all its memory from the start";
+        plan.unsupported(
+            "/domain/currentMemory",
+            message,
+            "write as much as <memory>, or give it a <memballoon>",
+        );
+        return;
+    }
+    plan.settings.push(("balloon", json!({ "value": now.0 })));
 }
 
 /// The object that a piece of memory is made of.

@@ -18,6 +18,9 @@ pub(super) fn add(plan: &mut Plan<'_>, memory: &MemoryDeviceDef, index: usize) {
             return;
         }
     };
+    if memory.model.takes_slot() && !plan.def.features.on("acpi") {
+        plan.unsupported(path, "a guest finds modules of memory by ACPI", "add <acpi/> to <features>");
+    }
     let id = memory.info.alias.clone().unwrap_or_else(|| format!("{name}{index}"));
     if matches!(memory.model, MemoryModel::Nvdimm | MemoryModel::VirtioPmem) {
         // Its content is a file that would have to be opened as its owner.

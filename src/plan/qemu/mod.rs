@@ -45,7 +45,7 @@ use std::path::Path;
 
 use super::host::QemuFacts;
 use crate::model::{
-    Address, Device, DeviceInfo, DomainDef, DomainKind, Finding, InterfaceKind, Severity, Uuid,
+    Address, Device, DeviceInfo, DomainDef, DomainKind, Finding, InterfaceKind, PciAddress, Severity, Uuid,
 };
 use args::{Args, Slots};
 pub use handed::{FlashFd, Handed, ImageFd, MAX_QUEUES, NicFd, has_display_socket, queues};
@@ -119,8 +119,21 @@ pub struct Planned {
     pub argv: Vec<String>,
     /// QMP commands with their arguments, for when QEMU is up and before the guest runs.
     pub settings: Vec<(&'static str, serde_json::Value)>,
+    /// What each device is called in QEMU, and where it sits.
+    pub assigned: Vec<Assigned>,
     /// What this QEMU, or this Warren, cannot do of what the document asks for.
     pub findings: Vec<Finding>,
+}
+
+/// What a device of the document is given at a start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Assigned {
+    /// Path of the element.
+    pub path: String,
+    /// Its name in QEMU.
+    pub alias: String,
+    /// Its place on PCI, where it has one.
+    pub pci: Option<PciAddress>,
 }
 
 /// QEMU's arguments for `def`. The guest starts stopped, and stays when it powers off, so that the reason can
@@ -138,7 +151,12 @@ pub fn plan(def: &DomainDef, uuid: &Uuid, qemu: &QemuFacts, handed: &Handed) -> 
     let mut plan = Plan::new(def, qemu, machine, layout, handed);
     plan.findings = findings;
     whole(&mut plan, uuid, handed);
-    Planned { argv: plan.args.done(), settings: plan.settings, findings: plan.findings }
+    Planned {
+        argv: plan.args.done(),
+        settings: plan.settings,
+        assigned: plan.assigned,
+        findings: plan.findings,
+    }
 }
 
 fn whole(plan: &mut Plan<'_>, uuid: &Uuid, handed: &Handed) {
@@ -168,6 +186,7 @@ struct Plan<'a> {
     /// Descriptors of [`secrets`] that are not given out yet.
     secrets: std::vec::IntoIter<i32>,
     settings: Vec<(&'static str, serde_json::Value)>,
+    assigned: Vec<Assigned>,
     findings: Vec<Finding>,
 }
 
@@ -192,6 +211,7 @@ impl<'a> Plan<'a> {
             turn: 0,
             secrets: handed.secrets.clone().into_iter(),
             settings: Vec::new(),
+            assigned: Vec::new(),
             findings: Vec::new(),
         }
     }
@@ -244,6 +264,15 @@ impl Plan<'_> {
         if !self.qemu.devices.contains(own_name(driver)) {
             let message = format!("'{}' has no device '{driver}'", self.qemu.path.display());
             self.unsupported(path, message, "choose another model, or install QEMU with its modules");
+        }
+        if let Some(alias) = device["id"].as_str() {
+            let pci = self.layout.pci.get(path).copied();
+            self.assigned.push(Assigned { path: path.to_owned(), alias: alias.to_owned(), pci });
+        }
+        if virtio::is_old_behind_iommu(self, path, &device) {
+            let message = "QEMU puts only a device that speaks no older virtio behind an IOMMU";
+            let remedy = "write model='virtio-non-transitional', or leave iommu='on' out";
+            self.unsupported(&format!("{path}/driver/@iommu"), message, remedy);
         }
         self.args.json("-device", &device);
     }
@@ -299,7 +328,7 @@ fn add(plan: &mut Plan<'_>, handed: &Handed, device: &Device, index: usize) {
         Device::Rng(rng) => rng::add(plan, handed, rng, index),
         Device::Crypto(crypto) => rng::crypto(plan, crypto, index),
         Device::Panic(panic) => small::panic(plan, panic),
-        Device::Vsock(vsock) => small::vsock(plan, vsock),
+        Device::Vsock(vsock) => small::vsock(plan, handed, vsock),
         Device::Pstore(pstore) => small::pstore(plan, pstore),
         Device::Tpm(tpm) => small::tpm(plan, tpm, index),
         Device::Iommu(iommu) => iommu::add(plan, iommu),
@@ -311,7 +340,7 @@ fn add(plan: &mut Plan<'_>, handed: &Handed, device: &Device, index: usize) {
             let directory = handed.filesystems.get(index).copied().flatten();
             filesystem::add(plan, filesystem, index, directory);
         }
-        Device::Redirdev(redirdev) => redirdev::add(plan, redirdev, index),
+        Device::Redirdev(redirdev) => redirdev::add(plan, handed, redirdev, index),
         Device::Hostdev(hostdev) => hostdev::add(plan, hostdev, index),
         Device::Nvram(d) => not_yet(plan, &d.info),
         Device::Shmem(shmem) => shmem::add(plan, shmem, index),

@@ -2,26 +2,14 @@
 
 use serde_json::json;
 
-use super::args::escaped;
-use super::{Plan, set};
-use crate::model::{RedirSource, RedirdevDef, UsbRule};
+use super::chardev::{self, Use};
+use super::{Handed, Plan, set};
+use crate::model::{RedirdevDef, UsbRule};
 
-pub(super) fn add(plan: &mut Plan<'_>, redirdev: &RedirdevDef, index: usize) {
-    let id = redirdev.info.alias.clone().unwrap_or_else(|| format!("redir{index}"));
+pub(super) fn add(plan: &mut Plan<'_>, handed: &Handed, redirdev: &RedirdevDef, index: usize) {
+    let id = plan.name(&redirdev.info, "redir", index);
     let chardev = format!("char{id}");
-    let source = match &redirdev.source {
-        RedirSource::Spicevmc => format!("spicevmc,id={chardev},name=usbredir"),
-        RedirSource::Tcp { listen, host, service } => {
-            let end = if *listen { ",server=on,wait=off" } else { "" };
-            format!("socket,id={chardev},host={},port={}{end}", escaped(host), escaped(service))
-        }
-        RedirSource::Other(kind) => {
-            let message = format!("Warren does not redirect USB devices over '{kind}'");
-            plan.unsupported(&format!("{}/@type", redirdev.info.path), message, "write spicevmc or tcp");
-            return;
-        }
-    };
-    plan.args.pair("-chardev", source);
+    chardev::add(plan, handed, &redirdev.source, &chardev, Use::Channel("usbredir"));
     let mut device = json!({ "driver": "usb-redir", "chardev": chardev, "id": id });
     let rules: Vec<String> = plan.def.redirfilter.iter().map(rule).collect();
     set(&mut device, "filter", (!rules.is_empty()).then(|| rules.join("|")));

@@ -10,7 +10,7 @@ use crate::model::{ShmemDef, ShmemModel, ShmemRole};
 const DEFAULT_SIZE: u64 = 4 << 20;
 
 pub(super) fn add(plan: &mut Plan<'_>, shmem: &ShmemDef, index: usize) {
-    let id = shmem.info.alias.clone().unwrap_or_else(|| format!("shmem{index}"));
+    let id = plan.name(&shmem.info, "shmem", index);
     let mut device = match shmem.model {
         ShmemModel::Plain => {
             let memory = format!("shmmem-{id}");

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::args::escaped;
-use super::{Plan, isa, virtio};
+use super::{Handed, Plan, isa, virtio};
 use crate::model::{
     Address, MemballoonDef, MemballoonModel, PanicDef, PanicModel, PstoreDef, TpmBackend, TpmDef, TpmModel,
     VirtioModel, VsockDef, WatchdogAction, WatchdogDef, WatchdogModel,
@@ -93,13 +93,16 @@ pub(super) fn panic(plan: &mut Plan<'_>, panic: &PanicDef) {
     }
 }
 
-pub(super) fn vsock(plan: &mut Plan<'_>, vsock: &VsockDef) {
+pub(super) fn vsock(plan: &mut Plan<'_>, handed: &Handed, vsock: &VsockDef) {
     let id = plan.name(&vsock.info, "vsock", 0);
     let mut device = json!({ "driver": virtio::driver("vhost-vsock", vsock.model) });
     virtio::options(&mut device, &vsock.driver);
     device["id"] = id.into();
     if let Some(cid) = vsock.cid {
         device["guest-cid"] = cid.into();
+    }
+    if let Some(fd) = handed.vsock {
+        device["vhostfd"] = fd.to_string().into();
     }
     plan.place(&vsock.info, &mut device);
     plan.device(&vsock.info.path, &device);

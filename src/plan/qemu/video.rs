@@ -53,11 +53,7 @@ pub(super) fn add(plan: &mut Plan<'_>, video: &VideoDef, index: usize) {
         device["edid"] = edid.into();
     }
     if model != VideoModel::Ramfb {
-        if index == 0 {
-            plan.place(&video.info, &mut device);
-        } else {
-            plan.place(&video.info, &mut device);
-        }
+        plan.place(&video.info, &mut device);
     }
     plan.device(&video.info.path, &device);
 }

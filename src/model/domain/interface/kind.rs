@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::side::{self, NicAddress, NicRoute};
 use crate::model::doc::{host_path, required};
-use crate::model::{Address, IfName, ObjectName, PciAddress};
+use crate::model::{Address, IfName, ObjectName, PciAddress, Uuid};
 use crate::xml::view::View;
 
 /// `<interface type>`.
@@ -240,7 +240,8 @@ fn network(view: &View<'_>, source: Option<&View<'_>>) -> Option<InterfaceKind> 
     let remedy = "add <source network='default'/>";
     let source = source.or_else(|| missing_source(view, remedy))?;
     // What libvirt adds to a running guest's document.
-    for name in ["portid", "bridge", "dev", "mode"] {
+    source.parsed::<Uuid>("portid");
+    for name in ["bridge", "dev", "mode"] {
         source.attr(name);
     }
     let name: Option<ObjectName> = required(source.parsed("network"), source, "network", remedy);

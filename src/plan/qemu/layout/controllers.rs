@@ -1,8 +1,8 @@
 //! The controllers of a guest: those of the document, and those that libvirt adds where they are needed.
 
 use crate::model::{
-    Address, ControllerDef, ControllerDriver, ControllerKind, ControllerTarget, DeviceInfo, DiskBus, DiskDef,
-    DomainDef, DriveAddress,
+    Address, ChannelTarget, ConsoleTarget, ControllerDef, ControllerDriver, ControllerKind, ControllerTarget,
+    Device, DeviceInfo, DiskBus, DiskDef, DomainDef, DriveAddress,
 };
 use crate::plan::qemu::machine::Family;
 
@@ -18,12 +18,11 @@ pub(super) fn known(def: &DomainDef, family: Family) -> Vec<ControllerDef> {
     ensure(&mut all, ControllerKind::Pci, 0, family);
     ensure(&mut all, ControllerKind::Usb, 0, family);
     for disk in def.disks() {
-        let kind = if disk.bus == DiskBus::Scsi {
-            ControllerKind::Scsi
-        } else if disk.bus == DiskBus::Sata {
-            ControllerKind::Sata
-        } else {
-            continue;
+        let kind = match disk.bus {
+            DiskBus::Scsi => ControllerKind::Scsi,
+            DiskBus::Sata => ControllerKind::Sata,
+            DiskBus::Fdc => ControllerKind::Fdc,
+            _ => continue,
         };
         if let Some(at) = drive_of(disk) {
             // So many that a document cannot ask for more work than it has letters.
@@ -32,8 +31,25 @@ pub(super) fn known(def: &DomainDef, family: Family) -> Vec<ControllerDef> {
             }
         }
     }
+    for (kind, index) in def.devices.iter().filter_map(port_of) {
+        ensure(&mut all, kind, index, family);
+    }
     sort(&mut all);
     all
+}
+
+/// The controller of which a device takes a port.
+fn port_of(device: &Device) -> Option<(ControllerKind, u32)> {
+    let kind = match device {
+        Device::Channel(c) if matches!(c.target, ChannelTarget::Virtio(_)) => ControllerKind::VirtioSerial,
+        Device::Console(c) if c.target == ConsoleTarget::Virtio => ControllerKind::VirtioSerial,
+        Device::Smartcard(_) => ControllerKind::Ccid,
+        _ => return None,
+    };
+    match device.info().address {
+        Some(Address::Port { controller, .. }) => Some((kind, controller)),
+        _ => Some((kind, 0)),
+    }
 }
 
 /// libvirt's order on the command line: by kind, by index, and of one USB bus its master first.
@@ -61,12 +77,19 @@ fn number(all: &mut [ControllerDef]) {
         let kind = all[at].kind;
         let taken = |index| all.iter().any(|c| c.kind == kind && c.index == Some(index));
         let is_root = matches!(all[at].model.as_deref(), Some("pci-root" | "pcie-root"));
-        // A companion belongs to the bus of its master.
-        let companion = all[at].master_startport.is_some();
         let least = u32::from(kind == ControllerKind::Pci && !is_root);
         let next = (least..).find(|index| !taken(*index)).unwrap_or(least);
-        all[at].index = Some(if companion { next.saturating_sub(1) } else { next });
+        all[at].index = Some(companion_of(all, at).unwrap_or(next));
     }
+}
+
+/// A part of a USB 2 chip belongs to the one before it, unless that has such a part already.
+fn companion_of(all: &[ControllerDef], at: usize) -> Option<u32> {
+    let part = |c: &ControllerDef| c.model.as_deref().is_some_and(|m| m.starts_with("ich9-"));
+    let usb = |c: &&ControllerDef| c.kind == ControllerKind::Usb;
+    let before = all[..at].iter().rev().find(usb).filter(|c| part(c) && part(&all[at]))?;
+    let there = |c: &ControllerDef| c.index == before.index && c.model == all[at].model;
+    before.index.filter(|_| !all.iter().filter(usb).any(there))
 }
 
 /// Adds a controller, unless there is one.

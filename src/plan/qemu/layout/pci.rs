@@ -311,8 +311,13 @@ impl Pci {
         if self.sits.places.contains_key(&wish.path) || matches!(wish.given, Some(Address::Pci(_))) {
             return true;
         }
-        let express = self.family == Family::Q35 && is_express(&wish.driver);
-        self.place(&wish.path, if express { Plug::Express } else { Plug::Conventional })
+        let plug = match wish.driver.as_str() {
+            // It serves the buses below, and so stands above them.
+            "virtio-iommu-pci" => Plug::Root,
+            driver if self.family == Family::Q35 && is_express(driver) => Plug::Express,
+            _ => Plug::Conventional,
+        };
+        self.place(&wish.path, plug)
     }
 
     fn controller(&mut self, controller: &ControllerDef) -> bool {

@@ -9,15 +9,13 @@ use crate::plan::qemu::finding;
 /// How many ports a hub has.
 const HUB_PORTS: u32 = 8;
 
-/// The turn of readers of smartcards.
-pub(super) const READER: u8 = 3;
-
 /// libvirt's order of giving ports.
 pub(super) fn turn(driver: &str) -> u8 {
     match driver {
         "usb-hub" => 0,
         "usb-host" => 1,
         "usb-storage" | "usb-bot" | "usb-uas" => 2,
+        "usb-ccid" => 3,
         "usb-tablet" | "usb-mouse" | "usb-kbd" => 4,
         "usb-audio" => 5,
         "usb-serial" => 6,
@@ -83,6 +81,9 @@ pub(super) fn give(layout: &mut Layout, wishes: &Wishes, findings: &mut Vec<Find
         let address = Some(Address::Usb { bus, port });
         layout.hubs.push(DeviceInfo { path, address, ..DeviceInfo::default() });
     }
+    for hub in wishes.usb.iter().filter(|w| w.driver == "usb-hub") {
+        too_slow(layout, hub, findings);
+    }
     for wish in others {
         let place = match &wish.given {
             Some(Address::Usb { bus, port }) if !port.is_empty() => Some((*bus, port.clone())),
@@ -92,6 +93,7 @@ pub(super) fn give(layout: &mut Layout, wishes: &Wishes, findings: &mut Vec<Find
         match place.filter(|(bus, _)| there(*bus)) {
             Some(place) => {
                 layout.usb.insert(wish.path.clone(), place);
+                too_slow(layout, wish, findings);
             }
             None => {
                 let message = "the guest has no USB bus with a free port for the device";
@@ -99,6 +101,24 @@ pub(super) fn give(layout: &mut Layout, wishes: &Wishes, findings: &mut Vec<Find
                 findings.push(finding(Severity::Unsupported, &wish.path, message, remedy));
             }
         }
+    }
+}
+
+/// A bus of USB 2 alone takes no device of USB 1.
+fn too_slow(layout: &Layout, wish: &Wish, findings: &mut Vec<Finding>) {
+    if !matches!(wish.driver.as_str(), "usb-hub" | "usb-serial" | "usb-ccid" | "usb-net" | "usb-audio") {
+        return;
+    }
+    let Some((bus, _)) = layout.usb.get(&wish.path) else { return };
+    let mut parts = layout
+        .controllers
+        .iter()
+        .filter(|c| c.kind == ControllerKind::Usb && c.index == Some(*bus))
+        .filter_map(|c| c.model.as_deref());
+    if parts.all(|model| matches!(model, "ehci" | "ich9-ehci1")) {
+        let message = format!("'{}' is slower than anything that the USB bus {bus} takes", wish.driver);
+        let remedy = "put it on a bus of <controller type='usb' model='qemu-xhci'/>";
+        findings.push(finding(Severity::Unsupported, &wish.path, message, remedy));
     }
 }
 

@@ -5,7 +5,7 @@ use crate::plan::host::{MachineFacts, QemuFacts};
 use crate::plan::qemu::{Handed, Planned, plan};
 
 fn qemu(version: (u32, u32, u32), vhost_net: bool) -> QemuFacts {
-    let devices = "virtio-net-pci rtl8139 vfio-pci usb-net virtio-net-pci-transitional";
+    let devices = "virtio-net-pci rtl8139 vfio-pci usb-net virtio-net-pci-transitional piix3-usb-uhci";
     QemuFacts {
         path: "/usr/bin/qemu-system-x86_64".into(),
         version,
@@ -24,7 +24,8 @@ fn qemu(version: (u32, u32, u32), vhost_net: bool) -> QemuFacts {
 
 fn planned(interfaces: &str, qemu: &QemuFacts) -> Planned {
     let text = format!(
-        "<domain type='qemu'><name>n</name><memory>1</memory><os><type arch='x86_64'>hvm</type></os><devices>{interfaces}</devices></domain>"
+        "<domain type='qemu'><name>n</name><memory>1</memory><os><type arch='x86_64'>hvm</type></os>\
+         <devices>{interfaces}<memballoon model='none'/></devices></domain>"
     );
     let text = text.replace("<mac/>", "<mac address='52:54:00:00:00:01'/>");
     let doc = DomainDoc::parse(&text).unwrap();
@@ -38,7 +39,10 @@ fn nics(interfaces: &str, qemu: &QemuFacts) -> String {
     assert_eq!(planned.findings, []);
     let pairs = planned.argv.windows(2);
     let of_nics = pairs.filter(|w| {
-        ["-netdev", "-device", "-add-fd"].contains(&w[0].as_str()) || w[1].starts_with("socket,id=charnet")
+        let of_nic = ["-netdev", "-device", "-add-fd"].contains(&w[0].as_str());
+        // The bus that a PC has without being asked.
+        let usb_bus = w[1].contains(r#""driver":"piix3-usb-uhci""#);
+        (of_nic && !usb_bus) || w[1].starts_with("socket,id=charnet")
     });
     of_nics.map(|w| format!("{} {}", w[0], w[1])).collect::<Vec<_>>().join("\n")
 }
@@ -74,7 +78,7 @@ fn every_type_has_its_netdev() {
         <interface type='internal'><mac/><source name='i'/><rom file='/r' bar='on'/><mtu size='1400'/></interface>";
     insta::assert_snapshot!(nics(text, &qemu((7, 2, 0), false)), @r#"
     -netdev {"type":"user","net":"10.9.0.0/24","ipv6-prefix":"fd00::","ipv6-prefixlen":64,"id":"hostnet0"}
-    -device {"driver":"usb-net","netdev":"hostnet0","id":"net0","mac":"52:54:00:00:00:01","bus":"usb.0"}
+    -device {"driver":"usb-net","netdev":"hostnet0","id":"net0","mac":"52:54:00:00:00:01","bus":"usb.0","port":"1"}
     -chardev socket,id=charnet1,path=/s,,t,server=on
     -netdev {"type":"vhost-user","chardev":"charnet1","id":"hostnet1"}
     -device {"driver":"virtio-net-pci","netdev":"hostnet1","id":"net1","mac":"52:54:00:00:00:01","bus":"pci.0","addr":"0x3"}
@@ -102,12 +106,12 @@ fn every_type_has_its_netdev() {
 fn all_properties_of_virtio() {
     let text = "<interface type='user'><mac/><model type='virtio'/><teaming type='persistent'/><alias name='ua-a'/>\
         <driver txmode='timer' ioeventfd='on' event_idx='off' rx_queue_size='256' tx_queue_size='512' rss='on' \
-        rss_hash_report='off' iommu='on' ats='off' packed='on' page_per_vq='off'><host csum='off' gso='on' tso4='off' \
+        rss_hash_report='off' iommu='off' ats='off' packed='on' page_per_vq='off'><host csum='off' gso='on' tso4='off' \
         mrg_rxbuf='on'/><guest csum='off' ufo='on'/></driver><acpi index='7'/><rom enabled='no'/><boot order='1'/></interface>\
         <interface type='user'><mac/></interface>";
     insta::assert_snapshot!(nics(text, &qemu((7, 2, 0), false)), @r#"
     -netdev {"type":"user","id":"hostua-a"}
-    -device {"driver":"virtio-net-pci","iommu_platform":true,"ats":false,"packed":true,"page-per-vq":false,"tx":"timer","ioeventfd":true,"event_idx":false,"csum":false,"gso":true,"host_tso4":false,"mrg_rxbuf":true,"guest_csum":false,"guest_ufo":true,"rx_queue_size":256,"tx_queue_size":512,"rss":true,"hash":false,"failover":true,"netdev":"hostua-a","id":"ua-a","mac":"52:54:00:00:00:01","bootindex":1,"bus":"pci.0","addr":"0x3","acpi-index":7,"rombar":0,"romfile":""}
+    -device {"driver":"virtio-net-pci","iommu_platform":false,"ats":false,"packed":true,"page-per-vq":false,"tx":"timer","ioeventfd":true,"event_idx":false,"csum":false,"gso":true,"host_tso4":false,"mrg_rxbuf":true,"guest_csum":false,"guest_ufo":true,"rx_queue_size":256,"tx_queue_size":512,"rss":true,"hash":false,"failover":true,"netdev":"hostua-a","id":"ua-a","mac":"52:54:00:00:00:01","bootindex":1,"bus":"pci.0","addr":"0x3","acpi-index":7,"rombar":0,"romfile":""}
     -netdev {"type":"user","id":"hostnet0"}
     -device {"driver":"rtl8139","netdev":"hostnet0","id":"net0","mac":"52:54:00:00:00:01","bus":"pci.0","addr":"0x4"}
     "#);

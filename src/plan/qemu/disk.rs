@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{ImageFd, Plan, disk_image, disk_place, layout, set};
+use super::{ImageFd, Plan, disk_image, disk_place, layout, set, virtio};
 use crate::model::{
     Cache, DiskBus, DiskDef, DiskDevice, DiskDriver, ErrorPolicy, Location, StartupPolicy, VirtioModel,
     VirtioOptions,
@@ -92,16 +92,8 @@ fn drive(plan: &mut Plan<'_>, disk: &DiskDef) -> Option<Value> {
 
 /// A device on virtio with what its `<driver>` says.
 pub(super) fn virtio(driver: &str, model: Option<VirtioModel>, options: &VirtioOptions) -> Value {
-    let suffix = match model {
-        None | Some(VirtioModel::Virtio) => "",
-        Some(VirtioModel::Transitional) => "-transitional",
-        Some(VirtioModel::NonTransitional) => "-non-transitional",
-    };
-    let mut device = json!({ "driver": format!("{driver}-pci{suffix}") });
-    set(&mut device, "iommu_platform", options.iommu);
-    set(&mut device, "ats", options.ats);
-    set(&mut device, "packed", options.packed);
-    set(&mut device, "page-per-vq", options.page_per_vq);
+    let mut device = json!({ "driver": virtio::driver(driver, model.unwrap_or(VirtioModel::Virtio)) });
+    virtio::options(&mut device, options);
     device
 }
 

@@ -200,7 +200,8 @@ mod tests {
         make_dir(&deep, 0o700).unwrap();
         let listener = listen_seqpacket(&deep, "s").unwrap();
         let client = connect_seqpacket(&deep, "s", Duration::from_millis(50)).unwrap();
-        let server = rustix::net::accept(&listener).unwrap();
+        // Not for the children of other tests, which would keep it open.
+        let server = rustix::net::accept_with(&listener, rustix::net::SocketFlags::CLOEXEC).unwrap();
         send_message(client.as_fd(), b"one", None).unwrap();
         send_message(client.as_fd(), b"two", Some(listener.as_fd())).unwrap();
         let (text, fd) = receive_message(server.as_fd(), 8).unwrap();

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use zbus::message::{Flags, Header};
+use zbus::names::UniqueName;
 use zbus_polkit::policykit1::{AuthorityProxy, CheckAuthorizationFlags, Subject};
 
 /// How long polkit may take where it need not ask a person.
@@ -91,6 +92,16 @@ pub struct Caller {
     subject: Arc<Subject>,
 }
 
+impl Caller {
+    /// Who sent this message, of whom [`Authority::uid_of`] has told the uid.
+    pub fn new(header: &Header<'_>, uid: u32) -> Result<Self, AuthError> {
+        let sender = header.sender().ok_or(AuthError::NoSender)?.to_string();
+        let subject = Subject::new_for_message_header(header).map_err(|_| AuthError::NoSender)?;
+        let interactive = header.primary().flags().contains(Flags::ALLOW_INTERACTIVE_AUTH);
+        Ok(Self { sender, uid, interactive, subject: Arc::new(subject) })
+    }
+}
+
 /// What polkit may answer, for `GetPermissions`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names say it")]
@@ -133,22 +144,17 @@ impl Authority {
         Ok(Self { bus, polkit, questions: AtomicU64::new(1) })
     }
 
-    /// Who sent this message.
-    pub async fn caller(&self, header: &Header<'_>) -> Result<Caller, AuthError> {
-        let sender = header.sender().ok_or(AuthError::NoSender)?.to_owned();
-        let subject = Subject::new_for_message_header(header).map_err(|_| AuthError::NoSender)?;
+    /// The uid of a connection to the bus, as the bus says. It never changes, nor is a unique name used twice.
+    pub async fn uid_of(&self, sender: &UniqueName<'_>) -> Result<u32, AuthError> {
         let unknown = |source| AuthError::UnknownCaller { sender: sender.to_string(), source };
         let credentials =
-            self.bus.get_connection_credentials(sender.clone().into()).await.map_err(unknown)?;
-        let uid = credentials
-            .unix_user_id()
-            .ok_or_else(|| unknown(zbus::fdo::Error::Failed("the bus knows no uid".into())))?;
-        let interactive = header.primary().flags().contains(Flags::ALLOW_INTERACTIVE_AUTH);
-        Ok(Caller { sender: sender.to_string(), uid, interactive, subject: Arc::new(subject) })
+            self.bus.get_connection_credentials(sender.to_owned().into()).await.map_err(unknown)?;
+        let nobody = || unknown(zbus::fdo::Error::Failed("the bus knows no uid".into()));
+        credentials.unix_user_id().ok_or_else(nobody)
     }
 
-    /// Lets the caller through for an action, or says why not. `details` (`name`, `owner`, `object`) are
-    /// shown to the person who is asked.
+    /// Lets the caller through for an action, or says why not. Rules see the `details` (`name`, `owner`,
+    /// `object`), and the person who is asked sees the message with them filled in.
     pub async fn check(
         &self,
         caller: &Caller,
@@ -163,8 +169,13 @@ impl Authority {
     }
 
     /// What the answer would be, without asking a person.
-    pub async fn permission(&self, caller: &Caller, action: Action) -> Result<Permission, AuthError> {
-        self.ask(caller, action, &[], false).await
+    pub async fn permission(
+        &self,
+        caller: &Caller,
+        action: Action,
+        details: &[(&str, String)],
+    ) -> Result<Permission, AuthError> {
+        self.ask(caller, action, details, false).await
     }
 
     async fn ask(
@@ -205,7 +216,7 @@ impl Authority {
     }
 
     /// Returns when the connection with this unique name has left the bus.
-    async fn gone(&self, sender: &str) {
+    pub async fn gone(&self, sender: &str) {
         let Ok(mut changes) = self.bus.receive_name_owner_changed_with_args(&[(0, sender)]).await else {
             return std::future::pending().await;
         };

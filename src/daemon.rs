@@ -10,11 +10,10 @@ use std::time::Duration;
 use clap::{ArgGroup, Parser};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::auth::Authority;
 use crate::dbus::{self, Service};
+use crate::logging::Logging;
 use crate::manager::Manager;
 use crate::scope::{Scope, ScopeKind};
 use crate::store;
@@ -70,7 +69,7 @@ enum DaemonError {
 /// Runs the service until it is asked to stop, or has nothing to do.
 pub fn main() -> ExitCode {
     let args = Args::parse();
-    log_to_where_we_are();
+    let logging = Logging::start();
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(e) => {
@@ -79,7 +78,7 @@ pub fn main() -> ExitCode {
         }
     };
     let kind = if args.system { ScopeKind::System } else { ScopeKind::Session };
-    match runtime.block_on(run(kind)) {
+    match runtime.block_on(run(kind, logging)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             tracing::error!("{}", crate::chain(&e));
@@ -88,25 +87,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// To the journal where systemd started us with it, else to stderr.
-fn log_to_where_we_are() {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let registry = tracing_subscriber::registry().with(filter);
-    let journal = std::env::var_os("JOURNAL_STREAM").and_then(|_| tracing_journald::layer().ok());
-    match journal {
-        Some(journal) => registry.with(journal.with_field_prefix(Some("WARREN".to_owned()))).init(),
-        None => {
-            use std::io::IsTerminal;
-            let colours = std::io::stderr().is_terminal();
-            let stderr = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
-            let stderr = stderr.with_target(false).with_ansi(colours);
-            registry.with(stderr).init();
-        }
-    }
-}
-
-async fn run(kind: ScopeKind) -> Result<(), DaemonError> {
+async fn run(kind: ScopeKind, logging: Logging) -> Result<(), DaemonError> {
     let scope = Arc::new(Scope::prepare(kind)?);
     let _lock = lock(&scope).await?;
     let mut terminate = signal(SignalKind::terminate()).map_err(DaemonError::Signals)?;
@@ -121,7 +102,7 @@ async fn run(kind: ScopeKind) -> Result<(), DaemonError> {
         .await
         .map_err(|e| DaemonError::Bus(kind.as_str(), e))?;
     let service = Arc::new(Service::new(manager.clone(), authority));
-    dbus::serve(&connection, &service, told).await?;
+    dbus::serve(&connection, &service, told, logging).await?;
     notify(sd_notify::NotifyState::Ready);
     tracing::info!("serving the {} bus", kind.as_str());
     let starting = manager.clone();
@@ -173,7 +154,7 @@ async fn idle(service: &Service) {
     let mut busy_until = std::time::Instant::now();
     loop {
         tokio::time::sleep(IDLE_CHECK).await;
-        if service.manager.is_busy() {
+        if service.manager.is_busy() || service.has_subscribers() {
             busy_until = std::time::Instant::now();
         }
         if service.quiet_for().is_some_and(|quiet| quiet > limit) && busy_until.elapsed() > limit {

@@ -64,11 +64,34 @@ pub struct Config {
     pub uid_count: u32,
     /// Seconds without a call after which a service with nothing running ends; 0 means never.
     pub idle_seconds: u64,
+    /// What one user may take of the service at once.
+    pub limits: Limits,
+}
+
+/// What one uid may have at once, so that no caller can hold up another. What is beyond is refused
+/// (`LimitExceeded`), never kept waiting.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Limits {
+    /// Calls that are being answered.
+    pub calls: usize,
+    /// Starts, stops and other work under way, whether a call waits for it or a Job stands for it.
+    pub jobs: usize,
+    /// Networks and domains defined.
+    pub objects: usize,
+    /// Connections with a subscription.
+    pub subscriptions: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { calls: 512, jobs: 256, objects: 4096, subscriptions: 64 }
+    }
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { uid_base: 1_900_000_000, uid_count: 65_536, idle_seconds: 60 }
+        Self { uid_base: 1_900_000_000, uid_count: 65_536, idle_seconds: 60, limits: Limits::default() }
     }
 }
 

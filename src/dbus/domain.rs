@@ -10,9 +10,9 @@ use zbus::{OwnedFd, OwnedObjectPath};
 use super::dict::{Dict, dict, list};
 use super::error::Error;
 use super::options::{Given, Options};
-use super::service::Service;
+use super::service::{Call, Service};
 use crate::domain::{Command, Handle, Info, StartOptions, View};
-use crate::manager::{self, Needs, Object};
+use crate::manager::{self, GuestAddress, Needs, Object};
 use crate::plan::secrets;
 
 /// One domain on the bus.
@@ -33,13 +33,21 @@ impl DomainInterface {
 
     async fn work(
         &self,
+        call: &Call<'_>,
         operation: &'static str,
         no_wait: bool,
         work: impl Future<Output = Result<(), manager::Error>> + Send + 'static,
     ) -> Result<OwnedObjectPath, Error> {
         let object = Object::Domain(self.domain.uuid());
         let cancel = (operation == "Start").then(|| self.domain.clone());
-        self.service.work(operation, object, no_wait, cancel, work).await
+        call.work(operation, object, no_wait, cancel, work).await
+    }
+
+    /// The answer to what the contract names and this version cannot do, for those who may ask for it.
+    async fn not_yet<T>(&self, what: &str, _options: Given, header: &Header<'_>) -> Result<T, Error> {
+        let call = self.service.call(header).await?;
+        call.may_manage_domain(&self.domain).await?;
+        Err(Error::not_yet(what))
     }
 
     async fn command(&self, command: Command, options: Given, header: &Header<'_>) -> Result<(), Error> {
@@ -137,18 +145,22 @@ impl DomainInterface {
         call.may_manage_domain(&self.domain).await?;
         let mut options = Options::new(options);
         let no_wait = options.flag("no-wait")?;
+        let files = options.is_given("files");
         let start = StartOptions {
             paused: options.flag("paused")?,
             start_networks: options.flag_or_true("start-networks")?,
             reason: "requested",
         };
         options.end()?;
+        if files {
+            return Err(Error::not_yet("the option 'files'"));
+        }
         // What a network allows may have changed since the definition was taken.
         let doc = self.domain.document(false).await?;
         let needs = Needs { networks: manager::needs(doc.def()).networks, host_access: Vec::new() };
         call.may_have(&self.view().name, &needs).await?;
         let domain = self.domain.clone();
-        self.work("Start", no_wait, async move { Ok(domain.start(start).await?) }).await
+        self.work(&call, "Start", no_wait, async move { Ok(domain.start(start).await?) }).await
     }
 
     #[zbus(out_args("job"))]
@@ -163,7 +175,7 @@ impl DomainInterface {
         let (no_wait, graceful) = (options.flag("no-wait")?, options.flag("graceful")?);
         options.end()?;
         let domain = self.domain.clone();
-        self.work("Stop", no_wait, async move { Ok(domain.stop(graceful).await?) }).await
+        self.work(&call, "Stop", no_wait, async move { Ok(domain.stop(graceful).await?) }).await
     }
 
     #[zbus(out_args("job"))]
@@ -176,7 +188,7 @@ impl DomainInterface {
         call.may_manage_domain(&self.domain).await?;
         let no_wait = Options::only_flag(options, "no-wait")?;
         let (manager, uuid) = (self.service.manager.clone(), self.domain.uuid());
-        self.work("Undefine", no_wait, async move { manager.undefine_domain(&uuid).await }).await
+        self.work(&call, "Undefine", no_wait, async move { manager.undefine_domain(&uuid).await }).await
     }
 
     async fn shutdown(&self, options: Given, #[zbus(header)] header: Header<'_>) -> Result<(), Error> {
@@ -203,8 +215,14 @@ impl DomainInterface {
     async fn get_xml(&self, options: Given, #[zbus(header)] header: Header<'_>) -> Result<String, Error> {
         let call = self.service.call(&header).await?;
         call.may_manage_domain(&self.domain).await?;
-        let live = Options::only_flag(options, "live")?;
-        Ok(secrets::without(self.domain.document(live).await?.tree()).to_string())
+        let mut options = Options::new(options);
+        let (live, secrets) = (options.flag("live")?, options.flag("secrets")?);
+        options.end()?;
+        if secrets {
+            call.may_read_secrets(&self.domain).await?;
+        }
+        let doc = self.domain.document(live).await?;
+        Ok(if secrets { doc.to_xml() } else { secrets::without(doc.tree()).to_string() })
     }
 
     async fn set_autostart(
@@ -230,10 +248,89 @@ impl DomainInterface {
         let call = self.service.call(&header).await?;
         call.may_use_console(&self.domain).await?;
         let mut options = Options::new(options);
+        let (device, force) = (options.text("device")?, options.flag("force")?);
+        options.end()?;
+        Ok(self.domain.open_console(device, force).await?.into())
+    }
+
+    #[zbus(out_args("display"))]
+    async fn open_graphics(
+        &self,
+        options: Given,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<OwnedFd, Error> {
+        let call = self.service.call(&header).await?;
+        call.may_use_console(&self.domain).await?;
+        let mut options = Options::new(options);
         let device = options.text("device")?;
         options.end()?;
-        Ok(self.domain.open_console(device).await?.into())
+        Ok(self.domain.open_graphics(device).await?.into())
     }
+
+    #[zbus(out_args("addresses"))]
+    async fn get_addresses(
+        &self,
+        options: Given,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<Vec<Dict>, Error> {
+        let call = self.service.call(&header).await?;
+        call.may_manage_domain(&self.domain).await?;
+        Options::none(options)?;
+        let found = self.service.manager.addresses(&self.domain).await?;
+        Ok(found.iter().map(address).collect())
+    }
+
+    #[zbus(out_args("job"))]
+    async fn attach_device(
+        &self,
+        _xml: String,
+        options: Given,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<OwnedObjectPath, Error> {
+        self.not_yet("adding a device to a domain", options, &header).await
+    }
+
+    #[zbus(out_args("job"))]
+    async fn detach_device(
+        &self,
+        _xml: String,
+        options: Given,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<OwnedObjectPath, Error> {
+        self.not_yet("taking a device from a domain", options, &header).await
+    }
+
+    #[zbus(out_args("job"))]
+    async fn update_device(
+        &self,
+        _xml: String,
+        options: Given,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<OwnedObjectPath, Error> {
+        self.not_yet("changing a device of a domain", options, &header).await
+    }
+
+    #[zbus(out_args("stats"))]
+    async fn get_stats(
+        &self,
+        _groups: Vec<String>,
+        options: Given,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<Dict, Error> {
+        self.not_yet("statistics of domains", options, &header).await
+    }
+
+    #[zbus(signal)]
+    pub(super) async fn addresses_changed(
+        emitter: &SignalEmitter<'_>,
+        addresses: Vec<Dict>,
+    ) -> zbus::Result<()>;
+
+    #[zbus(signal)]
+    pub(super) async fn device_added(emitter: &SignalEmitter<'_>, alias: &str) -> zbus::Result<()>;
+
+    #[zbus(signal)]
+    pub(super) async fn device_removed(emitter: &SignalEmitter<'_>, alias: &str) -> zbus::Result<()>;
 
     // Not `state_changed`, which is the name that the property takes.
     #[zbus(signal, name = "StateChanged")]
@@ -243,6 +340,17 @@ impl DomainInterface {
         old: &str,
         reason: &str,
     ) -> zbus::Result<()>;
+}
+
+/// As `GetAddresses` and `AddressesChanged` tell it.
+pub(super) fn address(address: &GuestAddress) -> Dict {
+    dict([
+        ("address", address.address.to_string().into()),
+        ("prefix", u32::from(address.prefix).into()),
+        ("mac", address.mac.to_string().into()),
+        ("interface", address.interface.clone().into()),
+        ("source", address.source.as_str().into()),
+    ])
 }
 
 fn info(info: Info) -> Dict {

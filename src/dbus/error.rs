@@ -44,6 +44,16 @@ impl Error {
         Self { name: warren!("NotSupported").into(), message: message.into() }
     }
 
+    /// `NotSupported`, of something in the contract that this version cannot do.
+    pub fn not_yet(what: &str) -> Self {
+        Self::not_supported(format!("{what} cannot be had yet, in version {}", env!("CARGO_PKG_VERSION")))
+    }
+
+    /// `LimitExceeded`.
+    pub fn limit_exceeded(message: impl Into<String>) -> Self {
+        Self { name: warren!("LimitExceeded").into(), message: message.into() }
+    }
+
     /// Name and message, for a job's `Completed`.
     pub fn into_parts(self) -> (String, String) {
         (self.name.into_owned(), self.message)
@@ -138,7 +148,7 @@ fn domain_name(e: &domain::Error) -> &'static str {
         E::Config { .. } => warren!("InvalidConfig"),
         E::NoSuchNetwork { .. } => warren!("NoSuchNetwork"),
         E::Network { source, .. } => network_name(source),
-        E::NoSuchConsole { .. } => warren!("NoSuchDevice"),
+        E::NoSuchConsole { .. } | E::NoSuchDisplay { .. } => warren!("NoSuchDevice"),
         E::NoUid(_) => warren!("LimitExceeded"),
         E::Cancelled => warren!("Cancelled"),
         E::Gone(_) => warren!("NoSuchDomain"),
@@ -180,6 +190,7 @@ impl From<manager::Error> for Error {
             E::Conflict { .. } => warren!("Conflict"),
             E::NoSuchNetwork(_) => warren!("NoSuchNetwork"),
             E::NoSuchDomain(_) => warren!("NoSuchDomain"),
+            E::TooManyObjects { .. } => warren!("LimitExceeded"),
             E::NotCancellable(_) => warren!("NotSupported"),
             E::Complete(_) => warren!("AddressInUse"),
             E::Subnets(_) | E::Store(_) | E::JobLost => warren!("BackendFailed"),

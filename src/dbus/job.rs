@@ -11,7 +11,7 @@ use super::error::Error;
 use super::options::{Given, Options};
 use super::paths;
 use super::service::Service;
-use crate::manager::{Job, JobState, Object};
+use crate::manager::{Job, JobState};
 
 /// One job on the bus.
 #[derive(Debug)]
@@ -50,10 +50,7 @@ impl JobInterface {
 
     async fn cancel(&self, options: Given, #[zbus(header)] header: Header<'_>) -> Result<(), Error> {
         let call = self.service.call(&header).await?;
-        match self.job.object {
-            Object::Network(uuid) => call.may_manage_network(&self.service.manager.network(&uuid)?).await?,
-            Object::Domain(uuid) => call.may_manage_domain(&self.service.manager.domain(&uuid)?).await?,
-        }
+        call.may_manage(self.job.object).await?;
         Options::none(options)?;
         self.job.cancel().await?;
         self.service.manager.told().await;

@@ -13,7 +13,7 @@ use super::error::Error;
 use super::options::{Given, Options};
 use super::paths;
 use super::service::Service;
-use crate::auth::Action;
+use super::subscribe::Topic;
 use crate::domain::StartOptions;
 use crate::manager::{self, DefineOptions, Object, Report};
 use crate::model::{DocError, DomainDoc, Finding, NetworkDoc};
@@ -86,14 +86,14 @@ impl ManagerInterface {
         let (options, start) = define_options(options)?;
         let manager = &self.service.manager;
         let doc = NetworkDoc::parse(&xml)?;
-        call.may_have(doc.def().name.as_str(), &manager::network_needs(doc.def())).await?;
+        call.network_may_have(doc.def().name.as_str(), &manager::network_needs(doc.def())).await?;
         let defined = manager.define_network(doc, call.caller.uid, options).await;
         manager.told().await;
         let Some(uuid) = defined? else { return Ok(paths::done()) };
         if start {
             let network = manager.network(&uuid)?;
             let work = async move { Ok(network.ensure_active().await?) };
-            self.service.work("Start", Object::Network(uuid), false, None, work).await?;
+            call.work("Start", Object::Network(uuid), false, None, work).await?;
         }
         Ok(paths::network(&uuid))
     }
@@ -125,7 +125,7 @@ impl ManagerInterface {
             let cancel = Some(domain.clone());
             let start = StartOptions { paused: false, start_networks: true, reason: "requested" };
             let work = async move { Ok(domain.start(start).await?) };
-            self.service.work("Start", Object::Domain(uuid), false, cancel, work).await?;
+            call.work("Start", Object::Domain(uuid), false, cancel, work).await?;
         }
         Ok(paths::domain(&uuid))
     }
@@ -223,13 +223,50 @@ impl ManagerInterface {
         #[zbus(header)] header: Header<'_>,
     ) -> Result<HashMap<String, String>, Error> {
         let call = self.service.call(&header).await?;
+        let mut options = Options::new(options);
+        let object = options.object("object")?;
+        options.end()?;
+        let answers = call.permissions(object).await?;
+        Ok(answers.into_iter().map(|(action, yes)| (action.id().to_owned(), yes.as_str().to_owned())).collect())
+    }
+
+    async fn subscribe(
+        &self,
+        topics: Vec<String>,
+        options: Given,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<(), Error> {
+        let call = self.service.call(&header).await?;
         Options::none(options)?;
-        let mut answers = HashMap::new();
-        for action in Action::ALL {
-            let answer = self.service.authority.permission(&call.caller, *action).await?;
-            answers.insert(action.id().to_owned(), answer.as_str().to_owned());
+        let topics = Topic::read(&topics)?;
+        for topic in &topics {
+            call.may_watch(*topic).await?;
         }
-        Ok(answers)
+        call.subscribe(topics, &self.service).await
+    }
+
+    async fn unsubscribe(
+        &self,
+        topics: Vec<String>,
+        options: Given,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<(), Error> {
+        let call = self.service.call(&header).await?;
+        Options::none(options)?;
+        self.service.subscriptions.remove(&call.caller.sender, &Topic::read(&topics)?);
+        Ok(())
+    }
+
+    #[zbus(out_args("stats"))]
+    async fn get_all_stats(
+        &self,
+        _groups: Vec<String>,
+        options: Given,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<HashMap<OwnedObjectPath, Dict>, Error> {
+        let _call = self.service.call(&header).await?;
+        Options::none(options)?;
+        Err(Error::not_yet("statistics of domains"))
     }
 }
 

@@ -4,27 +4,33 @@
 //! who calls, hands the call on, and answers. Getters read the cached view and never wait, since zbus
 //! holds the lock of the whole object tree while one runs; every method takes `&self`.
 
+mod admit;
+mod callers;
 mod dict;
 mod domain;
 mod error;
 mod host;
 mod job;
+mod log_control;
 mod manager;
 mod network;
 mod options;
 mod paths;
 mod publish;
 mod service;
+mod subscribe;
 
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
 use zbus::fdo::{RequestNameFlags, RequestNameReply};
 
+pub use admit::questions;
 pub use error::Error;
 pub use host::Host;
 pub use service::Service;
 
+use crate::logging::Logging;
 use crate::manager::Event;
 
 /// The service's name on the bus.
@@ -46,10 +52,12 @@ pub async fn serve(
     connection: &zbus::Connection,
     service: &Arc<Service>,
     events: mpsc::UnboundedReceiver<Event>,
+    logging: Logging,
 ) -> Result<(), ServeError> {
     let server = connection.object_server();
     server.at(paths::ROOT, zbus::fdo::ObjectManager).await?;
     server.at(paths::ROOT, manager::ManagerInterface::new(service.clone())).await?;
+    server.at(log_control::PATH, log_control::LogControl(logging)).await?;
     tokio::spawn(publish::run(connection.clone(), service.clone(), events));
     service.manager.told().await;
     let flags = RequestNameFlags::DO_NOT_QUEUE;

@@ -2,19 +2,18 @@
 
 use std::sync::Arc;
 
-use zbus::OwnedObjectPath;
 use zbus::interface;
 use zbus::message::Header;
 use zbus::object_server::SignalEmitter;
+use zbus::{OwnedFd, OwnedObjectPath};
 
 use super::dict::{Dict, dict};
 use super::error::Error;
 use super::options::{Given, Options};
 use super::paths;
-use super::service::Service;
+use super::service::{Call, Service};
 use crate::manager::{self, Object};
-use crate::network::{Handle, View};
-use crate::sys::dnsmasq::Lease;
+use crate::network::{Handle, NetworkLease, View};
 
 /// One network on the bus.
 #[derive(Debug)]
@@ -34,12 +33,20 @@ impl NetworkInterface {
 
     async fn work(
         &self,
+        call: &Call<'_>,
         operation: &'static str,
         no_wait: bool,
         work: impl Future<Output = Result<(), manager::Error>> + Send + 'static,
     ) -> Result<OwnedObjectPath, Error> {
         let object = Object::Network(self.network.uuid());
-        self.service.work(operation, object, no_wait, None, work).await
+        call.work(operation, object, no_wait, None, work).await
+    }
+
+    /// The answer to what the contract names and this version cannot do, for those who may ask for it.
+    async fn not_yet<T>(&self, what: &str, _options: Given, header: &Header<'_>) -> Result<T, Error> {
+        let call = self.service.call(header).await?;
+        call.may_manage_network(&self.network).await?;
+        Err(Error::not_yet(what))
     }
 }
 
@@ -120,7 +127,7 @@ impl NetworkInterface {
         call.may_manage_network(&self.network).await?;
         let no_wait = Options::only_flag(options, "no-wait")?;
         let network = self.network.clone();
-        self.work("Start", no_wait, async move { Ok(network.start("requested").await?) }).await
+        self.work(&call, "Start", no_wait, async move { Ok(network.start("requested").await?) }).await
     }
 
     #[zbus(out_args("job"))]
@@ -135,7 +142,7 @@ impl NetworkInterface {
         let (no_wait, force) = (options.flag("no-wait")?, options.flag("force")?);
         options.end()?;
         let network = self.network.clone();
-        self.work("Stop", no_wait, async move { Ok(network.stop(force).await?) }).await
+        self.work(&call, "Stop", no_wait, async move { Ok(network.stop(force).await?) }).await
     }
 
     #[zbus(out_args("job"))]
@@ -148,7 +155,7 @@ impl NetworkInterface {
         call.may_manage_network(&self.network).await?;
         let no_wait = Options::only_flag(options, "no-wait")?;
         let (manager, uuid) = (self.service.manager.clone(), self.network.uuid());
-        self.work("Undefine", no_wait, async move { manager.undefine_network(&uuid).await }).await
+        self.work(&call, "Undefine", no_wait, async move { manager.undefine_network(&uuid).await }).await
     }
 
     #[zbus(out_args("xml"))]
@@ -169,12 +176,61 @@ impl NetworkInterface {
         call.may_read_network(&self.network).await?;
         Options::none(options)?;
         let leases = self.network.leases().await?;
-        let doc = self.network.document(true).await?;
-        let prefix = |lease: &Lease| {
-            let nets = doc.def().ips.iter().filter_map(|ip| ip.net);
-            nets.filter(|net| net.contains(&lease.address)).map(|net| net.prefix_len()).next().unwrap_or(0)
-        };
-        Ok(leases.iter().map(|lease| self.lease(lease, prefix(lease))).collect())
+        Ok(leases.iter().map(|l| lease(&self.service, l)).collect())
+    }
+
+    #[zbus(out_args("result"))]
+    async fn update(
+        &self,
+        _xml: String,
+        options: Given,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<Dict, Error> {
+        self.not_yet("live changes of a network", options, &header).await
+    }
+
+    async fn confirm(&self, options: Given, #[zbus(header)] header: Header<'_>) -> Result<(), Error> {
+        self.not_yet("live changes of a network", options, &header).await
+    }
+
+    async fn update_section(
+        &self,
+        _command: String,
+        _section: String,
+        _index: i32,
+        _xml: String,
+        options: Given,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<(), Error> {
+        self.not_yet("live changes of a network", options, &header).await
+    }
+
+    #[zbus(out_args("id"))]
+    async fn add_port_forward(
+        &self,
+        _rule: Given,
+        options: Given,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<String, Error> {
+        self.not_yet("forwarding of ports", options, &header).await
+    }
+
+    async fn remove_port_forward(
+        &self,
+        _id: String,
+        options: Given,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<(), Error> {
+        self.not_yet("forwarding of ports", options, &header).await
+    }
+
+    #[zbus(out_args("port", "facts"))]
+    async fn open_port(
+        &self,
+        options: Given,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<(OwnedFd, Dict), Error> {
+        self.not_yet("ports for a QEMU of one's own", options, &header).await
     }
 
     async fn set_autostart(
@@ -208,6 +264,12 @@ impl NetworkInterface {
         Ok(())
     }
 
+    #[zbus(signal)]
+    pub(super) async fn lease_added(emitter: &SignalEmitter<'_>, lease: Dict) -> zbus::Result<()>;
+
+    #[zbus(signal)]
+    pub(super) async fn lease_removed(emitter: &SignalEmitter<'_>, lease: Dict) -> zbus::Result<()>;
+
     // Not `state_changed`, which is the name that the property takes.
     #[zbus(signal, name = "StateChanged")]
     pub(super) async fn state_entered(
@@ -218,18 +280,18 @@ impl NetworkInterface {
     ) -> zbus::Result<()>;
 }
 
-impl NetworkInterface {
-    fn lease(&self, lease: &Lease, prefix: u8) -> Dict {
-        let (domain, interface) = self.service.manager.nic_of(&lease.mac);
-        dict([
-            ("address", lease.address.to_string().into()),
-            ("prefix", u32::from(prefix).into()),
-            ("mac", lease.mac.clone().into()),
-            ("hostname", lease.hostname.clone().unwrap_or_default().into()),
-            ("client-id", lease.client_id.clone().unwrap_or_default().into()),
-            ("expires-usec", lease.expires_usec.into()),
-            ("domain", domain.map_or_else(paths::done, |uuid| paths::domain(&uuid)).into_inner().into()),
-            ("interface", interface.into()),
-        ])
-    }
+/// As `GetLeases`, `LeaseAdded` and `LeaseRemoved` tell it.
+pub(super) fn lease(service: &Service, of: &NetworkLease) -> Dict {
+    let NetworkLease { lease, prefix } = of;
+    let (domain, interface) = service.manager.nic_of(&lease.mac);
+    dict([
+        ("address", lease.address.to_string().into()),
+        ("prefix", u32::from(*prefix).into()),
+        ("mac", lease.mac.clone().into()),
+        ("hostname", lease.hostname.clone().unwrap_or_default().into()),
+        ("client-id", lease.client_id.clone().unwrap_or_default().into()),
+        ("expires-usec", lease.expires_usec.into()),
+        ("domain", domain.map_or_else(paths::done, |uuid| paths::domain(&uuid)).into_inner().into()),
+        ("interface", interface.into()),
+    ])
 }

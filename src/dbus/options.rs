@@ -3,9 +3,11 @@
 
 use std::collections::HashMap;
 
-use zbus::OwnedVariant;
+use zbus::{OwnedObjectPath, OwnedVariant};
 
 use super::error::Error;
+use super::paths;
+use crate::manager::Object;
 
 /// What a caller gave.
 pub(super) type Given = HashMap<String, OwnedVariant>;
@@ -52,6 +54,12 @@ impl Options {
         Ok(self.take(key, "a boolean (b)")?.unwrap_or(true))
     }
 
+    /// Whether it is given, whatever its value is.
+    pub(super) fn is_given(&mut self, key: &'static str) -> bool {
+        self.known.push(key);
+        self.left.remove(key).is_some()
+    }
+
     /// A number.
     pub(super) fn number(&mut self, key: &'static str) -> Result<Option<u64>, Error> {
         self.take(key, "a number of 64 bits (t)")
@@ -60,6 +68,13 @@ impl Options {
     /// A text; empty where it is not given.
     pub(super) fn text(&mut self, key: &'static str) -> Result<String, Error> {
         Ok(self.take(key, "a string (s)")?.unwrap_or_default())
+    }
+
+    /// The network or domain of a path.
+    pub(super) fn object(&mut self, key: &'static str) -> Result<Option<Object>, Error> {
+        let Some(path) = self.take::<OwnedObjectPath>(key, "an object path (o)")? else { return Ok(None) };
+        let no_object = || Error::invalid_args(format!("'{path}' is no network and no domain"));
+        paths::read(&path).map(Some).ok_or_else(no_object)
     }
 
     /// Refuses what was not asked for.

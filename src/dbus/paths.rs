@@ -31,6 +31,17 @@ pub(super) fn object(object: Object) -> OwnedObjectPath {
     }
 }
 
+/// The object of a path, which need not be there.
+pub(super) fn read(path: &str) -> Option<Object> {
+    let (kind, id) = path.strip_prefix(ROOT)?.strip_prefix('/')?.split_once('/')?;
+    let uuid = Uuid::try_parse(&id.replace('_', "-")).ok()?;
+    match kind {
+        "network" => Some(Object::Network(uuid)),
+        "domain" => Some(Object::Domain(uuid)),
+        _ => None,
+    }
+}
+
 /// `/`: there is no object, what was asked is done.
 pub(super) fn done() -> OwnedObjectPath {
     OwnedObjectPath::default()

@@ -8,16 +8,19 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
-use zbus::names::InterfaceName;
+use uuid::Uuid;
+use zbus::names::{InterfaceName, UniqueName};
 use zbus::object_server::SignalEmitter;
 use zbus::{OwnedObjectPath, Variant};
 
-use super::domain::DomainInterface;
+use super::domain::{DomainInterface, address};
 use super::job::JobInterface;
-use super::network::NetworkInterface;
+use super::network::{NetworkInterface, lease};
 use super::paths;
 use super::service::Service;
+use super::subscribe::Topic;
 use crate::manager::{Event, Job, JobState};
+use crate::network::LeaseChange;
 use crate::{domain, network};
 
 const MANAGER: &str = "org.warren1.Manager";
@@ -49,6 +52,7 @@ async fn tell(connection: &zbus::Connection, service: &Arc<Service>, event: Even
         Event::NetworkRemoved(uuid) => {
             server.remove::<NetworkInterface, _>(paths::network(&uuid)).await?;
         }
+        Event::Leases { network, change } => leases_changed(connection, service, network, change).await?,
         Event::DomainAdded(handle) => {
             let path = paths::domain(&handle.uuid());
             server.at(path, DomainInterface::new(service.clone(), handle)).await?;
@@ -150,6 +154,64 @@ async fn domain_changed(
         DomainInterface::state_entered(&emitter, new_state, old_state, &new.reason).await?;
     }
     Ok(())
+}
+
+/// Tells those who have subscribed and may know.
+async fn leases_changed(
+    connection: &zbus::Connection,
+    service: &Arc<Service>,
+    uuid: Uuid,
+    change: LeaseChange,
+) -> zbus::Result<()> {
+    let Ok(network) = service.manager.network(&uuid) else { return Ok(()) };
+    let access = network.view().access.clone();
+    for receiver in service.subscriptions.receivers(Topic::Leases, |sight| sight.network(&access)) {
+        let emitter = unicast(connection, paths::network(&uuid), receiver)?;
+        for added in &change.added {
+            NetworkInterface::lease_added(&emitter, lease(service, added)).await?;
+        }
+        for removed in &change.removed {
+            NetworkInterface::lease_removed(&emitter, lease(service, removed)).await?;
+        }
+    }
+    for domain in service.manager.domains_of(&change) {
+        let (connection, service) = (connection.clone(), service.clone());
+        // Its actor is asked, which the publisher must not wait for.
+        tokio::spawn(async move {
+            if let Err(e) = addresses_changed(&connection, &service, &domain).await {
+                tracing::warn!("addresses could not be told on the bus: {e}");
+            }
+        });
+    }
+    Ok(())
+}
+
+async fn addresses_changed(
+    connection: &zbus::Connection,
+    service: &Service,
+    domain: &domain::Handle,
+) -> zbus::Result<()> {
+    let view = domain.view();
+    let receivers = service.subscriptions.receivers(Topic::Addresses, |sight| sight.domain(view.owner));
+    if receivers.is_empty() {
+        return Ok(());
+    }
+    // A domain that has gone has no addresses to tell.
+    let Ok(addresses) = service.manager.leased_addresses(domain).await else { return Ok(()) };
+    for receiver in receivers {
+        let emitter = unicast(connection, paths::domain(&view.uuid), receiver)?;
+        let addresses = addresses.iter().map(address).collect();
+        DomainInterface::addresses_changed(&emitter, addresses).await?;
+    }
+    Ok(())
+}
+
+fn unicast(
+    connection: &zbus::Connection,
+    path: OwnedObjectPath,
+    receiver: UniqueName<'static>,
+) -> zbus::Result<SignalEmitter<'static>> {
+    Ok(SignalEmitter::new(connection, path)?.set_destination(receiver.into()).into_owned())
 }
 
 async fn job_ended(connection: &zbus::Connection, job: &Job) -> zbus::Result<()> {

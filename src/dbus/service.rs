@@ -1,8 +1,9 @@
 //! What every interface works with: the registry, who may call, and the count of calls in flight.
 //!
-//! Owns the order of questions to polkit: first the verb, before anything is parsed or looked up; then
-//! what the document needs. Must never answer a stranger whether something exists.
+//! Owns the life of a call: who it is from, what it takes of its user's share, the work that it begins. Must
+//! never let the service end while one is answered.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
@@ -10,11 +11,13 @@ use std::time::Instant;
 use zbus::OwnedObjectPath;
 use zbus::message::Header;
 
+use super::callers::{Callers, Claim, Resource};
 use super::error::Error;
 use super::paths;
-use crate::auth::{Action, Authority, Caller};
-use crate::manager::{self, Manager, Needs, Object};
-use crate::{domain, network};
+use super::subscribe::{Subscriptions, Topic};
+use crate::auth::{Authority, Caller};
+use crate::domain;
+use crate::manager::{self, Manager, Object};
 
 /// Shared by all interfaces.
 #[derive(Debug)]
@@ -25,6 +28,9 @@ pub struct Service {
     pub authority: Authority,
     /// Facts on the machine.
     pub host: super::Host,
+    /// Who is told what is not public.
+    pub(super) subscriptions: Subscriptions,
+    callers: Callers,
     in_flight: AtomicUsize,
     last_call: std::sync::Mutex<Instant>,
 }
@@ -32,14 +38,28 @@ pub struct Service {
 /// A call that is being answered; the service does not end meanwhile.
 #[derive(Debug)]
 pub(super) struct Call<'s> {
-    service: &'s Service,
+    pub(super) service: &'s Service,
     pub(super) caller: Caller,
+    _share: Claim,
+    _busy: Busy<'s>,
 }
 
-impl Drop for Call<'_> {
+/// Something is being answered.
+#[derive(Debug)]
+struct Busy<'s>(&'s Service);
+
+impl<'s> Busy<'s> {
+    fn new(service: &'s Service) -> Self {
+        service.in_flight.fetch_add(1, Ordering::Relaxed);
+        service.touch();
+        Self(service)
+    }
+}
+
+impl Drop for Busy<'_> {
     fn drop(&mut self) {
-        self.service.in_flight.fetch_sub(1, Ordering::Relaxed);
-        self.service.touch();
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.0.touch();
     }
 }
 
@@ -48,6 +68,8 @@ impl Service {
     pub fn new(manager: Arc<Manager>, authority: Authority) -> Self {
         Self {
             host: super::Host::look(manager.clone()),
+            callers: Callers::new(manager.scope().config.limits),
+            subscriptions: Subscriptions::default(),
             manager,
             authority,
             in_flight: AtomicUsize::new(0),
@@ -59,6 +81,11 @@ impl Service {
         *self.last_call.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Instant::now();
     }
 
+    /// Whether somebody waits to be told of something.
+    pub fn has_subscribers(&self) -> bool {
+        !self.subscriptions.is_empty()
+    }
+
     /// How long nothing was asked; `None` while something is.
     pub fn quiet_for(&self) -> Option<std::time::Duration> {
         if self.in_flight.load(Ordering::Relaxed) > 0 {
@@ -67,6 +94,15 @@ impl Service {
         Some(self.last_call.lock().unwrap_or_else(std::sync::PoisonError::into_inner).elapsed())
     }
 
+    /// Begins to answer a call.
+    pub(super) async fn call(&self, header: &Header<'_>) -> Result<Call<'_>, Error> {
+        let busy = Busy::new(self);
+        let (caller, share) = self.callers.enter(&self.authority, header).await?;
+        Ok(Call { service: self, caller, _share: share, _busy: busy })
+    }
+}
+
+impl Call<'_> {
     /// Does some work, and answers after the signals that it caused: `/`, or the job that goes on with it.
     pub(super) async fn work(
         &self,
@@ -76,83 +112,28 @@ impl Service {
         cancel: Option<domain::Handle>,
         work: impl Future<Output = Result<(), manager::Error>> + Send + 'static,
     ) -> Result<OwnedObjectPath, Error> {
-        let job = self.manager.run_job(operation, object, no_wait, cancel, error_parts, work).await;
-        self.manager.told().await;
+        let share = self.service.callers.claim(self.caller.uid, Resource::Job)?;
+        let work = async move {
+            let _share = share;
+            work.await
+        };
+        let manager = &self.service.manager;
+        let job = manager.run_job(operation, object, no_wait, cancel, error_parts, work).await;
+        manager.told().await;
         Ok(paths::job_or_done(job?))
     }
 
-    /// Begins to answer a call.
-    pub(super) async fn call(&self, header: &Header<'_>) -> Result<Call<'_>, Error> {
-        self.in_flight.fetch_add(1, Ordering::Relaxed);
-        self.touch();
-        match self.authority.caller(header).await {
-            Ok(caller) => Ok(Call { service: self, caller }),
-            Err(e) => {
-                self.in_flight.fetch_sub(1, Ordering::Relaxed);
-                Err(e.into())
-            }
-        }
-    }
-}
-
-impl Call<'_> {
-    async fn check(&self, action: Action, details: &[(&str, String)]) -> Result<(), Error> {
-        Ok(self.service.authority.check(&self.caller, action, details).await?)
-    }
-
-    /// For a method of a network.
-    pub(super) async fn may_manage_network(&self, network: &network::Handle) -> Result<(), Error> {
-        let view = network.view();
-        let object = paths::network(&view.uuid).to_string();
-        let details = [("name", view.name.clone()), ("owner", view.owner.to_string()), ("object", object)];
-        self.check(Action::NetworkManage, &details).await
-    }
-
-    /// For defining a network, before its document is read.
-    pub(super) async fn may_define_network(&self) -> Result<(), Error> {
-        self.check(Action::NetworkManage, &[("object", paths::ROOT.to_owned())]).await
-    }
-
-    /// For reading what is not public of a network: whoever may use it.
-    pub(super) async fn may_read_network(&self, network: &network::Handle) -> Result<(), Error> {
-        let view = network.view();
-        let action = if view.access == "users" { Action::NetworkUse } else { Action::NetworkManage };
-        self.check(action, &[("name", view.name.clone())]).await
-    }
-
-    /// For defining a domain, before its document is read.
-    pub(super) async fn may_define_domain(&self) -> Result<(), Error> {
-        self.check(Action::DomainManageOwn, &[("object", paths::ROOT.to_owned())]).await
-    }
-
-    /// For a method of a domain.
-    pub(super) async fn may_manage_domain(&self, domain: &domain::Handle) -> Result<(), Error> {
-        self.may_with_domain(domain, Action::DomainManageOwn).await
-    }
-
-    /// For a console or a display.
-    pub(super) async fn may_use_console(&self, domain: &domain::Handle) -> Result<(), Error> {
-        self.may_with_domain(domain, Action::DomainConsole).await
-    }
-
-    async fn may_with_domain(&self, domain: &domain::Handle, own: Action) -> Result<(), Error> {
-        let view = domain.view();
-        let action = if view.owner == self.caller.uid { own } else { Action::DomainManage };
-        let object = paths::domain(&view.uuid).to_string();
-        let details = [("name", view.name.clone()), ("owner", view.owner.to_string()), ("object", object)];
-        self.check(action, &details).await
-    }
-
-    /// For what a domain's document needs.
-    pub(super) async fn may_have(&self, name: &str, needs: &Needs) -> Result<(), Error> {
-        if let Some(place) = needs.host_access.first() {
-            self.check(Action::HostAccess, &[("name", name.to_owned()), ("place", place.clone())]).await?;
-        }
-        for network in &needs.networks {
-            let open =
-                self.service.manager.network_by_name(network).is_ok_and(|n| n.view().access == "users");
-            let action = if open { Action::NetworkUse } else { Action::NetworkUseAny };
-            self.check(action, &[("name", network.clone())]).await?;
+    /// Admits the caller to unicast signals until it leaves the bus.
+    pub(super) async fn subscribe(&self, topics: BTreeSet<Topic>, service: &Arc<Service>) -> Result<(), Error> {
+        let sight = self.sight().await?;
+        let (sender, uid) = (self.caller.sender.clone(), self.caller.uid);
+        let share = || service.callers.claim(uid, Resource::Subscription);
+        if service.subscriptions.add(&sender, topics, sight, share)? {
+            let service = service.clone();
+            tokio::spawn(async move {
+                service.authority.gone(&sender).await;
+                service.subscriptions.forget(&sender);
+            });
         }
         Ok(())
     }

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 
-use super::consoles::Attached;
 use super::events::pass_on;
 use super::guest::{GRACE, Guest};
 use super::start::{self, Started};
@@ -35,7 +34,8 @@ pub(super) enum Message {
     Document { live: bool, reply: Reply<DomainDoc> },
     Info { reply: Reply<Info> },
     Command { command: Command, reply: Reply<()> },
-    OpenConsole { device: String, reply: Reply<OwnedFd> },
+    OpenConsole { device: String, force: bool, reply: Reply<OwnedFd> },
+    OpenGraphics { device: String, reply: Reply<OwnedFd> },
 }
 
 /// What comes from the tasks beside the actor.
@@ -175,12 +175,15 @@ impl Actor {
                 let _ = reply.send(Ok(info::of(doc.def(), self.guest.as_ref())));
             }
             Message::Command { command, reply } => self.command(command, reply),
-            Message::OpenConsole { device, reply } => drop(reply.send(self.open_console(&device))),
+            Message::OpenConsole { device, force, reply } => {
+                drop(reply.send(self.open_console(&device, force)));
+            }
+            Message::OpenGraphics { device, reply } => self.open_graphics(&device, reply),
         }
         false
     }
 
-    fn name(&self) -> String {
+    pub(super) fn name(&self) -> String {
         self.doc.def().name.to_string()
     }
 
@@ -188,7 +191,7 @@ impl Actor {
         state::step(self.state, event).map_err(|denial| self.denied(denial))
     }
 
-    fn denied(&self, denial: Denial) -> Error {
+    pub(super) fn denied(&self, denial: Denial) -> Error {
         Error::Denied { name: self.name(), denial }
     }
 
@@ -401,18 +404,6 @@ impl Actor {
                 tracing::warn!(domain = %self.uuid, "{}", crate::chain(&e));
             }
         }
-    }
-
-    fn open_console(&self, device: &str) -> Result<OwnedFd, Error> {
-        let Some(guest) = &self.guest else { return Err(self.denied(Denial::NotRunning)) };
-        let consoles = &guest.consoles;
-        let asked = |a: &&Attached| device.is_empty() || a.alias == device;
-        let Some(Attached { console, .. }) = consoles.iter().find(asked) else {
-            let known: Vec<&str> = consoles.iter().map(|a| a.alias.as_str()).collect();
-            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-            return Err(Error::NoSuchConsole { name: self.name(), device: device.to_owned(), known });
-        };
-        console.open().map_err(Error::Run)
     }
 
     fn heed(&mut self, report: Report) {

@@ -87,8 +87,14 @@ impl Handle {
         self.ask(|reply| Message::Command { command, reply }).await
     }
 
-    /// One end of a serial console: first what was kept, then what comes. Empty `device`: the first.
-    pub async fn open_console(&self, device: String) -> Result<OwnedFd, Error> {
-        self.ask(|reply| Message::OpenConsole { device, reply }).await
+    /// One end of a serial console: first what was kept, then what comes. Empty `device`: the first. `force`:
+    /// those who have it open are cut off.
+    pub async fn open_console(&self, device: String, force: bool) -> Result<OwnedFd, Error> {
+        self.ask(|reply| Message::OpenConsole { device, force, reply }).await
+    }
+
+    /// One end of a connection to a display, `vnc` or `spice`; empty `device`: the first.
+    pub async fn open_graphics(&self, device: String) -> Result<OwnedFd, Error> {
+        self.ask(|reply| Message::OpenGraphics { device, reply }).await
     }
 }

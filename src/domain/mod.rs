@@ -20,6 +20,7 @@ mod handle;
 mod info;
 mod live;
 mod nics;
+mod open;
 mod recover;
 mod start;
 pub mod state;
@@ -116,6 +117,8 @@ pub enum Error {
     Cancelled,
     #[error("the domain '{name}' has no console '{device}'; it has {known}")]
     NoSuchConsole { name: String, device: String, known: String },
+    #[error("the domain '{name}' has no display '{device}' that can be opened; there are: {known}")]
+    NoSuchDisplay { name: String, device: String, known: String },
     #[error("cannot use the runtime directory")]
     Run(#[source] std::io::Error),
     #[error("what the domain needs could not be kept on disk")]

@@ -169,6 +169,7 @@ impl Manager {
         let old_uuid = old.as_ref().map(network::Handle::uuid);
         self.complete_network(&mut doc, old_uuid).await?;
         refuse_errors(check::network(&doc))?;
+        self.refuse_beyond_limit(owner, old.is_some())?;
         if options.dry_run {
             return Ok(None);
         }
@@ -193,6 +194,17 @@ impl Manager {
         };
         write(&self.networks).insert(uuid, NetworkEntry { handle, subnets });
         Ok(Some(uuid))
+    }
+
+    /// A replaced definition is none more.
+    fn refuse_beyond_limit(&self, owner: u32, replaced: bool) -> Result<(), Error> {
+        let networks = read(&self.networks).values().filter(|e| e.handle.view().owner == owner).count();
+        let domains = read(&self.domains).values().filter(|e| e.handle.view().owner == owner).count();
+        let limit = self.scope.config.limits.objects;
+        if replaced || networks + domains < limit {
+            return Ok(());
+        }
+        Err(Error::TooManyObjects { owner, limit })
     }
 
     /// Starts the actor of a network and makes it known.
@@ -248,6 +260,7 @@ impl Manager {
         refuse_generation(&name, generation, options.if_generation)?;
         self.complete_domain(&mut doc, old.as_ref())?;
         refuse_errors(check::domain(&doc))?;
+        self.refuse_beyond_limit(owner, old.is_some())?;
         if options.dry_run {
             return Ok(None);
         }

@@ -4,6 +4,7 @@
 //! after a restart, their autostart, and the jobs. Must never decide who may call, and never hold a lock
 //! while a network or a domain works.
 
+mod addresses;
 mod define;
 mod jobs;
 mod recover;
@@ -22,6 +23,7 @@ use crate::scope::Scope;
 use crate::store::{Kind, Store, StoreError};
 use crate::{domain, network};
 
+pub use addresses::{AddressSource, GuestAddress};
 pub use define::{DefineOptions, Needs, Report, needs, network_needs};
 pub use jobs::{Job, JobState, Object};
 
@@ -53,6 +55,11 @@ pub enum Error {
     Subnets(#[from] network::ground::GroundError),
     #[error("the definition could not be kept on disk")]
     Store(#[from] StoreError),
+    #[error(
+        "uid {owner} has {limit} networks and domains, which is all that one user may have; undefine some, or \
+         raise 'objects' under [limits] in warrend.toml"
+    )]
+    TooManyObjects { owner: u32, limit: usize },
     #[error("the {0} cannot be cancelled; it ends by itself")]
     NotCancellable(&'static str),
     #[error("the job was cut off")]
@@ -69,6 +76,10 @@ pub enum Event {
         new: Arc<network::View>,
     },
     NetworkRemoved(Uuid),
+    Leases {
+        network: Uuid,
+        change: network::LeaseChange,
+    },
     DomainAdded(domain::Handle),
     DomainChanged {
         old: Arc<domain::View>,
@@ -162,13 +173,16 @@ impl Manager {
     }
 
     fn network_context(&self) -> network::Context {
-        let events = self.events.clone();
+        let (events, leases) = (self.events.clone(), self.events.clone());
         network::Context {
             scope: self.scope.clone(),
             store: self.store.clone(),
             ground: self.ground.clone(),
             announce: Arc::new(move |_, old, new| {
                 let _ = events.send(Event::NetworkChanged { old: old.clone(), new: new.clone() });
+            }),
+            leases: Arc::new(move |network, change| {
+                let _ = leases.send(Event::Leases { network, change });
             }),
             boot_id: self.boot_id.clone(),
         }

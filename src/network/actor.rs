@@ -10,11 +10,12 @@ use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 
 use super::bring_up::{self, Up};
+use super::leases::{LeaseChange, Leases, NetworkLease};
 use super::state::{self, Denial, Effect, Event, State};
 use super::{Context, Error, Handle, View};
 use crate::model::{Mac, NetworkDoc, Severity};
 use crate::store::{Envelope, Kind};
-use crate::sys::dnsmasq::{self, Lease};
+use crate::sys::netlink::Neighbour;
 
 const MAILBOX: usize = 64;
 /// A dnsmasq that ends by itself is started again this often in the life of a network.
@@ -31,7 +32,8 @@ pub(super) enum Message {
     SetAutostart { autostart: bool, reply: Reply<()> },
     SetAccess { access: String, reply: Reply<()> },
     Document { live: bool, reply: Reply<NetworkDoc> },
-    Leases { reply: Reply<Vec<Lease>> },
+    Leases { reply: Reply<Vec<NetworkLease>> },
+    Neighbours { reply: Reply<Vec<Neighbour>> },
     Plug { request: PortRequest, reply: Reply<Plugged> },
     Unplug { domain: Uuid, reply: Reply<()> },
 }
@@ -82,6 +84,7 @@ struct Actor {
     ports: BTreeMap<(Uuid, Mac), PortRequest>,
     warnings: Vec<String>,
     restarts: u32,
+    leases: Leases,
     view: watch::Sender<Arc<View>>,
 }
 
@@ -105,6 +108,7 @@ pub fn spawn(context: Context, seed: Seed) -> Handle {
         ports: BTreeMap::new(),
         warnings: Vec::new(),
         restarts: 0,
+        leases: Leases::new(),
         view: watch::Sender::new(Arc::new(View {
             name: String::new(),
             uuid,
@@ -120,8 +124,10 @@ pub fn spawn(context: Context, seed: Seed) -> Handle {
             warnings: Vec::new(),
         })),
     };
+    actor.follow_leases();
     actor.view.send_replace(Arc::new(actor.snapshot()));
-    let handle = Handle { uuid, mailbox, view: actor.view.subscribe() };
+    let (view, leases) = (actor.view.subscribe(), actor.leases.subscribe());
+    let handle = Handle { uuid, mailbox, view, leases };
     tokio::spawn(async move { actor.run(messages).await });
     handle
 }
@@ -141,6 +147,7 @@ impl Actor {
                     Some(message) => if self.handle(message).await { return },
                     None => return,
                 },
+                () = self.leases.written() => self.look_at_leases(),
                 exit = dnsmasq_exit => self.revive_dnsmasq(&format!("{exit:?}")).await,
             }
         }
@@ -171,6 +178,7 @@ impl Actor {
                 let _ = reply.send(Ok(running.unwrap_or(&self.doc).clone()));
             }
             Message::Leases { reply } => drop(reply.send(self.leases())),
+            Message::Neighbours { reply } => drop(reply.send(self.neighbours().await)),
             Message::Plug { request, reply } => drop(reply.send(self.plug(request))),
             Message::Unplug { domain, reply } => {
                 self.ports.retain(|(owner, _), _| *owner != domain);
@@ -234,6 +242,7 @@ impl Actor {
             Ok(up) => {
                 self.reattach(&up).await;
                 self.up = Some(up);
+                self.follow_leases();
                 self.restarts = 0;
                 self.warnings = self.context.ground.warning().await.into_iter().collect();
                 let (next, _) = self.step(Event::Up)?;
@@ -285,6 +294,8 @@ impl Actor {
         let Some(up) = self.up.take() else { return Ok(()) };
         let problems = bring_up::down(&self.context, &self.uuid, &up.space, up.doc.def(), up.dnsmasq).await;
         self.warnings.clear();
+        let gone = self.leases.end();
+        self.tell_leases(gone);
         let (next, _) = self.step(Event::Down)?;
         tracing::info!(network = %self.name(), "network stopped");
         if problems.is_empty() {
@@ -318,12 +329,38 @@ impl Actor {
         self.redefine(self.doc.clone(), envelope)
     }
 
-    fn leases(&self) -> Result<Vec<Lease>, Error> {
+    /// Leases of a network that is active are told of as they come and go.
+    fn follow_leases(&mut self) {
+        let Some(up) = self.up.as_ref().filter(|up| up.dnsmasq.is_some()) else { return };
+        self.leases.follow(&self.context.scope.network_run_dir(&self.uuid), up.doc.def());
+    }
+
+    fn look_at_leases(&self) {
+        match self.leases.look() {
+            Ok(change) => self.tell_leases(change),
+            Err(e) => tracing::warn!(network = %self.name(), "its leases cannot be read: {e}"),
+        }
+    }
+
+    fn tell_leases(&self, change: Option<LeaseChange>) {
+        if let Some(change) = change {
+            (self.context.leases)(self.uuid, change);
+        }
+    }
+
+    fn leases(&self) -> Result<Vec<NetworkLease>, Error> {
         if self.up.is_none() {
             return Err(Error::Denied { name: self.name(), denial: Denial::NotActive });
         }
-        let path = dnsmasq::lease_file(&self.context.scope.network_run_dir(&self.uuid));
-        dnsmasq::read_leases(&path).map_err(|source| Error::Leases { name: self.name(), source })
+        self.leases.read().map_err(|source| Error::Leases { name: self.name(), source })
+    }
+
+    async fn neighbours(&self) -> Result<Vec<Neighbour>, Error> {
+        let Some(up) = &self.up else { return Ok(Vec::new()) };
+        let failed = |source| Error::Netlink { step: "reading who is on the bridge", source };
+        let netlink = up.space.netlink().await.map_err(failed)?;
+        let Some(bridge) = netlink.link(&up.bridge).await.map_err(failed)? else { return Ok(Vec::new()) };
+        netlink.neighbours(bridge.index).await.map_err(failed)
     }
 
     fn plug(&mut self, request: PortRequest) -> Result<Plugged, Error> {

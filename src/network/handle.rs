@@ -7,11 +7,11 @@ use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 
 use super::actor::{Message, Plugged, PortRequest};
-use super::{Error, View};
+use super::{Error, NetworkLease, View};
 use crate::mailbox::{self, Reply};
 use crate::model::NetworkDoc;
 use crate::store::Envelope;
-use crate::sys::dnsmasq::Lease;
+use crate::sys::netlink::Neighbour;
 
 /// A network, from outside. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -19,6 +19,7 @@ pub struct Handle {
     pub(super) uuid: Uuid,
     pub(super) mailbox: mpsc::Sender<Message>,
     pub(super) view: watch::Receiver<Arc<View>>,
+    pub(super) leases: watch::Receiver<Arc<Vec<NetworkLease>>>,
 }
 
 impl Handle {
@@ -80,8 +81,18 @@ impl Handle {
     }
 
     /// Current DHCP leases.
-    pub async fn leases(&self) -> Result<Vec<Lease>, Error> {
+    pub async fn leases(&self) -> Result<Vec<NetworkLease>, Error> {
         self.ask(|reply| Message::Leases { reply }).await
+    }
+
+    /// The leases that were told of last, without waiting.
+    pub fn known_leases(&self) -> Arc<Vec<NetworkLease>> {
+        self.leases.borrow().clone()
+    }
+
+    /// Who has answered on the bridge of late, by the kernel's table of neighbours.
+    pub async fn neighbours(&self) -> Result<Vec<Neighbour>, Error> {
+        self.ask(|reply| Message::Neighbours { reply }).await
     }
 
     /// Reserves a port for a NIC of a domain; answers where its TAP is to be put.

@@ -11,6 +11,7 @@ mod actor;
 mod bring_up;
 pub mod ground;
 mod handle;
+mod leases;
 mod recover;
 pub mod state;
 mod view;
@@ -30,6 +31,7 @@ use crate::sys::nft::NftError;
 
 pub use actor::{Plugged, PortRequest, Seed, spawn};
 pub use handle::Handle;
+pub use leases::{LeaseChange, NetworkLease};
 pub use recover::{Leftover, recover};
 pub use state::State;
 pub use view::View;
@@ -126,6 +128,8 @@ pub struct Context {
     pub ground: ground::Ground,
     /// Where changes are told.
     pub announce: Announcer,
+    /// Where leases that come and go are told.
+    pub leases: Arc<dyn Fn(Uuid, LeaseChange) + Send + Sync>,
     /// The id of this boot, which live state carries.
     pub boot_id: Arc<str>,
 }

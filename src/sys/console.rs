@@ -91,6 +91,11 @@ impl Console {
         Ok(theirs.into())
     }
 
+    /// Ends the connections of all clients.
+    pub fn cut_off(&self) {
+        lock(&self.shared).clients.clear();
+    }
+
     /// The kept output: the last 64 KiB.
     pub fn history(&self) -> Vec<u8> {
         lock(&self.shared).history.iter().copied().collect()

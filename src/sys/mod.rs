@@ -7,6 +7,7 @@
 pub mod bridge_helper;
 pub mod console;
 pub mod dnsmasq;
+pub mod file_watch;
 pub mod firmware;
 pub mod images;
 pub mod nethost;

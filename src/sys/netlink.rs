@@ -14,6 +14,9 @@ use rtnetlink::packet_route::address::AddressAttribute;
 use rtnetlink::packet_route::link::{
     BridgeStpState, InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
 };
+use rtnetlink::packet_route::neighbour::{
+    NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
+};
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteType};
 use rtnetlink::{Handle, LinkBridge, LinkBridgePort, LinkMessageBuilder, LinkUnspec, RouteMessageBuilder};
 
@@ -85,6 +88,15 @@ pub struct BridgeSpec {
     pub mtu: Option<u32>,
     /// Noted on it.
     pub alias: String,
+}
+
+/// Who answers for an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Neighbour {
+    /// The address.
+    pub address: IpAddr,
+    /// Its Ethernet address.
+    pub mac: [u8; 6],
 }
 
 /// A route.
@@ -254,6 +266,14 @@ impl Netlink {
         Ok(found)
     }
 
+    /// Who has answered for an address on this interface, and is not known to be gone.
+    pub async fn neighbours(&self, index: u32) -> Result<Vec<Neighbour>> {
+        let messages: Vec<_> = self.handle.neighbours().get().execute().try_collect().await?;
+        let gone = [NeighbourState::Failed, NeighbourState::Incomplete, NeighbourState::Noarp];
+        let here = |m: &&NeighbourMessage| m.header.ifindex == index && !gone.contains(&m.header.state);
+        Ok(messages.iter().filter(here).filter_map(neighbour).collect())
+    }
+
     /// Leads to `dst` through `gateway`, which is reached by an interface that is up. It goes with the interface.
     pub async fn add_route(&self, index: u32, dst: IpNet, gateway: IpAddr, metric: u32) -> Result<()> {
         let message = match (dst, gateway) {
@@ -281,6 +301,19 @@ impl Netlink {
             other => other,
         }
     }
+}
+
+fn neighbour(message: &NeighbourMessage) -> Option<Neighbour> {
+    let (mut address, mut mac) = (None, None);
+    for attribute in &message.attributes {
+        match attribute {
+            NeighbourAttribute::Destination(NeighbourAddress::Inet(ip)) => address = Some((*ip).into()),
+            NeighbourAttribute::Destination(NeighbourAddress::Inet6(ip)) => address = Some((*ip).into()),
+            NeighbourAttribute::LinkLayerAddress(bytes) => mac = bytes.as_slice().try_into().ok(),
+            _ => {}
+        }
+    }
+    Some(Neighbour { address: address?, mac: mac? })
 }
 
 fn link(message: LinkMessage) -> Link {

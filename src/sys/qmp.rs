@@ -5,12 +5,16 @@
 //! each wait a deadline. Must never know what a command means to a guest.
 
 use std::collections::HashMap;
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot};
@@ -67,8 +71,15 @@ pub struct QmpEvent {
 /// One connection to a QEMU. Clones share it; it is closed when the last one is gone.
 #[derive(Debug, Clone)]
 pub struct Qmp {
-    commands: mpsc::Sender<Vec<u8>>,
+    commands: mpsc::Sender<Outgoing>,
     shared: Arc<Shared>,
+}
+
+/// A line for QEMU, with a descriptor if the command takes one.
+#[derive(Debug)]
+struct Outgoing {
+    line: Vec<u8>,
+    fd: Option<OwnedFd>,
 }
 
 #[derive(Debug, Default)]
@@ -140,6 +151,17 @@ impl Qmp {
         arguments: Value,
         deadline: Duration,
     ) -> Result<Value, QmpError> {
+        self.execute_with_fd(command, arguments, None, deadline).await
+    }
+
+    /// As [`Self::execute`], with a descriptor for a command that takes one, as `getfd`.
+    pub async fn execute_with_fd(
+        &self,
+        command: &str,
+        arguments: Value,
+        fd: Option<OwnedFd>,
+        deadline: Duration,
+    ) -> Result<Value, QmpError> {
         let id = self.shared.next_id.fetch_add(1, Ordering::Relaxed);
         let mut request = json!({ "execute": command });
         if !arguments.is_null() {
@@ -158,7 +180,7 @@ impl Qmp {
         }
         let _forget = Forget { shared: &self.shared, id };
         let exchange = async {
-            self.commands.send(line).await.ok()?;
+            self.commands.send(Outgoing { line, fd }).await.ok()?;
             reply.await.ok()
         };
         match timeout(deadline, exchange).await {
@@ -199,14 +221,14 @@ fn unpack(command: &str, mut reply: Value) -> Result<Value, QmpError> {
 async fn run(
     mut lines: Lines,
     mut writer: OwnedWriteHalf,
-    mut commands: mpsc::Receiver<Vec<u8>>,
+    mut commands: mpsc::Receiver<Outgoing>,
     events: mpsc::Sender<QmpEvent>,
     shared: Arc<Shared>,
 ) {
     // Reading goes on while a write waits: QEMU may take no command before its output is read.
     let write = async {
-        while let Some(line) = commands.recv().await {
-            if writer.write_all(&line).await.is_err() {
+        while let Some(outgoing) = commands.recv().await {
+            if send(&mut writer, outgoing).await.is_err() {
                 // What QEMU still had to say is read to its end.
                 std::future::pending::<()>().await;
             }
@@ -231,6 +253,24 @@ async fn run(
     let mut state = shared.lock();
     state.ended = Some(ended);
     state.waiting.clear();
+}
+
+/// A descriptor goes with the first byte of its command.
+async fn send(writer: &mut OwnedWriteHalf, Outgoing { line, fd }: Outgoing) -> io::Result<()> {
+    let mut sent = 0;
+    if let Some(fd) = fd {
+        let stream: &UnixStream = writer.as_ref();
+        sent = stream
+            .async_io(Interest::WRITABLE, || {
+                let fds = [fd.as_fd()];
+                let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+                let mut ancillary = SendAncillaryBuffer::new(&mut space);
+                ancillary.push(SendAncillaryMessage::ScmRights(&fds));
+                Ok(sendmsg(stream, &[IoSlice::new(&line)], &mut ancillary, SendFlags::NOSIGNAL)?)
+            })
+            .await?;
+    }
+    writer.write_all(&line[sent..]).await
 }
 
 fn take(message: Message, events: &mpsc::Sender<QmpEvent>, shared: &Shared) {

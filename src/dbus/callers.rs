@@ -1,0 +1,146 @@
+//! Who has called, and how much each user takes of the service.
+//!
+//! Owns the uid behind each connection (the bus is asked once) and, for each uid, the calls that are being
+//! answered, the work under way and the subscriptions. Must never keep a caller waiting for another: what is
+//! beyond a limit is refused at once.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::OnceCell;
+use zbus::message::Header;
+
+use super::error::Error;
+use crate::auth::{AuthError, Authority, Caller};
+use crate::scope::Limits;
+
+/// Connections whose uid is remembered. Beyond, those are forgotten that wait for nothing.
+const REMEMBERED: usize = 1024;
+
+/// Something of which one user may have so much at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Resource {
+    /// A call that is being answered.
+    Call,
+    /// Work under way.
+    Job,
+    /// A connection with a subscription.
+    Subscription,
+}
+
+/// All callers.
+#[derive(Debug)]
+pub(super) struct Callers {
+    limits: Limits,
+    uids: Mutex<HashMap<String, Arc<OnceCell<u32>>>>,
+    used: Arc<Mutex<Used>>,
+}
+
+/// How much each uid has, by [`Resource`].
+type Used = HashMap<u32, [usize; 3]>;
+
+/// A share of one user's; it is given back when dropped.
+#[derive(Debug)]
+pub(super) struct Claim {
+    used: Arc<Mutex<Used>>,
+    uid: u32,
+    resource: Resource,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Callers {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self { limits, uids: Mutex::default(), used: Arc::default() }
+    }
+
+    /// Who sent this message, and a share of the calls in flight for it.
+    pub(super) async fn enter(
+        &self,
+        authority: &Authority,
+        header: &Header<'_>,
+    ) -> Result<(Caller, Claim), Error> {
+        let sender = header.sender().ok_or(AuthError::NoSender)?;
+        let uid = self.remembered(sender.as_str());
+        // Many calls of one connection ask the bus once.
+        let uid = *uid.get_or_try_init(|| authority.uid_of(sender)).await?;
+        let claim = self.claim(uid, Resource::Call)?;
+        Ok((Caller::new(header, uid)?, claim))
+    }
+
+    fn remembered(&self, sender: &str) -> Arc<OnceCell<u32>> {
+        let mut uids = lock(&self.uids);
+        if let Some(known) = uids.get(sender) {
+            return known.clone();
+        }
+        if uids.len() >= REMEMBERED {
+            uids.retain(|_, uid| Arc::strong_count(uid) > 1);
+        }
+        uids.entry(sender.to_owned()).or_default().clone()
+    }
+
+    /// A share of what this user may have; refused where all of it is taken.
+    pub(super) fn claim(&self, uid: u32, resource: Resource) -> Result<Claim, Error> {
+        let (limit, what) = match resource {
+            Resource::Call => (self.limits.calls, "calls in flight"),
+            Resource::Job => (self.limits.jobs, "starts, stops and other work under way"),
+            Resource::Subscription => (self.limits.subscriptions, "connections with a subscription"),
+        };
+        let mut used = lock(&self.used);
+        let count = &mut used.entry(uid).or_default()[resource as usize];
+        if *count >= limit {
+            return Err(Error::limit_exceeded(format!(
+                "uid {uid} has {limit} {what} already, which is all that one user may have at once; wait \
+                 for some to end"
+            )));
+        }
+        *count += 1;
+        Ok(Claim { used: self.used.clone(), uid, resource })
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        let mut used = lock(&self.used);
+        if let Some(of_user) = used.get_mut(&self.uid) {
+            of_user[self.resource as usize] -= 1;
+            if *of_user == [0; 3] {
+                used.remove(&self.uid);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn callers() -> Callers {
+        Callers::new(Limits { calls: 2, jobs: 1, ..Limits::default() })
+    }
+
+    #[test]
+    fn each_user_has_limits_of_its_own() {
+        let callers = callers();
+        let held = [(); 2].map(|()| callers.claim(1000, Resource::Call).unwrap());
+        let refused = callers.claim(1000, Resource::Call).unwrap_err().to_string();
+        assert!(refused.contains("LimitExceeded") && refused.contains("uid 1000 has 2 calls"), "{refused}");
+        let _other_user = callers.claim(1001, Resource::Call).unwrap();
+        let _other_resource = callers.claim(1000, Resource::Job).unwrap();
+        drop(held);
+        callers.claim(1000, Resource::Call).unwrap();
+    }
+
+    #[test]
+    fn what_is_given_back_leaves_nothing() {
+        let callers = callers();
+        drop(callers.claim(1000, Resource::Call).unwrap());
+        assert!(lock(&callers.used).is_empty());
+        for n in 0..2 * REMEMBERED {
+            let _ = callers.remembered(&format!(":1.{n}"));
+        }
+        assert!(lock(&callers.uids).len() <= REMEMBERED);
+    }
+}

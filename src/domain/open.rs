@@ -1,0 +1,71 @@
+//! Descriptors of a running guest's consoles and displays.
+//!
+//! Owns which device a caller means. Must never hand out a descriptor of QEMU's own sockets: a caller gets one
+//! end of a pair made for it.
+
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+
+use serde_json::json;
+
+use super::actor::{Actor, Reply};
+use super::commands::{DEADLINE, execute_with};
+use super::consoles::Attached;
+use super::state::Denial;
+use super::{Error, info};
+use crate::sys::qmp::Qmp;
+
+/// Under this name QEMU holds the descriptor until it is a display's client.
+const FD_NAME: &str = "warren-display";
+
+impl Actor {
+    /// One end of a console. `force`: those who have it open are cut off.
+    pub(super) fn open_console(&self, device: &str, force: bool) -> Result<OwnedFd, Error> {
+        let Some(guest) = &self.guest else { return Err(self.denied(Denial::NotRunning)) };
+        let consoles = &guest.consoles;
+        let asked = |a: &&Attached| device.is_empty() || a.alias == device;
+        let Some(Attached { console, .. }) = consoles.iter().find(asked) else {
+            let known = list(consoles.iter().map(|a| a.alias.as_str()));
+            return Err(Error::NoSuchConsole { name: self.name(), device: device.to_owned(), known });
+        };
+        if force {
+            console.cut_off();
+        }
+        console.open().map_err(Error::Run)
+    }
+
+    /// One end of a connection to a display, which need not know its password: who may open it was asked
+    /// already. QEMU is asked beside the actor.
+    pub(super) fn open_graphics(&self, device: &str, reply: Reply<OwnedFd>) {
+        let Some(guest) = &self.guest else { return drop(reply.send(Err(self.denied(Denial::NotRunning)))) };
+        let displays = self.live_doc.as_ref().map(|doc| info::of(doc.def(), Some(guest)).graphics);
+        let displays = displays.unwrap_or_default();
+        let mut open = displays.iter().filter(|d| matches!(d.kind.as_str(), "vnc" | "spice"));
+        let Some(display) = open.clone().find(|d| device.is_empty() || d.kind == device) else {
+            let known = list(open.by_ref().map(|d| d.kind.as_str()));
+            let (name, device) = (self.name(), device.to_owned());
+            return drop(reply.send(Err(Error::NoSuchDisplay { name, device, known })));
+        };
+        let Some(qmp) = guest.qmp.clone() else { return drop(reply.send(Err(Error::NoMonitor))) };
+        let kind = display.kind.clone();
+        tokio::spawn(async move {
+            let _ = reply.send(connect(&qmp, &kind).await);
+        });
+    }
+}
+
+async fn connect(qmp: &Qmp, kind: &str) -> Result<OwnedFd, Error> {
+    let (ours, theirs) = UnixStream::pair().map_err(Error::Run)?;
+    let command = "getfd";
+    qmp.execute_with_fd(command, json!({ "fdname": FD_NAME }), Some(theirs.into()), DEADLINE)
+        .await
+        .map_err(|source| Error::Qmp { command, source })?;
+    let client = json!({ "protocol": kind, "fdname": FD_NAME, "skipauth": true });
+    execute_with(qmp, "add_client", client).await?;
+    Ok(ours.into())
+}
+
+fn list(known: impl Iterator<Item: AsRef<str>>) -> String {
+    let known: Vec<String> = known.map(|k| k.as_ref().to_owned()).collect();
+    if known.is_empty() { "none".to_owned() } else { known.join(", ") }
+}

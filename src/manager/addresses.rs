@@ -1,0 +1,119 @@
+//! Which addresses the guests have.
+//!
+//! Owns the way from a domain's NICs to the leases and neighbours of the networks that they are on. Must never
+//! ask the guest: what is told here is what its networks saw.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::{Error, Manager};
+use crate::domain;
+use crate::model::{InterfaceKind, Mac};
+use crate::network;
+use crate::plan::qemu::nic_alias;
+
+/// How an address is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AddressSource {
+    /// The network's DHCP server gave it.
+    Lease,
+    /// The NIC has answered for it on the bridge.
+    Arp,
+}
+
+impl AddressSource {
+    /// The word on the bus.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Lease => "lease",
+            Self::Arp => "arp",
+        }
+    }
+}
+
+/// One address of a NIC.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GuestAddress {
+    /// The address.
+    pub address: IpAddr,
+    /// Of its subnet; 0 where it is not known.
+    pub prefix: u8,
+    /// The NIC's address.
+    pub mac: Mac,
+    /// The NIC's alias, as `net0`.
+    pub interface: String,
+    /// How it is known.
+    pub source: AddressSource,
+}
+
+struct Nic {
+    mac: Mac,
+    alias: String,
+    network: network::Handle,
+}
+
+impl Manager {
+    /// The addresses of a running domain's NICs on networks, NIC by NIC; of a domain that is off none.
+    pub async fn addresses(&self, domain: &domain::Handle) -> Result<Vec<GuestAddress>, Error> {
+        let mut found = Vec::new();
+        for nic in self.nics(domain).await? {
+            let mut of_nic = by_lease(&nic);
+            for neighbour in nic.network.neighbours().await? {
+                let known = of_nic.iter().any(|a: &GuestAddress| a.address == neighbour.address);
+                if neighbour.mac == nic.mac.0 && !known {
+                    let (address, source) = (neighbour.address, AddressSource::Arp);
+                    let interface = nic.alias.clone();
+                    of_nic.push(GuestAddress { address, prefix: 0, mac: nic.mac, interface, source });
+                }
+            }
+            found.extend(of_nic);
+        }
+        Ok(found)
+    }
+
+    /// The addresses that a running domain has by its leases; what `AddressesChanged` tells.
+    pub async fn leased_addresses(&self, domain: &domain::Handle) -> Result<Vec<GuestAddress>, Error> {
+        Ok(self.nics(domain).await?.iter().flat_map(by_lease).collect())
+    }
+
+    async fn nics(&self, domain: &domain::Handle) -> Result<Vec<Nic>, Error> {
+        if !domain.view().state.is_live() {
+            return Ok(Vec::new());
+        }
+        let doc = domain.document(true).await?;
+        let def = doc.def();
+        let nic = |(index, nic): (usize, &crate::model::InterfaceDef)| match &nic.kind {
+            InterfaceKind::Network { network, .. } => Some(Nic {
+                mac: nic.mac?,
+                alias: nic_alias(def, index),
+                network: self.directory.get(network)?,
+            }),
+            _ => None,
+        };
+        Ok(def.interfaces().enumerate().filter_map(nic).collect())
+    }
+
+    /// The running domains whose addresses this change of leases is about.
+    pub fn domains_of(&self, change: &network::LeaseChange) -> Vec<domain::Handle> {
+        let macs = change.added.iter().chain(&change.removed).map(|l| &l.lease.mac);
+        let mut uuids: Vec<Uuid> = macs.filter_map(|mac| self.nic_of(mac).0).collect();
+        uuids.sort();
+        uuids.dedup();
+        uuids.iter().filter_map(|uuid| self.domain(uuid).ok()).collect()
+    }
+}
+
+fn by_lease(nic: &Nic) -> Vec<GuestAddress> {
+    let leases: Arc<Vec<network::NetworkLease>> = nic.network.known_leases();
+    let mine = leases.iter().filter(|l| l.lease.mac.parse() == Ok(nic.mac));
+    let address = |l: &network::NetworkLease| GuestAddress {
+        address: l.lease.address,
+        prefix: l.prefix,
+        mac: nic.mac,
+        interface: nic.alias.clone(),
+        source: AddressSource::Lease,
+    };
+    mine.map(address).collect()
+}

@@ -24,8 +24,7 @@ pub mod questions {
     pub const NETWORK_ON_HOST: &str =
         "Authentication is required to let the virtual network $(name) use files of this host";
     pub const WATCH_LEASES: &str = "Authentication is required to watch the addresses on virtual networks";
-    pub const WATCH_ADDRESSES: &str =
-        "Authentication is required to watch the addresses of virtual machines";
+    pub const WATCH_ADDRESSES: &str = "Authentication is required to watch the addresses of virtual machines";
 
     /// All of them.
     pub const ALL: [&str; 6] =
@@ -111,9 +110,7 @@ impl Call<'_> {
     /// For a method of what a job works on.
     pub(super) async fn may_manage(&self, object: Object) -> Result<(), Error> {
         match object {
-            Object::Network(uuid) => {
-                self.may_manage_network(&self.service.manager.network(&uuid)?).await
-            }
+            Object::Network(uuid) => self.may_manage_network(&self.service.manager.network(&uuid)?).await,
             Object::Domain(uuid) => self.may_manage_domain(&self.service.manager.domain(&uuid)?).await,
         }
     }

@@ -23,8 +23,8 @@ impl LogControl {
     }
 
     #[zbus(property)]
-    fn set_log_level(&self, level: String) -> Result<(), Error> {
-        self.0.set_level(&level).map_err(|e| Error::invalid_args(e.to_string()))?;
+    fn set_log_level(&self, level: &str) -> Result<(), Error> {
+        self.0.set_level(level).map_err(|e| Error::invalid_args(e.to_string()))?;
         tracing::info!("the log level is '{level}' now");
         Ok(())
     }
@@ -35,7 +35,7 @@ impl LogControl {
     }
 
     #[zbus(property)]
-    fn set_log_target(&self, target: String) -> Result<(), Error> {
+    fn set_log_target(&self, target: &str) -> Result<(), Error> {
         if target == self.0.target() || target == "auto" {
             return Ok(());
         }

@@ -227,7 +227,10 @@ impl ManagerInterface {
         let object = options.object("object")?;
         options.end()?;
         let answers = call.permissions(object).await?;
-        Ok(answers.into_iter().map(|(action, yes)| (action.id().to_owned(), yes.as_str().to_owned())).collect())
+        Ok(answers
+            .into_iter()
+            .map(|(action, yes)| (action.id().to_owned(), yes.as_str().to_owned()))
+            .collect())
     }
 
     async fn subscribe(

@@ -124,7 +124,11 @@ impl Call<'_> {
     }
 
     /// Admits the caller to unicast signals until it leaves the bus.
-    pub(super) async fn subscribe(&self, topics: BTreeSet<Topic>, service: &Arc<Service>) -> Result<(), Error> {
+    pub(super) async fn subscribe(
+        &self,
+        topics: BTreeSet<Topic>,
+        service: &Arc<Service>,
+    ) -> Result<(), Error> {
         let sight = self.sight().await?;
         let (sender, uid) = (self.caller.sender.clone(), self.caller.uid);
         let share = || service.callers.claim(uid, Resource::Subscription);

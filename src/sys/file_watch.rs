@@ -58,7 +58,8 @@ impl FileWatch {
             match events.next() {
                 Ok(event) => {
                     let overflowed = event.events().contains(inotify::ReadFlags::QUEUE_OVERFLOW);
-                    let named = event.file_name().is_some_and(|n| n.to_bytes() == self.name.as_encoded_bytes());
+                    let named =
+                        event.file_name().is_some_and(|n| n.to_bytes() == self.name.as_encoded_bytes());
                     mine |= overflowed || named;
                 }
                 Err(rustix::io::Errno::AGAIN) if mine => return Ok(true),

@@ -9,6 +9,9 @@ use std::path::{Path, PathBuf};
 
 use zbus_xml::Node;
 
+mod core_contract;
+mod render;
+
 /// Every polkit action with its defaults: any, inactive, active.
 const ACTIONS: [(&str, [&str; 3]); 8] = [
     ("org.warren1.domain.manage-own", ["auth_admin", "auth_admin", "yes"]),
@@ -83,19 +86,110 @@ fn members_keep_the_conventions() {
 }
 
 #[test]
-fn every_member_is_documented() {
-    fn documented<'a>(annotations: impl IntoIterator<Item = &'a zbus_xml::Annotation<'a>>) -> bool {
-        annotations.into_iter().any(|a| a.name() == "org.gtk.GDBus.DocString" && !a.value().is_empty())
-    }
+fn every_member_and_argument_is_documented() {
+    let mut missing = Vec::new();
+    let mut see = |what: String, text: String| {
+        if text.is_empty() {
+            missing.push(what);
+        }
+    };
     for (_, node) in interfaces() {
         for interface in node.interfaces() {
-            let mut members = vec![(interface.name().to_string(), documented(interface.annotations()))];
-            members.extend(interface.methods().map(|m| (m.name().to_string(), documented(m.annotations()))));
-            members
-                .extend(interface.properties().map(|p| (p.name().to_string(), documented(p.annotations()))));
-            members.extend(interface.signals().map(|s| (s.name().to_string(), documented(s.annotations()))));
-            let missing: Vec<_> = members.iter().filter(|(_, documented)| !documented).collect();
-            assert!(missing.is_empty(), "{}: without a docstring: {missing:?}", interface.name());
+            see(interface.name().to_string(), render::doc(interface.annotations()));
+            for property in interface.properties() {
+                see(format!("{}.{}", interface.name(), property.name()), render::doc(property.annotations()));
+            }
+            let methods =
+                interface.methods().map(|m| (m.name().to_string(), render::doc(m.annotations()), m.args()));
+            let signals =
+                interface.signals().map(|s| (s.name().to_string(), render::doc(s.annotations()), s.args()));
+            for (name, text, args) in methods.chain(signals) {
+                see(format!("{}.{name}", interface.name()), text);
+                for arg in args {
+                    let arg_name = arg.name().unwrap_or("(an argument without a name)");
+                    see(format!("{}.{name}: {arg_name}", interface.name()), render::doc(arg.annotations()));
+                }
+            }
+        }
+    }
+    assert!(missing.is_empty(), "without a docstring: {missing:#?}");
+}
+
+/// Clients of the first release rely on these; what is in the contract beyond is allowed.
+#[test]
+fn the_core_contract_is_kept() {
+    let mut found = BTreeSet::new();
+    for (_, node) in interfaces() {
+        for interface in node.interfaces() {
+            found.extend(core_contract::members(interface));
+        }
+    }
+    let missing: Vec<_> = core_contract::CORE.iter().filter(|m| !found.contains(**m)).collect();
+    assert!(missing.is_empty(), "missing, or with another signature: {missing:#?}\nthere are: {found:#?}");
+}
+
+fn errors() -> render::Errors {
+    let table: toml::Table = read("dbus/errors.toml").parse().unwrap();
+    // The file's order is the reader's; a table would sort it.
+    let text = read("dbus/errors.toml");
+    let names = text.lines().filter_map(|l| l.split_once(" = ")).map(|(name, _)| name.to_owned());
+    names.map(|name| (name.clone(), table[&name].as_str().unwrap().to_owned())).collect()
+}
+
+#[test]
+fn the_list_of_errors_is_closed() {
+    let source = read("src/dbus/error.rs");
+    let listed: BTreeSet<String> = errors().into_iter().map(|(name, _)| name).collect();
+    let used = source.split("warren!(\"").skip(1).map(|rest| rest.split('"').next().unwrap().to_owned());
+    let unlisted: Vec<String> = used.filter(|name| !listed.contains(name)).collect();
+    assert!(unlisted.is_empty(), "not in dbus/errors.toml: {unlisted:?}");
+    let agreed: BTreeSet<String> = core_contract::ERRORS.iter().map(ToString::to_string).collect();
+    assert_eq!(listed, agreed);
+}
+
+/// `WARREN_BLESS=1` writes them.
+#[test]
+fn the_rendered_documents_are_current() {
+    let nodes = ["Manager", "Network", "Domain", "Job"].map(|name| {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("dbus/org.warren1.{name}.xml"));
+        Node::from_reader(fs::File::open(path).unwrap()).unwrap()
+    });
+    let errors = errors();
+    for (path, text) in [
+        ("docs/api.md", render::markdown(&nodes, &errors)),
+        ("man/org.warren1.5", render::man(&nodes, &errors)),
+    ] {
+        if std::env::var_os("WARREN_BLESS").is_some() {
+            fs::write(Path::new(env!("CARGO_MANIFEST_DIR")).join(path), &text).unwrap();
+        }
+        assert!(read(path) == text, "{path} is not what dbus/ says; `make docs` renders it");
+    }
+}
+
+#[test]
+fn questions_are_translatable() {
+    let template = read("po/warren.pot");
+    let known = |text: &str| template.contains(&format!("msgid \"{}\"", text.replace('"', "\\\"")));
+    let missing: Vec<_> = warren::dbus::questions::ALL.iter().filter(|q| !known(q)).collect();
+    assert!(missing.is_empty(), "not in po/warren.pot: {missing:?}");
+    let policy = read("policy/org.warren1.policy");
+    for tag in ["description", "message"] {
+        for rest in policy.split(&format!("<{tag}")).skip(1) {
+            let (attributes, rest) = rest.split_once('>').unwrap();
+            let text = rest.split('<').next().unwrap();
+            assert!(attributes.contains("gettext-domain=\"warren\""), "{text}");
+            assert!(known(text), "not in po/warren.pot: {text}");
+        }
+    }
+    for translation in ["de"] {
+        let text = read(&format!("po/{translation}.po"));
+        for line in template.lines().filter(|l| l.starts_with("msgid \"") && *l != "msgid \"\"") {
+            let (_, rest) = text.split_once(line).unwrap_or_else(|| panic!("{translation} lacks {line}"));
+            let translated = rest.trim_start().lines().next().unwrap();
+            assert!(translated.starts_with("msgstr \"") && translated.len() > 9, "{translation}: {line}");
+            for detail in ["$(name)", "$(owner)"] {
+                assert_eq!(line.contains(detail), translated.contains(detail), "{translation}: {line}");
+            }
         }
     }
 }
@@ -108,7 +202,8 @@ fn polkit_actions_and_defaults_are_the_agreed_ones() {
     for action in policy.split("<action id=\"").skip(1) {
         let (id, rest) = action.split_once('"').unwrap();
         let between = |tag: &str| {
-            let (_, rest) = rest.split_once(&format!("<{tag}>")).unwrap();
+            let (_, rest) = rest.split_once(&format!("<{tag}")).unwrap();
+            let (_, rest) = rest.split_once('>').unwrap();
             rest.split_once(&format!("</{tag}>")).unwrap().0.to_owned()
         };
         assert!(!between("description").is_empty() && !between("message").is_empty(), "{id}");

@@ -44,7 +44,7 @@ impl DomainInterface {
     }
 
     /// The answer to what the contract names and this version cannot do, for those who may ask for it.
-    async fn not_yet<T>(&self, what: &str, _options: Given, header: &Header<'_>) -> Result<T, Error> {
+    async fn not_yet<T>(&self, what: &str, _unread: impl Send, header: &Header<'_>) -> Result<T, Error> {
         let call = self.service.call(header).await?;
         call.may_manage_domain(&self.domain).await?;
         Err(Error::not_yet(what))
@@ -283,41 +283,41 @@ impl DomainInterface {
     #[zbus(out_args("job"))]
     async fn attach_device(
         &self,
-        _xml: String,
+        xml: String,
         options: Given,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<OwnedObjectPath, Error> {
-        self.not_yet("adding a device to a domain", options, &header).await
+        self.not_yet("adding a device to a domain", (xml, options), &header).await
     }
 
     #[zbus(out_args("job"))]
     async fn detach_device(
         &self,
-        _xml: String,
+        xml: String,
         options: Given,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<OwnedObjectPath, Error> {
-        self.not_yet("taking a device from a domain", options, &header).await
+        self.not_yet("taking a device from a domain", (xml, options), &header).await
     }
 
     #[zbus(out_args("job"))]
     async fn update_device(
         &self,
-        _xml: String,
+        xml: String,
         options: Given,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<OwnedObjectPath, Error> {
-        self.not_yet("changing a device of a domain", options, &header).await
+        self.not_yet("changing a device of a domain", (xml, options), &header).await
     }
 
     #[zbus(out_args("stats"))]
     async fn get_stats(
         &self,
-        _groups: Vec<String>,
+        groups: Vec<String>,
         options: Given,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<Dict, Error> {
-        self.not_yet("statistics of domains", options, &header).await
+        self.not_yet("statistics of domains", (groups, options), &header).await
     }
 
     #[zbus(signal)]

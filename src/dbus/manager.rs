@@ -263,12 +263,13 @@ impl ManagerInterface {
     #[zbus(out_args("stats"))]
     async fn get_all_stats(
         &self,
-        _groups: Vec<String>,
+        groups: Vec<String>,
         options: Given,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<HashMap<OwnedObjectPath, Dict>, Error> {
         let _call = self.service.call(&header).await?;
         Options::none(options)?;
+        drop(groups);
         Err(Error::not_yet("statistics of domains"))
     }
 }

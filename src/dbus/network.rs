@@ -43,7 +43,7 @@ impl NetworkInterface {
     }
 
     /// The answer to what the contract names and this version cannot do, for those who may ask for it.
-    async fn not_yet<T>(&self, what: &str, _options: Given, header: &Header<'_>) -> Result<T, Error> {
+    async fn not_yet<T>(&self, what: &str, _unread: impl Send, header: &Header<'_>) -> Result<T, Error> {
         let call = self.service.call(header).await?;
         call.may_manage_network(&self.network).await?;
         Err(Error::not_yet(what))
@@ -182,11 +182,11 @@ impl NetworkInterface {
     #[zbus(out_args("result"))]
     async fn update(
         &self,
-        _xml: String,
+        xml: String,
         options: Given,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<Dict, Error> {
-        self.not_yet("live changes of a network", options, &header).await
+        self.not_yet("live changes of a network", (xml, options), &header).await
     }
 
     async fn confirm(&self, options: Given, #[zbus(header)] header: Header<'_>) -> Result<(), Error> {
@@ -195,33 +195,33 @@ impl NetworkInterface {
 
     async fn update_section(
         &self,
-        _command: String,
-        _section: String,
-        _index: i32,
-        _xml: String,
+        command: String,
+        section: String,
+        index: i32,
+        xml: String,
         options: Given,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<(), Error> {
-        self.not_yet("live changes of a network", options, &header).await
+        self.not_yet("live changes of a network", (command, section, index, xml, options), &header).await
     }
 
     #[zbus(out_args("id"))]
     async fn add_port_forward(
         &self,
-        _rule: Given,
+        rule: Given,
         options: Given,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<String, Error> {
-        self.not_yet("forwarding of ports", options, &header).await
+        self.not_yet("forwarding of ports", (rule, options), &header).await
     }
 
     async fn remove_port_forward(
         &self,
-        _id: String,
+        id: String,
         options: Given,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<(), Error> {
-        self.not_yet("forwarding of ports", options, &header).await
+        self.not_yet("forwarding of ports", (id, options), &header).await
     }
 
     #[zbus(out_args("port", "facts"))]

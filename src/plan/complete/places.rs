@@ -30,10 +30,9 @@ fn write(tree: &mut Document, places: &Places) {
     }
     let Some(devices) = tree.root_mut().child_mut("devices") else { return };
     let last = devices.children().enumerate().filter(|(_, e)| e.name() == "controller").last();
-    let mut next = last.map_or(devices.children().count(), |(at, _)| at + 1);
-    for added in &places.controllers {
-        devices.insert(next, controller(added));
-        next += 1;
+    let first = last.map_or(devices.children().count(), |(at, _)| at + 1);
+    for (at, added) in (first..).zip(&places.controllers) {
+        devices.insert(at, controller(added));
     }
     for at in &places.hubs {
         devices.append(placed(Element::new("hub").with_attr("type", "usb"), Some(at)));

@@ -29,6 +29,9 @@ pub(in crate::plan) struct Places {
     pub(in crate::plan) memballoon: Option<PciAddress>,
 }
 
+/// With more devices, a guest is not looked at before it is started: a definition must not cost more than to read it.
+const MOST_DEVICES: usize = 1024;
+
 /// What `def` leaves to be chosen. Devices that are as they were in `old`, the definition that `def` replaces,
 /// keep their places where that can be. `None` where `def` is not for a PC, or not everything has a place.
 pub(in crate::plan) fn places(def: &DomainDef, old: Option<&DomainDef>) -> Option<Places> {
@@ -37,7 +40,11 @@ pub(in crate::plan) fn places(def: &DomainDef, old: Option<&DomainDef>) -> Optio
     kept.and_then(|kept| of_layout(def, &kept, family)).or_else(|| of_layout(def, def, family))
 }
 
+/// The family of a guest that can be given places.
 fn family(def: &DomainDef) -> Option<Family> {
+    if def.devices.len() > MOST_DEVICES {
+        return None;
+    }
     let is_pc = matches!(def.os.arch.as_str(), "x86_64" | "i686" | "i386");
     Family::asked(def.os.machine.as_deref().unwrap_or("pc")).filter(|_| is_pc)
 }
@@ -170,8 +177,12 @@ fn as_it_was(def: &DomainDef, old: &DomainDef, family: Family) -> DomainDef {
     let mut keep = |device: &Device| -> Option<Address> {
         let same = old.devices.iter().filter(|before| is_same(before, device));
         let places = same.filter_map(|before| before.info().address.as_ref());
-        let chosen =
-            |at: &&Address| matches!(at, Address::Pci(_) | Address::Usb { .. } | Address::Port { .. });
+        let chosen = |at: &&Address| match at {
+            Address::Pci(_) | Address::Port { .. } => true,
+            // Behind a hub, which the new document may not have: there it is chosen anew, with the hub.
+            Address::Usb { port, .. } => !port.contains('.'),
+            _ => false,
+        };
         let at = places.filter(chosen).find(|at| !taken.contains(at))?.clone();
         taken.push(at.clone());
         Some(at)

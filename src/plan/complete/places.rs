@@ -326,11 +326,14 @@ mod tests {
 
     #[test]
     fn a_document_without_places_keeps_those_of_the_one_before() {
+        // More than a controller has ports, so that there is a hub.
+        let tablets = "<input type='tablet' bus='usb'/>".repeat(5);
         for machine in ["pc", "q35"] {
             let mac = |n: u8| {
                 format!("<interface type='user'><mac address='{}'/></interface>", Mac::for_guest([0, 0, n]))
             };
-            let rest = format!("{DISK}<graphics type='vnc'/><controller type='scsi' model='virtio-scsi'/>");
+            let rest =
+                format!("{DISK}{tablets}<graphics type='vnc'/><controller type='scsi' model='virtio-scsi'/>");
             let old = completed(machine, &format!("{}{}{rest}", mac(1), mac(2)));
             let same = completed_after(&text(machine, &format!("{}{}{rest}", mac(1), mac(2))), Some(&old));
             assert_eq!(same.to_xml(), old.to_xml());

@@ -56,7 +56,7 @@ pub fn domain(data: &[u8]) {
     };
     let before = order(&doc);
     let taken = HashSet::new();
-    let facts = DomainFacts { uuid: None, macs: &[], taken: &taken };
+    let facts = DomainFacts { uuid: None, macs: &[], taken: &taken, old: None };
     if complete::domain(&mut doc, &facts, &mut StdRng::seed_from_u64(1)).is_err() {
         return;
     }

@@ -132,7 +132,7 @@ fn domain_holds(text: &str, seed: u64) -> Result<bool, TestCaseError> {
     prop_assert_eq!(doc.to_xml(), text);
     let before = devices_of(&doc);
     let taken = HashSet::new();
-    let facts = DomainFacts { uuid: None, macs: &[], taken: &taken };
+    let facts = DomainFacts { uuid: None, macs: &[], taken: &taken, old: None };
     if complete::domain(&mut doc, &facts, &mut StdRng::seed_from_u64(seed)).is_err() {
         return Ok(false);
     }

@@ -5,6 +5,7 @@
 
 use std::collections::HashSet;
 use std::path::Path;
+use std::sync::Arc;
 
 use uuid::Uuid;
 
@@ -265,7 +266,7 @@ impl Manager {
             return Ok(None);
         }
         let uuid = doc.def().uuid.unwrap_or_default();
-        let macs = complete::interface_macs(&doc);
+        let (macs, def) = (complete::interface_macs(&doc), Arc::new(doc.def().clone()));
         let envelope =
             Envelope { owner, generation: generation + 1, autostart: false, access: "admin".into() };
         let handle = if let Some(handle) = old {
@@ -278,16 +279,16 @@ impl Manager {
             self.store.save(Kind::Domain, &uuid, &envelope, &doc.to_xml())?;
             self.enter_domain(domain::Seed { doc, uuid, envelope, recovered: Recovered::Off })
         };
-        write(&self.domains).insert(uuid, DomainEntry { handle, macs });
+        write(&self.domains).insert(uuid, DomainEntry { handle, macs, def });
         Ok(Some(uuid))
     }
 
     /// Starts the actor of a domain and makes it known.
     pub(super) fn enter_domain(&self, seed: domain::Seed) -> domain::Handle {
         let uuid = seed.uuid;
-        let macs = complete::interface_macs(&seed.doc);
+        let (macs, def) = (complete::interface_macs(&seed.doc), Arc::new(seed.doc.def().clone()));
         let handle = domain::spawn(self.domain_context(), seed);
-        write(&self.domains).insert(uuid, DomainEntry { handle: handle.clone(), macs });
+        write(&self.domains).insert(uuid, DomainEntry { handle: handle.clone(), macs, def });
         self.tell(Event::DomainAdded(handle.clone()));
         handle
     }
@@ -311,14 +312,15 @@ impl Manager {
 
     fn complete_domain(&self, doc: &mut DomainDoc, old: Option<&domain::Handle>) -> Result<(), Error> {
         let old = old.map(domain::Handle::uuid);
-        let (mut kept, mut taken) = (Vec::new(), HashSet::<Mac>::new());
+        let (mut kept, mut taken, mut before) = (Vec::new(), HashSet::<Mac>::new(), None);
         for (uuid, entry) in read(&self.domains).iter() {
             taken.extend(entry.macs.iter().flatten());
             if Some(*uuid) == old {
                 kept.clone_from(&entry.macs);
+                before = Some(entry.def.clone());
             }
         }
-        let facts = complete::DomainFacts { uuid: old, macs: &kept, taken: &taken };
+        let facts = complete::DomainFacts { uuid: old, macs: &kept, taken: &taken, old: before.as_deref() };
         Ok(complete::domain(doc, &facts, &mut rand::rng())?)
     }
 

@@ -16,7 +16,7 @@ use ipnet::IpNet;
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
-use crate::model::{DocError, Finding, Mac};
+use crate::model::{DocError, DomainDef, Finding, Mac};
 use crate::network::ground::Ground;
 use crate::plan::complete::CompleteError;
 use crate::scope::Scope;
@@ -105,6 +105,7 @@ struct NetworkEntry {
 struct DomainEntry {
     handle: domain::Handle,
     macs: Vec<Option<Mac>>,
+    def: Arc<DomainDef>,
 }
 
 /// All objects of one service.

@@ -1,8 +1,12 @@
-//! Fills in what a document leaves to Warren: UUIDs, MAC addresses, subnets and ranges.
+//! Fills in what a document leaves to Warren: UUIDs, MAC addresses, subnets and ranges, the addresses of socket
+//! NICs, and the places of a guest's devices.
 //!
 //! Owns the rules of choosing and where the choice is written. Every choice goes into the tree, so it
 //! is kept with the definition; completing twice changes nothing. Must never replace what somebody
 //! wrote, and never look at the host: what is taken there is passed in.
+
+mod places;
+mod sockets;
 
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -10,7 +14,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::{IpNet, Ipv4Net};
 use rand::Rng;
 
-use crate::model::{DocError, DomainDoc, IpDef, Mac, NetworkDef, NetworkDoc, Uuid};
+use crate::model::{DocError, DomainDef, DomainDoc, IpDef, Mac, NetworkDef, NetworkDoc, Uuid};
 use crate::xml::{Document, Element};
 
 /// Why a document cannot be completed.
@@ -56,6 +60,8 @@ pub struct DomainFacts<'a> {
     pub macs: &'a [Option<Mac>],
     /// MACs that other domains have.
     pub taken: &'a HashSet<Mac>,
+    /// The definition that is replaced: its devices keep their places where the new document gives none.
+    pub old: Option<&'a DomainDef>,
 }
 
 /// Gives a network its UUID, its bridge's MAC, and what its empty `<ip>` and `<range>` stand for: a
@@ -87,7 +93,9 @@ pub fn network(
     Ok(())
 }
 
-/// Gives a domain its UUID and each of its NICs a MAC, as the first child of `<interface>`.
+/// Gives a domain its UUID, each of its NICs a MAC, as the first child of `<interface>`, and what an empty
+/// address of a socket NIC stands for; then every device its place, where all have one, and the controllers that
+/// are needed for that.
 pub fn domain(doc: &mut DomainDoc, facts: &DomainFacts<'_>, rng: &mut impl Rng) -> Result<(), CompleteError> {
     let uuid = missing_uuid(doc.def().uuid, facts.uuid, rng);
     let written = interface_macs(doc);
@@ -103,20 +111,24 @@ pub fn domain(doc: &mut DomainDoc, facts: &DomainFacts<'_>, rng: &mut impl Rng) 
         taken.extend(chosen);
         macs.push(chosen);
     }
-    if uuid.is_none() && macs.iter().all(Option::is_none) {
-        return Ok(());
-    }
-    doc.edit(|tree| {
-        write_uuid(tree, uuid);
-        let devices = tree.root_mut().child_mut("devices");
-        let nics = devices.into_iter().flat_map(Element::children_mut).filter(|e| e.name() == "interface");
-        for (nic, mac) in nics.zip(macs) {
-            if let Some(mac) = mac {
-                write_mac(nic, 0, mac);
+    if uuid.is_some() || macs.iter().any(Option::is_some) || sockets::has_empty(doc.tree()) {
+        doc.edit(|tree| {
+            write_uuid(tree, uuid);
+            for (nic, mac) in interfaces_mut(tree).zip(macs) {
+                if let Some(mac) = mac {
+                    write_mac(nic, 0, mac);
+                }
             }
-        }
-    })?;
+            interfaces_mut(tree).for_each(sockets::fill);
+        })?;
+    }
+    places::give(doc, facts.old);
     Ok(())
+}
+
+fn interfaces_mut(tree: &mut Document) -> impl Iterator<Item = &mut Element> {
+    let devices = tree.root_mut().child_mut("devices");
+    devices.into_iter().flat_map(Element::children_mut).filter(|e| e.name() == "interface")
 }
 
 /// The MACs that a document gives its `<interface>` elements, in order, also those of types that
@@ -378,7 +390,7 @@ mod tests {
              <devices>\n{nics}  </devices>\n</domain>"
         );
         let mut doc = DomainDoc::parse(&text).unwrap();
-        let facts = DomainFacts { uuid: None, macs, taken };
+        let facts = DomainFacts { uuid: None, macs, taken, old: None };
         domain(&mut doc, &facts, &mut StdRng::seed_from_u64(1)).unwrap();
         let once = doc.to_xml();
         domain(&mut doc, &facts, &mut StdRng::seed_from_u64(2)).unwrap();
@@ -392,7 +404,7 @@ mod tests {
                     </interface>\n    <interface type='user'>\n      <mac address=''/>\n    </interface>\n    \
                     <interface type='user'>\n      <mac address='52:54:00:00:00:07'/>\n    </interface>\n";
         let doc = completed_domain(nics, &[], &HashSet::new());
-        insta::assert_snapshot!(doc.to_xml(), @r#"
+        insta::assert_snapshot!(doc.to_xml(), @"
         <domain type='qemu'>
           <name>n</name>
           <uuid>611830d3-641a-48f9-8a69-0dcc25d1f4b0</uuid>
@@ -403,20 +415,31 @@ mod tests {
           <devices>
             <interface type='user'>
               <mac address='52:54:00:da:c9:48'/>
+              <address type='pci' domain='0x0000' bus='0x00' slot='0x03' function='0x0'/>
             </interface>
             <interface type='network'>
               <mac address='52:54:00:5a:c1:8f'/>
               <source network='d'/>
+              <address type='pci' domain='0x0000' bus='0x00' slot='0x04' function='0x0'/>
             </interface>
             <interface type='user'>
               <mac address='52:54:00:d3:25:64'/>
+              <address type='pci' domain='0x0000' bus='0x00' slot='0x05' function='0x0'/>
             </interface>
             <interface type='user'>
               <mac address='52:54:00:00:00:07'/>
+              <address type='pci' domain='0x0000' bus='0x00' slot='0x06' function='0x0'/>
             </interface>
+            <controller type='pci' index='0' model='pci-root'/>
+            <controller type='usb' index='0' model='piix3-uhci'>
+              <address type='pci' domain='0x0000' bus='0x00' slot='0x01' function='0x2'/>
+            </controller>
+            <memballoon model='virtio'>
+              <address type='pci' domain='0x0000' bus='0x00' slot='0x07' function='0x0'/>
+            </memballoon>
           </devices>
         </domain>
-        "#);
+        ");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use warren::model::{Finding, Severity};
+use warren::xml::Document;
 
 use crate::case::{Case, Given, Verdict, given};
 use crate::{argv, planned};
@@ -80,8 +81,9 @@ fn devices(text: &str, expected: &str, nics_only: bool) -> Verdict {
     if planned.argv.is_empty() {
         return Verdict::RefusedWithReason(refused());
     }
-    // What a start cannot serve yet is planned all the same.
-    match argv::difference(doc.tree(), &expected, &argv::of_args(&planned.argv), nics_only) {
+    // What a start cannot serve yet is planned all the same. Places that Warren has chosen are its own.
+    let given = Document::parse(text).expect("what is defined is XML");
+    match argv::difference(&given, &expected, &argv::of_args(&planned.argv), nics_only) {
         None => Verdict::Right,
         Some(difference) if planned.findings.is_empty() => Verdict::Wrong(difference),
         Some(difference) => Verdict::Wrong(format!("{difference}; {}", refused())),

@@ -11,6 +11,7 @@ use warren::plan::complete::{self, CompleteError, DomainFacts};
 use warren::plan::host::{MachineFacts, QemuFacts};
 use warren::plan::qemu::{Handed, Planned};
 use warren::plan::{check, qemu};
+use warren::xml::{Document, Element};
 
 use crate::kept;
 
@@ -32,7 +33,7 @@ pub fn define(text: &str) -> Result<DomainDoc, Vec<Finding>> {
     assert_eq!(doc.to_xml(), text, "it is not written as it was read");
     let given = doc.tree().clone();
     let taken = HashSet::new();
-    let facts = DomainFacts { uuid: None, macs: &[], taken: &taken };
+    let facts = DomainFacts { uuid: None, macs: &[], taken: &taken, old: None };
     if let Err(error) = complete::domain(&mut doc, &facts, &mut StdRng::seed_from_u64(1)) {
         match error {
             CompleteError::Doc(e) => return Err(refused(e)),
@@ -47,9 +48,41 @@ pub fn define(text: &str) -> Result<DomainDoc, Vec<Finding>> {
     assert_eq!(doc.to_xml(), once, "completing twice changes something");
     let again = DomainDoc::parse(&once).unwrap_or_else(|e| panic!("read again: {e}"));
     assert_eq!(again.def(), doc.def(), "read again it means something else");
+    planned_as_before(&given, &doc);
     let errors: Vec<Finding> =
         check::domain(&doc).into_iter().filter(|f| f.severity == Severity::Error).collect();
     if errors.is_empty() { Ok(doc) } else { Err(errors) }
+}
+
+/// What was completed are choices that a start would have made too: the same is run with and without them.
+fn planned_as_before(given: &Document, doc: &DomainDoc) {
+    let mut before = DomainDoc::from_tree(given.clone()).expect("it was read before");
+    let named = |tree: &Document, name: &str| -> Vec<Element> {
+        let devices = tree.root().child("devices").into_iter();
+        devices
+            .flat_map(|d| d.children_named("interface"))
+            .filter_map(|nic| nic.child(name))
+            .cloned()
+            .collect()
+    };
+    let (uuid, macs) = (doc.tree().root().child("uuid").cloned(), named(doc.tree(), "mac"));
+    let edited = before.edit(|tree| {
+        let root = tree.root_mut();
+        root.child_index("uuid").and_then(|at| root.remove_child(at));
+        root.insert(0, uuid.expect("a complete document"));
+        let devices = root.child_mut("devices").into_iter().flat_map(Element::children_mut);
+        for (nic, mac) in devices.filter(|d| d.name() == "interface").zip(macs) {
+            nic.child_index("mac").and_then(|at| nic.remove_child(at));
+            nic.insert(0, mac);
+        }
+    });
+    edited.expect("a document with its own UUID and MACs");
+    let argv = |doc: &DomainDoc| plan(doc, everything()).argv;
+    // An empty address of a server is any, by QEMU's word as by its number.
+    let any = |argv: Vec<String>| {
+        argv.iter().map(|a| a.replace("\"listen\":\":", "\"listen\":\"0.0.0.0:")).collect::<Vec<_>>()
+    };
+    assert_eq!(any(argv(doc)), any(argv(&before)), "completed, it is run otherwise");
 }
 
 /// What cannot be run of a document, by what its check says.

@@ -90,7 +90,7 @@ fn add(plan: &mut Plan<'_>, controller: &ControllerDef) {
 }
 
 /// QEMU's device for a controller.
-fn driver(controller: &ControllerDef, family: Family) -> Option<&'static str> {
+pub(super) fn driver(controller: &ControllerDef, family: Family) -> Option<&'static str> {
     let model = controller.model.as_deref().unwrap_or_default();
     Some(match (controller.kind, model) {
         (ControllerKind::Pci, "pci-bridge") => "pci-bridge",

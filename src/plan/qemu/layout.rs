@@ -7,6 +7,7 @@
 
 mod controllers;
 mod pci;
+mod places;
 mod usb;
 
 use std::collections::{BTreeSet, HashMap};
@@ -21,6 +22,7 @@ use crate::model::{
 };
 pub(in crate::plan) use controllers::drive_of;
 pub(super) use controllers::{on_board, target_number};
+pub(in crate::plan) use places::{Places, places};
 
 /// What devices want, in the order in which they said so.
 #[derive(Debug, Default)]
@@ -43,7 +45,7 @@ struct Wish {
 }
 
 /// Where everything sits.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Layout {
     /// The controllers in the order of the command line, those of the document and those that are needed,
     /// each with index and model.

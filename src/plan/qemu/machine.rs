@@ -35,6 +35,15 @@ impl Family {
         }
     }
 
+    /// Of the machine that a document asks for, whichever version its short name stands for.
+    pub(super) fn asked(machine: &str) -> Option<Self> {
+        match machine {
+            "pc" => Some(Self::I440fx),
+            "q35" => Some(Self::Q35),
+            name => Self::of(name),
+        }
+    }
+
     /// The root bus.
     pub(super) fn pci_bus(self) -> &'static str {
         match self {

@@ -51,6 +51,7 @@ use args::{Args, Slots};
 pub use handed::{FlashFd, Handed, ImageFd, MAX_QUEUES, NicFd, has_display_socket, queues};
 pub(super) use layout::drive_of as drive_address;
 use layout::{Layout, Wishes};
+pub(super) use layout::{Places, places};
 pub use names::{CharDevice, char_devices};
 pub use nic::alias as nic_alias;
 

@@ -1,5 +1,7 @@
 //! The controllers of a guest: those of the document, and those that libvirt adds where they are needed.
 
+use std::collections::BTreeSet;
+
 use crate::model::{
     Address, ChannelTarget, ConsoleTarget, ControllerDef, ControllerDriver, ControllerKind, ControllerTarget,
     Device, DeviceInfo, DiskBus, DiskDef, DomainDef, DriveAddress,
@@ -70,16 +72,19 @@ pub(super) fn sort(all: &mut [ControllerDef]) {
 
 /// Controllers without an index get the next free one of their kind.
 fn number(all: &mut [ControllerDef]) {
+    let mut taken: BTreeSet<(ControllerKind, u32)> =
+        all.iter().filter_map(|c| Some((c.kind, c.index?))).collect();
     for at in 0..all.len() {
         if all[at].index.is_some() {
             continue;
         }
         let kind = all[at].kind;
-        let taken = |index| all.iter().any(|c| c.kind == kind && c.index == Some(index));
         let is_root = matches!(all[at].model.as_deref(), Some("pci-root" | "pcie-root"));
         let least = u32::from(kind == ControllerKind::Pci && !is_root);
-        let next = (least..).find(|index| !taken(*index)).unwrap_or(least);
-        all[at].index = Some(companion_of(all, at).unwrap_or(next));
+        let next = (least..).find(|index| !taken.contains(&(kind, *index))).unwrap_or(least);
+        let index = companion_of(all, at).unwrap_or(next);
+        taken.insert((kind, index));
+        all[at].index = Some(index);
     }
 }
 

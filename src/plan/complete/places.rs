@@ -321,6 +321,11 @@ mod tests {
             let fewer = completed_after(&format!("{}{}", &xml[..start], &xml[end..]), None);
             assert_eq!(slots(&fewer, "interface"), nics[1..]);
             assert_eq!(slots(&fewer, "disk"), slots(&doc, "disk"));
+
+            let other = fewer.to_xml().replace("</devices>", &format!("{NIC}</devices>"));
+            let places = infos(&completed_after(&other, None), "interface");
+            let places: Vec<_> = places.iter().map(|nic| nic.pci().map(|at| (at.bus, at.slot))).collect();
+            assert!(places.is_sorted(), "the new NIC is the last one in the guest too: {places:?}");
         }
     }
 
@@ -357,7 +362,7 @@ mod tests {
                      <disk type='file'><source file='/u'/><target dev='sda' bus='usb'/><address type='usb' bus='0'/></disk>";
         let doc = completed("pc", given);
         assert!(doc.to_xml().contains("<address type='pci' slot='0x07' function='1'/>"));
-        assert_eq!(slots(&doc, "interface"), ["0:7.1", "0:3.0"]);
+        assert_eq!(slots(&doc, "interface"), ["0:7.1", "0:8.0"], "NICs stay in the document's order");
         assert!(doc.to_xml().contains("<address type='usb' bus='0' port='1'/>"));
     }
 

@@ -258,13 +258,16 @@ fn scsi(plan: &Plan<'_>, at: DriveAddress, device: &mut Value) -> bool {
     at.bus > 0 || at.target > 255 || at.unit > 16_383
 }
 
+/// The turn of interfaces.
+const NIC: u8 = 0;
+
 /// The turn of displays, the first of which has a slot of its own.
 pub(super) const DISPLAY: u8 = 9;
 
 /// libvirt's order of giving places on PCI, but that interfaces come first.
 pub(super) fn turn(device: &Device) -> u8 {
     match device {
-        Device::Interface(_) => 0,
+        Device::Interface(_) => NIC,
         Device::Filesystem(_) => 1,
         Device::Sound(_) => 2,
         Device::Controller(_) => 3,

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::{DISPLAY, Wish, controllers, is_express};
+use super::{DISPLAY, NIC, Wish, controllers, is_express};
 use crate::model::{Address, ControllerDef, ControllerKind, Finding, PciAddress, Severity};
 use crate::plan::qemu::finding;
 use crate::plan::qemu::machine::Family;
@@ -103,6 +103,9 @@ struct Pci {
     sits: Sits,
     /// Bridges of the machine pc that are to be added, each with its slot at the end of the root bus.
     may_grow: bool,
+    /// The last place, by bus and slot, of the NICs so far: the next one comes behind it, since guests number
+    /// their NICs by place.
+    last_nic: (u32, u32),
 }
 
 /// Gives every controller and every wish its place.
@@ -123,7 +126,13 @@ fn attempt(
     bridges: u32,
     last: bool,
 ) -> Option<Sits> {
-    let mut pci = Pci { family, buses: Vec::new(), sits: Sits::default(), may_grow: family == Family::Q35 };
+    let mut pci = Pci {
+        family,
+        buses: Vec::new(),
+        sits: Sits::default(),
+        may_grow: family == Family::Q35,
+        last_nic: (0, 0),
+    };
     let of_document = pci.buses(known);
     pci.board(known, wishes);
     for wish in wishes {
@@ -266,9 +275,14 @@ impl Pci {
 
     /// The first free place that takes the plug.
     fn find(&self, plug: Plug) -> Option<PciAddress> {
-        for (index, bus) in self.buses.iter().enumerate().filter(|(_, bus)| bus.takes(plug)) {
+        self.find_behind((0, 0), plug)
+    }
+
+    /// The first free place behind a bus and slot.
+    fn find_behind(&self, behind: (u32, u32), plug: Plug) -> Option<PciAddress> {
+        for (index, bus) in (0u32..).zip(&self.buses).filter(|(_, bus)| bus.takes(plug)) {
             let (first, last) = bus.range();
-            for slot in first..=last {
+            for slot in (first..=last).filter(|slot| behind == (0, 0) || (index, *slot) > behind) {
                 let used = bus.slots[slot as usize];
                 let shared = bus.shared[slot as usize];
                 let function = match plug {
@@ -278,8 +292,7 @@ impl Pci {
                     _ if used == 0 && !shared => 0,
                     _ => continue,
                 };
-                let bus = u32::try_from(index).unwrap_or(0);
-                return Some(PciAddress { domain: 0, bus, slot, function, multifunction: None });
+                return Some(PciAddress { domain: 0, bus: index, slot, function, multifunction: None });
             }
         }
         None
@@ -287,14 +300,19 @@ impl Pci {
 
     /// The first free place, for which a port or a bridge is added if need be.
     fn place(&mut self, path: &str, plug: Plug) -> bool {
-        if self.may_grow && self.find(plug).is_none() {
+        self.place_behind((0, 0), path, plug)
+    }
+
+    /// The first free place behind a bus and slot if there is one, else the first of all.
+    fn place_behind(&mut self, behind: (u32, u32), path: &str, plug: Plug) -> bool {
+        if self.may_grow && self.find_behind(behind, plug).is_none() {
             match plug {
                 Plug::Express | Plug::ExpressBridge => self.add_port(),
                 Plug::Conventional => self.add_express_bridge(),
                 _ => {}
             }
         }
-        let Some(at) = self.find(plug) else {
+        let Some(at) = self.find_behind(behind, plug).or_else(|| self.find(plug)) else {
             let remedy = "leave out devices, or add <controller type='pci'>";
             self.sits.findings.push(finding(
                 Severity::Unsupported,
@@ -308,7 +326,14 @@ impl Pci {
     }
 
     fn wish(&mut self, wish: &Wish) -> bool {
-        if self.sits.places.contains_key(&wish.path) || matches!(wish.given, Some(Address::Pci(_))) {
+        let is_nic = wish.turn == NIC;
+        if let Some(Address::Pci(at)) = wish.given {
+            if is_nic {
+                self.last_nic = self.last_nic.max((at.bus, at.slot));
+            }
+            return true;
+        }
+        if self.sits.places.contains_key(&wish.path) {
             return true;
         }
         let plug = match wish.driver.as_str() {
@@ -317,7 +342,14 @@ impl Pci {
             driver if self.family == Family::Q35 && is_express(driver) => Plug::Express,
             _ => Plug::Conventional,
         };
-        self.place(&wish.path, plug)
+        if !is_nic {
+            return self.place(&wish.path, plug);
+        }
+        let placed = self.place_behind(self.last_nic, &wish.path, plug);
+        if let Some(at) = self.sits.places.get(&wish.path) {
+            self.last_nic = self.last_nic.max((at.bus, at.slot));
+        }
+        placed
     }
 
     fn controller(&mut self, controller: &ControllerDef) -> bool {

@@ -9,6 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use zbus::{MessageStream, OwnedObjectPath};
 
 use super::error::CliError;
+use super::output;
 use super::proxy::{Bus, Object, Options};
 
 /// Between two looks at a job: its progress, and whether it is still there.
@@ -33,8 +34,38 @@ pub(super) async fn call(
     if job.as_str() == "/" {
         return Ok(());
     }
+    until_end(bus, job.as_str(), completions, what).await
+}
+
+/// Calls a method that answers `/` or a Job, and says which.
+pub(super) async fn begin(
+    object: &Object,
+    method: &str,
+    mut options: Options<'_>,
+) -> Result<OwnedObjectPath, CliError> {
+    options.insert("no-wait", true.into());
+    object.act(method, options).await
+}
+
+/// Waits for a job that somebody has begun.
+pub(super) async fn join(bus: &Bus, job: &str) -> Result<(), CliError> {
+    let completions = bus.completions().await?;
+    let properties = bus.job(job).await?;
+    let part = |name: &str| properties.get(name).map_or(String::new(), |v| output::text(v));
+    match part("State").as_str() {
+        "completed" => Ok(()),
+        "failed" => Err(CliError::JobFailed(format!(
+            "{job} ({}) failed before it was waited for; only who listened then knows why",
+            part("Operation")
+        ))),
+        "cancelled" => verdict("cancelled", String::new(), format!("{job} was cancelled")),
+        _ => until_end(bus, job, completions, &part("Operation")).await,
+    }
+}
+
+async fn until_end(bus: &Bus, job: &str, completions: MessageStream, what: &str) -> Result<(), CliError> {
     let bar = bar(what);
-    let end = wait(bus, job.as_str(), completions, &bar).await;
+    let end = wait(bus, job, completions, &bar).await;
     bar.finish_and_clear();
     end
 }

@@ -44,14 +44,19 @@ impl Host {
 
     /// Where its bus is: behind `systemd-stdio-bridge`, which ssh starts there, as for `busctl --host`.
     pub(super) fn address(&self, scope: Scope) -> Address {
-        let mut args = vec!["-xT", "--", &self.0, "systemd-stdio-bridge"];
-        if scope == Scope::Session {
-            args.push("--user");
-        }
-        let args = args.into_iter().map(Into::into).collect();
+        let command = match scope {
+            Scope::System => "systemd-stdio-bridge",
+            Scope::Session => SESSION_BRIDGE,
+        };
+        let args = ["-xT", "--", &self.0, command].map(Into::into).to_vec();
         Address::new(Transport::Unixexec(Unixexec::new(PathBuf::from("ssh"), None, args)))
     }
 }
+
+/// The bridge to a session bus. Its own option for that is not heeded before systemd 253; and where the bus
+/// is, only a shell of that host knows, whatever shell the user has.
+const SESSION_BRIDGE: &str = "sh -c 'exec systemd-stdio-bridge -p \
+    \"${DBUS_SESSION_BUS_ADDRESS:-unix:path=${XDG_RUNTIME_DIR:-/run/user/$(id -u)}/bus}\"'";
 
 #[cfg(test)]
 mod tests {
@@ -77,6 +82,10 @@ mod tests {
             host.address(Scope::System).to_string(),
             "unixexec:path=ssh,argv1=-xT,argv2=--,argv3=me%40host,argv4=systemd-stdio-bridge"
         );
-        assert!(host.address(Scope::Session).to_string().ends_with(",argv5=--user"));
+        assert!(
+            host.address(Scope::Session)
+                .to_string()
+                .contains(",argv4=sh%20-c%20%27exec%20systemd-stdio-bridge")
+        );
     }
 }

@@ -14,7 +14,7 @@ pub(in crate::cli) enum NetVerb {
         #[arg(value_hint = ValueHint::FilePath)]
         file: PathBuf,
         #[command(flatten)]
-        how: super::others::Define,
+        how: super::others::DefineOptions,
     },
     /// Change the definition of a network in an editor
     ///

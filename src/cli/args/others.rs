@@ -46,7 +46,7 @@ pub(in crate::cli) struct Target {
 
 /// How a document is taken.
 #[derive(Debug, Args)]
-pub(in crate::cli) struct Define {
+pub(in crate::cli) struct DefineOptions {
     /// Start it afterwards
     #[arg(long)]
     pub(in crate::cli) start: bool,

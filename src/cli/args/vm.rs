@@ -14,7 +14,7 @@ pub(in crate::cli) enum VmVerb {
         #[arg(value_hint = ValueHint::FilePath)]
         file: PathBuf,
         #[command(flatten)]
-        how: super::others::Define,
+        how: super::others::DefineOptions,
     },
     /// Change the definition of a machine in an editor
     ///

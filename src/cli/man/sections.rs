@@ -99,8 +99,8 @@ const HOSTS: Section = (
     "OTHER HOSTS",
     &[(
         "--host [USER@]HOST",
-        "The bus of that host is reached as busctl(1) reaches it: by 'ssh -xT -- HOST systemd-stdio-bridge', with \
-         --user for the session scope. So ssh's configuration and keys count, and who may do what is decided \
+        "The bus of that host is reached as busctl(1) reaches it: by 'ssh -xT -- HOST systemd-stdio-bridge', \
+         which is part of systemd. So ssh's configuration and keys count, and who may do what is decided \
          there about the user that ssh logs in as. Without a flag the system service is meant. File descriptors \
          do not pass over ssh, so there is no 'vm console' that way.",
     )],

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use super::Session;
-use crate::cli::args::Define;
+use crate::cli::args::DefineOptions;
 use crate::cli::error::CliError;
 use crate::cli::follow;
 use crate::cli::kind::Kind;
@@ -20,7 +20,7 @@ pub(in crate::cli) async fn run(
     session: &Session,
     kind: Kind,
     file: &Path,
-    how: &Define,
+    how: &DefineOptions,
 ) -> Result<ExitCode, CliError> {
     let source = Source::read(file)?;
     let mut options = Options::new();

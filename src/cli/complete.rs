@@ -1,6 +1,7 @@
 //! Completion for shells. Owns the scripts and the names that are offered; must never start the service,
 //! wait long or say anything but candidates.
 
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::io::Write;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use super::args::{Args, Scope, default_scope};
 use super::error::CliError;
 use super::kind::Kind;
 use super::output;
-use super::proxy::{Bus, JOB};
+use super::proxy::{Bus, JOB, Map};
 
 /// Says to this program that a shell asks for candidates, and which shell.
 const VARIABLE: &str = "WARRENCTL_COMPLETE";
@@ -123,27 +124,24 @@ fn scope(words: impl Iterator<Item = String>) -> Option<Scope> {
 }
 
 fn names(objects: ManagedObjects, kind: Kind) -> Vec<Word> {
-    properties(objects, kind.interface(), |_, part| (part("Name"), part("State")))
+    let having = having(objects, kind.interface());
+    words(having.iter().map(|(_, map)| (output::part(map, "Name"), output::part(map, "State"))))
 }
 
 fn numbers(objects: ManagedObjects) -> Vec<Word> {
-    properties(objects, JOB, |path, part| {
-        (path.rsplit('/').next().unwrap_or_default().to_owned(), part("Operation"))
-    })
+    let number = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
+    words(having(objects, JOB).iter().map(|(path, map)| (number(path), output::part(map, "Operation"))))
 }
 
-fn properties(
-    objects: ManagedObjects,
-    interface: &str,
-    word: fn(&str, &dyn Fn(&str) -> String) -> Word,
-) -> Vec<Word> {
-    let mut words: Vec<Word> = objects
-        .into_iter()
-        .filter_map(|(path, interfaces)| {
-            let (_, map) = interfaces.into_iter().find(|(name, _)| name.as_str() == interface)?;
-            Some(word(path.as_str(), &|name| map.get(name).map_or(String::new(), |v| output::text(v))))
-        })
-        .collect();
+/// The objects that have an interface, with its properties.
+fn having(objects: ManagedObjects, interface: &str) -> Vec<(String, Map)> {
+    let of = |interfaces: HashMap<_, Map>| interfaces.into_iter().find(|(name, _)| *name == interface);
+    objects.into_iter().filter_map(|(path, all)| Some((path.to_string(), of(all)?.1))).collect()
+}
+
+/// In order, and each once: names of machines are unique only for each owner.
+fn words(words: impl Iterator<Item = Word>) -> Vec<Word> {
+    let mut words: Vec<Word> = words.collect();
     words.sort();
     words.dedup_by(|a, b| a.0 == b.0);
     words

@@ -49,7 +49,7 @@ impl Events {
         daemon.add_match_rule(signals().sender(SERVICE).build()?).await?;
         let owners = signals().sender("org.freedesktop.DBus").member("NameOwnerChanged").arg(0, SERVICE);
         daemon.add_match_rule(owners.build()?).await?;
-        let owner = match daemon.get_name_owner(SERVICE.try_into().map_err(zbus::Error::from)?).await {
+        let owner = match daemon.get_name_owner(SERVICE.try_into()?).await {
             Ok(owner) => Some(owner.to_string()),
             Err(_) => None,
         };

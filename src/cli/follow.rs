@@ -4,9 +4,9 @@
 use std::io::IsTerminal;
 use std::time::Duration;
 
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use indicatif::{ProgressBar, ProgressStyle};
-use zbus::{MessageStream, OwnedObjectPath};
+use zbus::{Message, MessageStream, OwnedObjectPath};
 
 use super::error::CliError;
 use super::output;
@@ -34,7 +34,7 @@ pub(super) async fn call(
     if job.as_str() == "/" {
         return Ok(());
     }
-    until_end(bus, job.as_str(), completions, what).await
+    until_end(bus, job.as_str(), completions, what, true).await
 }
 
 /// Calls a method that answers `/` or a Job, and says which.
@@ -47,25 +47,39 @@ pub(super) async fn begin(
     object.act(method, options).await
 }
 
-/// Waits for a job that somebody has begun.
+/// Waits for a job that somebody has begun; Ctrl-C ends only the waiting.
 pub(super) async fn join(bus: &Bus, job: &str) -> Result<(), CliError> {
-    let completions = bus.completions().await?;
+    let mut completions = bus.completions().await?;
     let properties = bus.job(job).await?;
     let part = |name: &str| properties.get(name).map_or(String::new(), |v| output::text(v));
     match part("State").as_str() {
         "completed" => Ok(()),
-        "failed" => Err(CliError::JobFailed(format!(
-            "{job} ({}) failed before it was waited for; only who listened then knows why",
-            part("Operation")
-        ))),
+        "failed" => {
+            // It may have failed a moment ago, and have said why.
+            while let Some(Some(Ok(message))) = completions.next().now_or_never() {
+                if let Some(end) = end_of(job, &message) {
+                    return end;
+                }
+            }
+            Err(CliError::JobFailed(format!(
+                "{job} ({}) failed before it was waited for; only who listened then knows why",
+                part("Operation")
+            )))
+        }
         "cancelled" => verdict("cancelled", String::new(), format!("{job} was cancelled")),
-        _ => until_end(bus, job, completions, &part("Operation")).await,
+        _ => until_end(bus, job, completions, &part("Operation"), false).await,
     }
 }
 
-async fn until_end(bus: &Bus, job: &str, completions: MessageStream, what: &str) -> Result<(), CliError> {
+async fn until_end(
+    bus: &Bus,
+    job: &str,
+    completions: MessageStream,
+    what: &str,
+    ours: bool,
+) -> Result<(), CliError> {
     let bar = bar(what);
-    let end = wait(bus, job, completions, &bar).await;
+    let end = wait(bus, job, completions, &bar, ours).await;
     bar.finish_and_clear();
     end
 }
@@ -85,6 +99,7 @@ async fn wait(
     job: &str,
     mut completions: MessageStream,
     bar: &ProgressBar,
+    ours: bool,
 ) -> Result<(), CliError> {
     let mut look = tokio::time::interval(LOOK);
     let mut cancelled = false;
@@ -93,18 +108,15 @@ async fn wait(
             // A completion that has come is taken before a look at a job that may have gone since.
             biased;
             message = completions.next() => match message {
-                Some(Ok(message)) if message.header().path().is_some_and(|p| p.as_str() == job) => {
-                    let body = message.body();
-                    let (state, name, text): (String, String, String) = body.deserialize()?;
-                    return verdict(&state, name, text);
-                }
-                Some(_) => {}
+                Some(message) => if let Some(end) = message.ok().and_then(|m| end_of(job, &m)) {
+                    return end;
+                },
                 None => return Err(CliError::Unreachable("the bus closed the connection".into())),
             },
             interrupted = tokio::signal::ctrl_c() => {
                 let cannot = |e| CliError::Local { what: "cannot hear Ctrl-C".into(), source: e };
                 interrupted.map_err(cannot)?;
-                if cancelled {
+                if cancelled || !ours {
                     return Err(CliError::Unreachable(format!("not waited for; {job} may go on")));
                 }
                 cancelled = true;
@@ -120,6 +132,16 @@ async fn wait(
             },
         }
     }
+}
+
+/// What a `Completed` signal says, if it is of this job.
+fn end_of(job: &str, message: &Message) -> Option<Result<(), CliError>> {
+    if message.header().path()?.as_str() != job {
+        return None;
+    }
+    let body = message.body();
+    let end = body.deserialize::<(String, String, String)>();
+    Some(end.map_err(CliError::from).and_then(|(state, name, text)| verdict(&state, name, text)))
 }
 
 fn verdict(state: &str, name: String, message: String) -> Result<(), CliError> {

@@ -1,5 +1,7 @@
 //! The objects of the stand-in: what each answers, and that it writes down what it was asked.
 
+#![expect(clippy::needless_pass_by_value, reason = "the interface macro wants it so")]
+
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd as StdFd;
@@ -391,7 +393,6 @@ impl Job {
         "running"
     }
     #[zbus(property)]
-    #[expect(clippy::needless_pass_by_value, reason = "the interface macro wants it so")]
     fn progress(&self, #[zbus(header)] header: Option<zbus::message::Header<'_>>) -> f64 {
         // Only a look at this object counts, not a reading of all.
         if header.is_some() {

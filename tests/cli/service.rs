@@ -139,7 +139,7 @@ impl Bus {
 
     /// Until `warrenctl` follows the job without end.
     pub(crate) fn wait_for_endless_job(&self) {
-        self.wait(|state| state.watched.load(Ordering::SeqCst), "a look at the job");
+        self.wait(|state| state.watched.swap(false, Ordering::SeqCst), "a look at the job");
     }
 
     fn wait(&self, come: impl Fn(&State) -> bool, what: &str) {

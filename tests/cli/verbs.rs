@@ -156,13 +156,24 @@ fn a_job_is_listed_awaited_and_cancelled() {
     let begun = json_of(&bus, &["net", "start", "private", "--no-wait"]);
     assert_eq!(begun, json!({ "verb": "start", "object": NETWORK, "state": "running", "job": ENDLESS }));
 
-    let wait = std::process::Command::new(env!("CARGO_BIN_EXE_warrenctl"))
-        .args(["--session", "job", "wait", ENDLESS])
-        .env("DBUS_SESSION_BUS_ADDRESS", bus.address())
-        .stderr(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    bus.wait_for_endless_job();
+    bus.calls();
+    let waiting = || {
+        let child = std::process::Command::new(env!("CARGO_BIN_EXE_warrenctl"))
+            .args(["--session", "job", "wait", ENDLESS])
+            .env("DBUS_SESSION_BUS_ADDRESS", bus.address())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        bus.wait_for_endless_job();
+        child
+    };
+    let interrupted = waiting();
+    let pid = rustix::process::Pid::from_child(&interrupted);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    assert_eq!(interrupted.wait_with_output().unwrap().status.code(), Some(3));
+    assert_eq!(bus.calls(), Vec::<String>::new(), "who waits for the job of another does not cancel it");
+
+    let wait = waiting();
     assert_eq!(output(&bus, &["job", "cancel", "3"]), "");
     let ended = wait.wait_with_output().unwrap();
     assert_eq!(ended.status.code(), Some(1));

@@ -176,7 +176,7 @@ fn a_service_that_comes_back_is_subscribed_to_again() {
     assert_eq!(watch.next(), "service: ended");
     bus.run(|c| {
         Box::pin(async move {
-            c.request_name_with_flags("org.warren1", RequestNameFlags::DO_NOT_QUEUE.into()).await.map(drop)
+            c.request_name_with_flags("org.warren1", RequestNameFlags::DO_NOT_QUEUE).await.map(drop)
         })
     });
     assert_eq!(watch.next(), "service: runs");

@@ -38,6 +38,7 @@ pub(in crate::cli) async fn run(session: &Session, watch: Watch) -> Result<ExitC
                     Ok(objects) => view.learn(objects),
                     Err(e) if first => return Err(e),
                     // It may have gone again; the next one is asked anew.
+                    Err(e) if session.json => eprintln!("{}", e.to_json()),
                     Err(e) => eprintln!("{e}"),
                 }
                 first = false;
@@ -160,7 +161,9 @@ fn words(event: &Event) -> String {
         Event::Changed { changed, .. } => {
             let mut parts: Vec<String> = changed
                 .iter()
-                .map(|(name, value)| format!("{} {}", output::kebab(name), output::property(name, value)))
+                .map(|(name, value)| {
+                    format!("{} {}", output::kebab(name), one_line(&output::property(name, value)))
+                })
                 .collect();
             parts.sort();
             format!("changed: {}", parts.join(", "))
@@ -179,7 +182,7 @@ fn words(event: &Event) -> String {
 /// A value on a line: maps as `key value`, the keys that say nothing left out.
 fn plain(value: &Value) -> String {
     match value {
-        Value::String(text) => text.clone(),
+        Value::String(text) => one_line(text),
         Value::Array(items) => items.iter().map(plain).collect::<Vec<_>>().join("; "),
         Value::Object(map) => {
             let says = |value: &Value| !matches!(value.as_str(), Some("" | "/"));
@@ -190,6 +193,11 @@ fn plain(value: &Value) -> String {
         }
         other => other.to_string(),
     }
+}
+
+/// A text that neither begins a line of its own nor plays with the terminal.
+fn one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 /// One event for scripts.

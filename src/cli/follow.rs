@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt};
 use indicatif::{ProgressBar, ProgressStyle};
+use tokio::signal::unix::{SignalKind, signal};
 use zbus::{Message, MessageStream, OwnedObjectPath};
 
 use super::error::CliError;
@@ -101,6 +102,9 @@ async fn wait(
     bar: &ProgressBar,
     ours: bool,
 ) -> Result<(), CliError> {
+    // One for all the time: a Ctrl-C during a look at the job must not be lost.
+    let mut interrupts = signal(SignalKind::interrupt())
+        .map_err(|e| CliError::Local { what: "cannot hear Ctrl-C".into(), source: e })?;
     let mut look = tokio::time::interval(LOOK);
     let mut cancelled = false;
     loop {
@@ -113,9 +117,7 @@ async fn wait(
                 },
                 None => return Err(CliError::Unreachable("the bus closed the connection".into())),
             },
-            interrupted = tokio::signal::ctrl_c() => {
-                let cannot = |e| CliError::Local { what: "cannot hear Ctrl-C".into(), source: e };
-                interrupted.map_err(cannot)?;
+            _ = interrupts.recv() => {
                 if cancelled || !ours {
                     return Err(CliError::Unreachable(format!("not waited for; {job} may go on")));
                 }

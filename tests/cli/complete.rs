@@ -74,7 +74,9 @@ fn a_service_is_not_started_for_a_completion() {
     let dir = tempfile::tempdir().unwrap();
     let (services, started) = (dir.path().join("dbus-1/services"), dir.path().join("started"));
     std::fs::create_dir_all(&services).unwrap();
-    let file = format!("[D-BUS Service]\nName=org.warren1\nExec=/usr/bin/touch {}\n", started.display());
+    // It ends in failure, so that the bus does not wait for its name.
+    let exec = format!("/bin/mkdir {} /", started.display());
+    let file = format!("[D-BUS Service]\nName=org.warren1\nExec={exec}\n");
     std::fs::write(services.join("org.warren1.service"), file).unwrap();
     let bus = Bus::with_services_in(dir.path());
     assert_eq!(offered(bus.address(), &["warrenctl", "vm", "start", "e"]), Vec::<String>::new());

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
+use tokio::signal::unix::{SignalKind, signal};
 use zbus::fdo::ManagedObjects;
 
 use super::Session;
@@ -25,13 +26,12 @@ pub(in crate::cli) async fn run(session: &Session, watch: Watch) -> Result<ExitC
     let ask = || tokio::spawn(catch_up(session.bus.clone(), watch.topics.clone()));
     let mut asked = Some(ask());
     let mut first = true;
+    let mut interrupts = signal(SignalKind::interrupt())
+        .map_err(|e| CliError::Local { what: "cannot hear Ctrl-C".into(), source: e })?;
     loop {
         tokio::select! {
             biased;
-            interrupted = tokio::signal::ctrl_c() => {
-                let cannot = |e| CliError::Local { what: "cannot hear Ctrl-C".into(), source: e };
-                return interrupted.map_err(cannot).map(|()| ExitCode::SUCCESS);
-            }
+            _ = interrupts.recv() => return Ok(ExitCode::SUCCESS),
             objects = async { asked.as_mut().expect("it is some").await }, if asked.is_some() => {
                 asked = None;
                 match objects.unwrap_or_else(|e| Err(CliError::Unreachable(e.to_string()))) {

@@ -142,6 +142,11 @@ impl Bus {
         self.wait(|state| state.watched.swap(false, Ordering::SeqCst), "a look at the job");
     }
 
+    /// Forgets that somebody has looked at that job.
+    pub(crate) fn forget_looks(&self) {
+        self.state.watched.store(false, Ordering::SeqCst);
+    }
+
     fn wait(&self, come: impl Fn(&State) -> bool, what: &str) {
         let deadline = Instant::now() + Duration::from_secs(20);
         while !come(&self.state) {

@@ -158,12 +158,15 @@ fn a_job_is_listed_awaited_and_cancelled() {
 
     bus.calls();
     let waiting = || {
+        bus.forget_looks();
         let child = std::process::Command::new(env!("CARGO_BIN_EXE_warrenctl"))
             .args(["--session", "job", "wait", ENDLESS])
             .env("DBUS_SESSION_BUS_ADDRESS", bus.address())
             .stderr(std::process::Stdio::piped())
             .spawn()
             .unwrap();
+        // It reads the job, and then looks at it again and again.
+        bus.wait_for_endless_job();
         bus.wait_for_endless_job();
         child
     };

@@ -34,10 +34,14 @@ readonly DEBIAN_PACKAGES=(
     gcc                 # linker of the Rust build
     libc6-dev
     util-linux          # unshare, nsenter, setpriv
+    bsdutils            # script: terminals of the tests
+    systemd             # systemd-stdio-bridge: the bus of another host
+    zsh fish            # completion is tested in them
 )
 readonly FEDORA_PACKAGES=(
     qemu-system-x86-core edk2-ovmf qemu-img dnsmasq nftables iproute iputils tcpdump dbus-daemon polkit passt libxml2
     busybox kernel-core kernel-modules-core kernel-modules cpio xz kmod gcc glibc-devel util-linux
+    util-linux-script systemd zsh fish
 )
 
 as_root() {

@@ -3,6 +3,7 @@
 use std::io;
 use std::process::ExitCode;
 
+use serde_json::{Value, json};
 use zbus::DBusError;
 use zbus::fdo;
 
@@ -21,16 +22,35 @@ pub(super) enum CliError {
     /// This side of the bus failed.
     #[error("{what}: {source}")]
     Local { what: String, source: io::Error },
+    /// A job had failed before anybody here listened for its error.
+    #[error("{0}")]
+    JobFailed(String),
 }
 
 impl CliError {
     /// The exit status that is promised for it.
     pub(super) fn exit_code(&self) -> ExitCode {
-        ExitCode::from(match self {
-            Self::Refused { .. } | Self::Local { .. } => 1,
+        ExitCode::from(self.status())
+    }
+
+    fn status(&self) -> u8 {
+        match self {
+            Self::Refused { .. } | Self::Local { .. } | Self::JobFailed(_) => 1,
             Self::Usage(_) => 2,
             Self::Unreachable(_) => 3,
-        })
+        }
+    }
+
+    /// For scripts: `name` is the D-Bus error's, or one word for what is no answer of the service.
+    pub(super) fn to_json(&self) -> Value {
+        let (name, message) = match self {
+            Self::Refused { name, message } => (name.as_str(), message.clone()),
+            Self::Unreachable(_) => ("Unreachable", self.to_string()),
+            Self::Usage(_) => ("Usage", self.to_string()),
+            Self::Local { .. } => ("Local", self.to_string()),
+            Self::JobFailed(_) => ("JobFailed", self.to_string()),
+        };
+        json!({ "name": name, "message": message, "exit-status": self.status() })
     }
 
     /// Whether it is the service's error of this short name, as `NoSuchNetwork`.

@@ -4,11 +4,13 @@
 use std::io::IsTerminal;
 use std::time::Duration;
 
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use indicatif::{ProgressBar, ProgressStyle};
-use zbus::{MessageStream, OwnedObjectPath};
+use tokio::signal::unix::{SignalKind, signal};
+use zbus::{Message, MessageStream, OwnedObjectPath};
 
 use super::error::CliError;
+use super::output;
 use super::proxy::{Bus, Object, Options};
 
 /// Between two looks at a job: its progress, and whether it is still there.
@@ -33,8 +35,52 @@ pub(super) async fn call(
     if job.as_str() == "/" {
         return Ok(());
     }
+    until_end(bus, job.as_str(), completions, what, true).await
+}
+
+/// Calls a method that answers `/` or a Job, and says which.
+pub(super) async fn begin(
+    object: &Object,
+    method: &str,
+    mut options: Options<'_>,
+) -> Result<OwnedObjectPath, CliError> {
+    options.insert("no-wait", true.into());
+    object.act(method, options).await
+}
+
+/// Waits for a job that somebody has begun; Ctrl-C ends only the waiting.
+pub(super) async fn join(bus: &Bus, job: &str) -> Result<(), CliError> {
+    let mut completions = bus.completions().await?;
+    let properties = bus.job(job).await?;
+    let part = |name: &str| properties.get(name).map_or(String::new(), |v| output::text(v));
+    match part("State").as_str() {
+        "completed" => Ok(()),
+        "failed" => {
+            // It may have failed a moment ago, and have said why.
+            while let Some(Some(Ok(message))) = completions.next().now_or_never() {
+                if let Some(end) = end_of(job, &message) {
+                    return end;
+                }
+            }
+            Err(CliError::JobFailed(format!(
+                "{job} ({}) failed before it was waited for; only who listened then knows why",
+                part("Operation")
+            )))
+        }
+        "cancelled" => verdict("cancelled", String::new(), format!("{job} was cancelled")),
+        _ => until_end(bus, job, completions, &part("Operation"), false).await,
+    }
+}
+
+async fn until_end(
+    bus: &Bus,
+    job: &str,
+    completions: MessageStream,
+    what: &str,
+    ours: bool,
+) -> Result<(), CliError> {
     let bar = bar(what);
-    let end = wait(bus, job.as_str(), completions, &bar).await;
+    let end = wait(bus, job, completions, &bar, ours).await;
     bar.finish_and_clear();
     end
 }
@@ -54,7 +100,11 @@ async fn wait(
     job: &str,
     mut completions: MessageStream,
     bar: &ProgressBar,
+    ours: bool,
 ) -> Result<(), CliError> {
+    // One for all the time: a Ctrl-C during a look at the job must not be lost.
+    let mut interrupts = signal(SignalKind::interrupt())
+        .map_err(|e| CliError::Local { what: "cannot hear Ctrl-C".into(), source: e })?;
     let mut look = tokio::time::interval(LOOK);
     let mut cancelled = false;
     loop {
@@ -62,18 +112,13 @@ async fn wait(
             // A completion that has come is taken before a look at a job that may have gone since.
             biased;
             message = completions.next() => match message {
-                Some(Ok(message)) if message.header().path().is_some_and(|p| p.as_str() == job) => {
-                    let body = message.body();
-                    let (state, name, text): (String, String, String) = body.deserialize()?;
-                    return verdict(&state, name, text);
-                }
-                Some(_) => {}
+                Some(message) => if let Some(end) = message.ok().and_then(|m| end_of(job, &m)) {
+                    return end;
+                },
                 None => return Err(CliError::Unreachable("the bus closed the connection".into())),
             },
-            interrupted = tokio::signal::ctrl_c() => {
-                let cannot = |e| CliError::Local { what: "cannot hear Ctrl-C".into(), source: e };
-                interrupted.map_err(cannot)?;
-                if cancelled {
+            _ = interrupts.recv() => {
+                if cancelled || !ours {
                     return Err(CliError::Unreachable(format!("not waited for; {job} may go on")));
                 }
                 cancelled = true;
@@ -89,6 +134,16 @@ async fn wait(
             },
         }
     }
+}
+
+/// What a `Completed` signal says, if it is of this job.
+fn end_of(job: &str, message: &Message) -> Option<Result<(), CliError>> {
+    if message.header().path()?.as_str() != job {
+        return None;
+    }
+    let body = message.body();
+    let end = body.deserialize::<(String, String, String)>();
+    Some(end.map_err(CliError::from).and_then(|(state, name, text)| verdict(&state, name, text)))
 }
 
 fn verdict(state: &str, name: String, message: String) -> Result<(), CliError> {

@@ -26,6 +26,11 @@ impl Kind {
         }
     }
 
+    /// The kind whose objects have this interface.
+    pub(super) fn of(interface: &str) -> Option<Self> {
+        [Self::Network, Self::Domain].into_iter().find(|kind| kind.interface() == interface)
+    }
+
     /// The word for people.
     pub(super) fn noun(self) -> &'static str {
         match self {

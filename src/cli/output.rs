@@ -4,21 +4,27 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use comfy_table::presets::NOTHING;
-use comfy_table::{ContentArrangement, Table};
+use comfy_table::{Cell, ContentArrangement, Table};
 use serde_json::Value;
-use zbus::Variant;
+use zbus::{OwnedVariant, Variant};
 
+use super::colour;
 use super::error::CliError;
 use super::kind::Kind;
 use super::proxy::Map;
 
 /// Writes to stdout. A reader that has gone (`| head`) is no error.
 pub(super) fn write(bytes: &[u8]) -> Result<(), CliError> {
+    write_while_read(bytes).map(|_| ())
+}
+
+/// Writes to stdout, and tells whether anybody reads it still.
+pub(super) fn write_while_read(bytes: &[u8]) -> Result<bool, CliError> {
     let mut out = io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
-        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(false),
         Err(e) => Err(CliError::Local { what: "cannot write to standard output".into(), source: e }),
-        Ok(()) => Ok(()),
+        Ok(()) => Ok(true),
     }
 }
 
@@ -37,8 +43,17 @@ pub(super) fn json(value: &Value) -> Result<(), CliError> {
 pub(super) fn table(header: &[&str], rows: Vec<Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    if colour::wanted() {
+        table.enforce_styling();
+    } else {
+        table.force_no_tty();
+    }
     table.set_header(header.iter().map(|h| h.to_string()));
-    table.add_rows(rows);
+    let cell = |(column, text): (usize, String)| match header.get(column) {
+        Some(&"State") => colour::cell(text),
+        _ => Cell::new(text),
+    };
+    table.add_rows(rows.into_iter().map(|row| row.into_iter().enumerate().map(cell).collect::<Vec<_>>()));
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
     }
@@ -63,10 +78,48 @@ pub(super) fn record(map: &Map) -> Value {
     Value::Object(sorted.into_iter().map(|(key, value)| (key.clone(), value)).collect())
 }
 
-/// Properties in the order of their kind.
-pub(super) fn ordered(kind: Kind, properties: &Map) -> Vec<(&str, &Variant<'static>)> {
+/// Lines of a name and a value, the values below each other.
+pub(super) fn lines(lines: &[(String, String)]) -> String {
+    let width = lines.iter().map(|(name, _)| name.chars().count() + 1).max().unwrap_or(0);
+    lines.iter().map(|(name, value)| format!("{:width$}  {value}\n", format!("{name}:"))).collect()
+}
+
+/// A titled table below the lines; nothing where there are no rows.
+pub(super) fn section(name: &str, rows: &[Map], order: &[&str]) -> String {
+    if rows.is_empty() {
+        return String::new();
+    }
+    let table: String = records(rows, order).lines().map(|row| format!("  {row}\n")).collect();
+    format!("\n{}:\n{table}", title(name))
+}
+
+/// A value that is `aa{sv}`.
+pub(super) fn rows(list: &OwnedVariant) -> Option<Vec<Map>> {
+    match &**list {
+        Variant::Array(items) if items.element_signature() == "a{sv}" => {
+            list.try_clone().ok()?.try_into().ok()
+        }
+        _ => None,
+    }
+}
+
+/// One value as text; nothing where it is not there.
+pub(super) fn part(map: &Map, key: &str) -> String {
+    map.get(key).map_or(String::new(), |value| text(value))
+}
+
+/// An `address` with its `prefix`, where it has one.
+pub(super) fn with_prefix(map: &Map) -> String {
+    match part(map, "prefix") {
+        prefix if prefix.is_empty() => part(map, "address"),
+        prefix => format!("{}/{prefix}", part(map, "address")),
+    }
+}
+
+/// Values in the order of their names in `order`, those that are not there behind.
+pub(super) fn ordered<'a>(order: &[&str], properties: &'a Map) -> Vec<(&'a str, &'a Variant<'static>)> {
     let mut names: Vec<&str> = properties.keys().map(String::as_str).collect();
-    names.sort_by_key(|name| rank(kind.properties(), name));
+    names.sort_by_key(|name| rank(order, name));
     names.into_iter().map(|name| (name, &*properties[name])).collect()
 }
 
@@ -77,7 +130,10 @@ fn rank<'a>(order: &[&str], name: &'a str) -> (usize, &'a str) {
 
 /// A JSON object of properties.
 pub(super) fn object(kind: Kind, properties: &Map) -> serde_json::Map<String, Value> {
-    ordered(kind, properties).into_iter().map(|(name, value)| (kebab(name), to_json(value))).collect()
+    ordered(kind.properties(), properties)
+        .into_iter()
+        .map(|(name, value)| (kebab(name), to_json(value)))
+        .collect()
 }
 
 /// `StateReason` becomes `state-reason`.
@@ -118,6 +174,14 @@ pub(super) fn text(value: &Variant<'_>) -> String {
             Value::Null => String::new(),
             other => other.to_string(),
         },
+    }
+}
+
+/// A value of an amount or of anything else, by its name on the bus.
+pub(super) fn fact(name: &str, value: &Variant<'_>) -> String {
+    match value {
+        Variant::U64(bytes) if name == "memory-bytes" => memory(*bytes),
+        other => text(other),
     }
 }
 

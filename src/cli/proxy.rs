@@ -1,7 +1,7 @@
 //! The service as seen from here: one connection, one method for each thing that is asked. Owns names
 //! of members and their signatures; must never decide what to ask or print what came.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::IsTerminal;
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -15,27 +15,24 @@ use zbus::{
     Connection, DynamicType, MatchRule, MessageStream, OwnedFd, OwnedObjectPath, OwnedVariant, Variant,
 };
 
+use super::args::Scope;
 use super::error::CliError;
 use super::kind::Kind;
+use super::remote::Host;
 
-const SERVICE: &str = "org.warren1";
-const ROOT: &str = "/org/warren1";
+/// The service's name.
+pub(super) const SERVICE: &str = "org.warren1";
+/// The object that all others are below.
+pub(super) const ROOT: &str = "/org/warren1";
 const MANAGER: &str = "org.warren1.Manager";
-const JOB: &str = "org.warren1.Job";
+/// The interface of jobs.
+pub(super) const JOB: &str = "org.warren1.Job";
 const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
+const OBJECT_MANAGER: &str = "org.freedesktop.DBus.ObjectManager";
 
 /// Every call is answered within D-Bus's 25 s; what is silent for longer is stuck. With a person to ask
 /// there is no such limit.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Which of the two services.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Scope {
-    /// On the system bus.
-    System,
-    /// On the session bus.
-    Session,
-}
 
 /// `a{sv}`.
 pub(super) type Map = HashMap<String, OwnedVariant>;
@@ -51,26 +48,67 @@ pub(super) struct Bus {
 }
 
 impl Bus {
-    /// Connects to the bus; the service is started by the first call.
-    pub(super) async fn connect(scope: Scope) -> Result<Self, CliError> {
+    /// Connects to the bus, here or on another host; the service is started by the first call.
+    pub(super) async fn connect(scope: Scope, host: Option<&Host>) -> Result<Self, CliError> {
         let interactive = std::io::stdin().is_terminal();
-        let builder = match scope {
-            Scope::System => zbus::connection::Builder::system(),
-            Scope::Session => zbus::connection::Builder::session(),
+        let builder = match (host, scope) {
+            (Some(host), _) => zbus::connection::Builder::address(host.address(scope)),
+            (None, Scope::System) => zbus::connection::Builder::system(),
+            (None, Scope::Session) => zbus::connection::Builder::session(),
         };
         let builder = if interactive { builder } else { builder.method_timeout(PATIENCE) };
         let connection = builder.build().await.map_err(|e| CliError::Unreachable(e.to_string()))?;
         Ok(Self { connection, interactive })
     }
 
+    /// The connection, to listen on.
+    pub(super) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
     /// All objects of the service, by one call.
     pub(super) async fn managed_objects(&self) -> Result<ManagedObjects, CliError> {
-        self.ask(ROOT, "org.freedesktop.DBus.ObjectManager", "GetManagedObjects", &()).await
+        self.ask(ROOT, OBJECT_MANAGER, "GetManagedObjects", &()).await
+    }
+
+    /// All objects of a service that runs already.
+    pub(super) async fn running_objects(&self) -> Result<ManagedObjects, CliError> {
+        self.call(ROOT, OBJECT_MANAGER, "GetManagedObjects", MethodFlags::NO_AUTO_START, &()).await
+    }
+
+    /// The public properties of the service itself.
+    pub(super) async fn properties(&self) -> Result<Map, CliError> {
+        self.ask(ROOT, PROPERTIES, "GetAll", &MANAGER).await
+    }
+
+    /// `GetHost`.
+    pub(super) async fn host(&self) -> Result<Map, CliError> {
+        self.ask(ROOT, MANAGER, "GetHost", &()).await
+    }
+
+    /// `GetPermissions`, of the caller in general or concerning one object.
+    pub(super) async fn permissions(
+        &self,
+        object: Option<&Object>,
+    ) -> Result<BTreeMap<String, String>, CliError> {
+        let options: Options<'_> =
+            object.map(|o| ("object", Variant::from(o.path.as_ref()))).into_iter().collect();
+        self.ask(ROOT, MANAGER, "GetPermissions", &options).await
+    }
+
+    /// `Subscribe` to unicast signals.
+    pub(super) async fn subscribe(&self, topics: &[String]) -> Result<(), CliError> {
+        self.act(ROOT, MANAGER, "Subscribe", &(topics, Options::new())).await
     }
 
     /// `DefineNetwork` or `DefineDomain`.
-    pub(super) async fn define(&self, kind: Kind, xml: &str) -> Result<OwnedObjectPath, CliError> {
-        self.act(ROOT, MANAGER, &format!("Define{}", kind.word()), &(xml, Options::new())).await
+    pub(super) async fn define(
+        &self,
+        kind: Kind,
+        xml: &str,
+        options: Options<'_>,
+    ) -> Result<OwnedObjectPath, CliError> {
+        self.act(ROOT, MANAGER, &format!("Define{}", kind.word()), &(xml, options)).await
     }
 
     /// `CheckNetwork` or `CheckDomain`.
@@ -109,6 +147,11 @@ impl Bus {
             .build()?;
         // Jobs of everybody are heard while a call waits, when nobody reads the queue.
         Ok(MessageStream::for_match_rule(rule, &self.connection, NonZeroUsize::new(1024)).await?)
+    }
+
+    /// A job's properties.
+    pub(super) async fn job(&self, job: &str) -> Result<Map, CliError> {
+        self.ask(job, PROPERTIES, "GetAll", &JOB).await
     }
 
     /// A job's `Progress`, or the error that tells that the job or the service is gone.
@@ -188,10 +231,23 @@ impl Object {
         self.bus.act(self.path.as_str(), self.kind.interface(), method, &options).await
     }
 
+    /// `SetAutostart` or `SetAccess`.
+    pub(super) async fn set<V>(&self, method: &str, value: V) -> Result<(), CliError>
+    where
+        V: Serialize + zbus::Type,
+    {
+        self.bus.act(self.path.as_str(), self.kind.interface(), method, &(value, Options::new())).await
+    }
+
     /// `OpenConsole`.
-    pub(super) async fn open_console(&self) -> Result<std::os::fd::OwnedFd, CliError> {
-        let fd: OwnedFd = self.act("OpenConsole", Options::new()).await?;
+    pub(super) async fn open_console(&self, options: Options<'_>) -> Result<std::os::fd::OwnedFd, CliError> {
+        let fd: OwnedFd = self.act("OpenConsole", options).await?;
         Ok(fd.into())
+    }
+
+    /// Where it is.
+    pub(super) fn path(&self) -> &str {
+        self.path.as_str()
     }
 
     /// The connection it is reached by.

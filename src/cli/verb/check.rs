@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use super::Session;
+use crate::cli::colour;
 use crate::cli::error::CliError;
 use crate::cli::kind::Kind;
 use crate::cli::output;
@@ -22,9 +23,8 @@ pub(in crate::cli) async fn run(
 ) -> Result<ExitCode, CliError> {
     let source = Source::read(file)?;
     let report = session.bus.check(kind, &source.text).await.map_err(|e| source.explain(e))?;
-    let findings: Vec<Map> =
-        report.get("findings").and_then(|list| list.try_clone().ok()?.try_into().ok()).unwrap_or_default();
-    let stops = |finding: &Map| matches!(part(finding, "severity").as_str(), "error" | "unsupported");
+    let findings = report.get("findings").and_then(output::rows).unwrap_or_default();
+    let stops = |finding: &Map| matches!(output::part(finding, "severity").as_str(), "error" | "unsupported");
     if session.json {
         output::json(&output::record(&report))?;
     } else {
@@ -41,15 +41,16 @@ pub(in crate::cli) async fn run(
 }
 
 fn paragraph(source: &Source, finding: &Map) -> String {
-    let mut text =
-        format!("{}: {}: {}", part(finding, "severity"), part(finding, "path"), part(finding, "message"));
-    let remedy = part(finding, "remedy");
+    let part = |key| output::part(finding, key);
+    let severity = colour::word(&part("severity"));
+    let mut text = format!("{severity}: {}: {}", part("path"), part("message"));
+    let remedy = part("remedy");
     if !remedy.is_empty() {
         text += &format!("; {remedy}");
     }
     text.push('\n');
-    let at = |key| part(finding, key).parse().unwrap_or(0);
-    text + &source.excerpt(at("line"), at("column"), &part(finding, "path")).unwrap_or_default()
+    let at = |key| part(key).parse().unwrap_or(0);
+    text + &source.excerpt(at("line"), at("column"), &part("path")).unwrap_or_default()
 }
 
 /// The command line, one argument a line, and the texts for dnsmasq and nft.
@@ -61,14 +62,10 @@ fn planned(report: &Map) -> String {
         page += &format!("\nargv:\n  {}\n", argv.join("\n  "));
     }
     for key in ["dnsmasq", "ruleset"] {
-        let text = part(report, key);
+        let text = output::part(report, key);
         if !text.is_empty() {
             page += &format!("\n{key}:\n  {}\n", text.trim_end().replace('\n', "\n  "));
         }
     }
     page
-}
-
-fn part(map: &Map, key: &str) -> String {
-    map.get(key).map_or(String::new(), |value| output::text(value))
 }

@@ -1,4 +1,4 @@
-//! `vm console NAME`
+//! `vm console NAME [--device ALIAS] [--force] [--idle SECONDS]`
 //!
 //! Two ways of use. At a terminal: raw, until Ctrl-] or until the machine ends. In a script: standard
 //! input is sent; when it has ended, the output goes on until the machine has been silent for a while,
@@ -18,15 +18,27 @@ use super::Session;
 use crate::cli::error::CliError;
 use crate::cli::kind::Kind;
 use crate::cli::output;
+use crate::cli::proxy::Options;
+use crate::cli::remote::Host;
 use crate::cli::terminal::RawMode;
 
 /// Ctrl-]
 const LEAVE: u8 = 0x1d;
 
 /// Connects standard input and output with a machine's serial console.
-pub(in crate::cli) async fn run(session: &Session, name: &str, idle: u64) -> Result<ExitCode, CliError> {
+pub(in crate::cli) async fn run(
+    session: &Session,
+    name: &str,
+    device: Option<&str>,
+    force: bool,
+    idle: u64,
+) -> Result<ExitCode, CliError> {
     let machine = session.bus.find(Kind::Domain, name).await?;
-    let stream = StdStream::from(machine.open_console().await?);
+    let mut options: Options<'_> = device.map(|alias| ("device", alias.into())).into_iter().collect();
+    if force {
+        options.insert("force", true.into());
+    }
+    let stream = StdStream::from(machine.open_console(options).await?);
     stream.set_nonblocking(true).map_err(broken)?;
     let stream = UnixStream::from_std(stream).map_err(broken)?;
     if io::stdin().is_terminal() {
@@ -40,6 +52,15 @@ pub(in crate::cli) async fn run(session: &Session, name: &str, idle: u64) -> Res
         copy(stream, false, Duration::from_secs(idle)).await?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Why there is no console on another host, and what to do.
+pub(in crate::cli) fn not_over_ssh(host: &Host, name: &str) -> CliError {
+    CliError::Usage(format!(
+        "a console is a file descriptor, which does not pass over ssh; instead, run warrenctl there: \
+         ssh -t {} warrenctl vm console '{name}'",
+        host.as_str()
+    ))
 }
 
 async fn copy(stream: UnixStream, keys: bool, idle: Duration) -> Result<(), CliError> {

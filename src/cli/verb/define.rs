@@ -1,14 +1,17 @@
-//! `define FILE [--start]`
+//! `define FILE [--start] [--if-generation N] [--dry-run]`
 
 use std::path::Path;
 use std::process::ExitCode;
 
+use serde_json::json;
+
 use super::Session;
+use crate::cli::args::DefineOptions;
 use crate::cli::error::CliError;
 use crate::cli::follow;
 use crate::cli::kind::Kind;
 use crate::cli::output;
-use crate::cli::proxy::Options;
+use crate::cli::proxy::{Object, Options};
 use crate::cli::source::Source;
 
 /// Creates or replaces the object of a document and says its name; with `start` it is started then, as
@@ -17,21 +20,44 @@ pub(in crate::cli) async fn run(
     session: &Session,
     kind: Kind,
     file: &Path,
-    start: bool,
+    how: &DefineOptions,
 ) -> Result<ExitCode, CliError> {
     let source = Source::read(file)?;
-    let path = session.bus.define(kind, &source.text).await.map_err(|e| source.explain(e))?;
+    let mut options = Options::new();
+    if let Some(generation) = how.if_generation {
+        options.insert("if-generation", generation.into());
+    }
+    if how.dry_run {
+        options.insert("dry-run", true.into());
+    }
+    let path = session.bus.define(kind, &source.text, options).await.map_err(|e| source.explain(e))?;
+    if how.dry_run {
+        if session.json {
+            output::json(&json!({ "verb": "define", "object": "/", "state": "not done" }))?;
+        } else {
+            output::line(&format!("this {} would be taken", kind.noun()))?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
     let object = session.bus.object(kind, path);
-    if start {
+    if how.start {
         follow::call(&object, "Start", Options::new(), "starting").await?;
     }
+    tell(session, kind, &object, if how.start { "defined and started" } else { "defined" }).await
+}
+
+/// Says what has been defined.
+pub(super) async fn tell(
+    session: &Session,
+    kind: Kind,
+    object: &Object,
+    what: &str,
+) -> Result<ExitCode, CliError> {
     let properties = object.properties().await?;
     if session.json {
         output::json(&output::object(kind, &properties).into())?;
     } else {
-        let name = properties.get("Name").map_or(String::new(), |v| output::text(v));
-        let verb = if start { "defined and started" } else { "defined" };
-        output::line(&format!("{} {name} {verb}", kind.noun()))?;
+        output::line(&format!("{} {} {what}", kind.noun(), output::part(&properties, "Name")))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -19,13 +19,9 @@ pub(in crate::cli) async fn run(session: &Session, name: &str) -> Result<ExitCod
     }
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_secs());
     let rows = leases.iter().map(|lease| {
-        let part = |key: &str| lease.get(key).map_or(String::new(), |v| output::text(v));
-        let address = match part("prefix") {
-            prefix if prefix.is_empty() => part("address"),
-            prefix => format!("{}/{prefix}", part("address")),
-        };
+        let part = |key| output::part(lease, key);
         let expires = part("expires-usec").parse().map_or(String::new(), |usec| remaining(usec, now));
-        vec![address, part("mac"), part("hostname"), expires, part("interface")]
+        vec![output::with_prefix(lease), part("mac"), part("hostname"), expires, part("interface")]
     });
     output::line(&output::table(&["Address", "MAC", "Hostname", "Expires", "Interface"], rows.collect()))?;
     Ok(ExitCode::SUCCESS)

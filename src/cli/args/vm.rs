@@ -1,0 +1,163 @@
+//! `warrenctl vm …`
+
+use std::path::PathBuf;
+
+use clap::{Subcommand, ValueHint};
+
+use crate::cli::complete::machines;
+
+#[derive(Debug, Subcommand)]
+pub(in crate::cli) enum VmVerb {
+    /// Create a machine, or replace its definition
+    Define {
+        /// The document, - for standard input
+        #[arg(value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+        #[command(flatten)]
+        how: super::others::DefineOptions,
+    },
+    /// Change the definition of a machine in an editor
+    ///
+    /// The editor is $VISUAL, else $EDITOR, else vi. What the service refuses may be edited again; it is
+    /// kept in a file, which is named. The passwords of the document are shown and so may have to be asked
+    /// for.
+    Edit {
+        /// Name or UUID
+        #[arg(add = machines())]
+        name: String,
+        /// Do without the passwords; those that are not written again are lost
+        #[arg(long)]
+        no_secrets: bool,
+    },
+    /// Start a machine, and the networks that it needs
+    Start {
+        /// Name or UUID
+        #[arg(add = machines())]
+        name: String,
+        /// Leave its CPUs stopped
+        #[arg(long)]
+        paused: bool,
+        /// Not the networks, which must be active then
+        #[arg(long)]
+        no_start_networks: bool,
+        /// Do not wait for the end; print the job that goes on
+        #[arg(long)]
+        no_wait: bool,
+    },
+    /// Switch a machine off
+    Stop {
+        /// Name or UUID
+        #[arg(add = machines())]
+        name: String,
+        /// Give QEMU the time to write what it has in its caches
+        #[arg(long)]
+        graceful: bool,
+        /// Do not wait for the end; print the job that goes on
+        #[arg(long)]
+        no_wait: bool,
+    },
+    /// Ask the guest to shut down
+    Shutdown {
+        /// Name or UUID
+        #[arg(add = machines())]
+        name: String,
+    },
+    /// Ask the guest to reboot
+    Reboot {
+        /// Name or UUID
+        #[arg(add = machines())]
+        name: String,
+    },
+    /// Press the reset button of a machine
+    Reset {
+        /// Name or UUID
+        #[arg(add = machines())]
+        name: String,
+    },
+    /// Stop the CPUs of a machine
+    Suspend {
+        /// Name or UUID
+        #[arg(add = machines())]
+        name: String,
+    },
+    /// Let the CPUs of a suspended machine go on
+    Resume {
+        /// Name or UUID
+        #[arg(add = machines())]
+        name: String,
+    },
+    /// Forget a machine
+    Undefine {
+        /// Name or UUID
+        #[arg(add = machines())]
+        name: String,
+    },
+    /// List all machines
+    List,
+    /// Show a machine
+    Show {
+        /// Name or UUID
+        #[arg(add = machines())]
+        name: String,
+        /// The definition instead
+        #[arg(long)]
+        xml: bool,
+        /// The definition as it runs
+        #[arg(long, requires = "xml")]
+        live: bool,
+        /// The definition with the passwords in it
+        #[arg(long, requires = "xml")]
+        secrets: bool,
+    },
+    /// List the addresses of a machine, and who knows of each
+    Addresses {
+        /// Name or UUID
+        #[arg(add = machines())]
+        name: String,
+    },
+    /// Print where the displays of a machine are, one URI a line
+    Display {
+        /// Name or UUID
+        #[arg(add = machines())]
+        name: String,
+    },
+    /// Start a machine once in each boot of the host, or no more
+    Autostart {
+        /// Name or UUID
+        #[arg(add = machines())]
+        name: String,
+        /// No more
+        #[arg(long)]
+        disable: bool,
+    },
+    /// Connect to the serial console
+    ///
+    /// First comes what the machine printed of late, then what it prints now. On a terminal, Ctrl-]
+    /// leaves. Where standard input is no terminal, it is sent to the machine; when it has ended, the
+    /// connection ends after --idle seconds in which the machine printed nothing.
+    Console {
+        /// Name or UUID
+        #[arg(add = machines())]
+        name: String,
+        /// The alias of the console, as 'serial0' (default: the first)
+        #[arg(long, value_name = "ALIAS")]
+        device: Option<String>,
+        /// Take it from whoever has it
+        #[arg(long)]
+        force: bool,
+        /// Seconds of silence that end a scripted connection
+        #[arg(long, value_name = "SECONDS", default_value_t = 1)]
+        idle: u64,
+    },
+    /// Say what is wrong with a document, without taking it
+    ///
+    /// The exit status is 1 if a machine could not be defined or started from it.
+    Check {
+        /// The document, - for standard input
+        #[arg(value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+        /// Print what would be run as well
+        #[arg(long)]
+        plan: bool,
+    },
+}

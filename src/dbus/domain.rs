@@ -218,11 +218,13 @@ impl DomainInterface {
         let mut options = Options::new(options);
         let (live, secrets) = (options.flag("live")?, options.flag("secrets")?);
         options.end()?;
-        if secrets {
-            call.may_read_secrets(&self.domain).await?;
-        }
         let doc = self.domain.document(live).await?;
-        Ok(if secrets { doc.to_xml() } else { secrets::without(doc.tree()).to_string() })
+        let (whole, public) = (doc.to_xml(), secrets::without(doc.tree()).to_string());
+        if !secrets || whole == public {
+            return Ok(public);
+        }
+        call.may_read_secrets(&self.domain).await?;
+        Ok(whole)
     }
 
     async fn set_autostart(

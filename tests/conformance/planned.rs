@@ -68,7 +68,7 @@ pub fn argv(doc: &DomainDoc, drivers: &[String]) -> Planned {
 }
 
 /// The one call of the planner.
-fn plan(doc: &DomainDoc, facts: &QemuFacts) -> Planned {
+pub fn plan(doc: &DomainDoc, facts: &QemuFacts) -> Planned {
     let def = doc.def();
     let handed = Handed::for_a_look(def, 3, facts.vhost_net);
     qemu::plan(def, &def.uuid.expect("a complete document"), facts, &handed)
@@ -83,7 +83,7 @@ pub fn no_program(doc: &DomainDoc) -> Option<Finding> {
 }
 
 /// The installed QEMU, made one that could do all that an x86 QEMU ever can.
-fn everything() -> &'static QemuFacts {
+pub fn everything() -> &'static QemuFacts {
     static FACTS: OnceLock<QemuFacts> = OnceLock::new();
     FACTS.get_or_init(|| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

@@ -18,7 +18,7 @@ use crate::kept;
 /// was given, and stays so when it is read again, is looked at on the way.
 pub fn define(text: &str) -> Result<DomainDoc, Vec<Finding>> {
     let refused = |error: DocError| match error {
-        DocError::Config(findings) => findings,
+        DocError::Config(findings) => errors(findings),
         DocError::Xml(e) => vec![Finding {
             severity: Severity::Error,
             path: e.path,
@@ -47,9 +47,12 @@ pub fn define(text: &str) -> Result<DomainDoc, Vec<Finding>> {
     assert_eq!(doc.to_xml(), once, "completing twice changes something");
     let again = DomainDoc::parse(&once).unwrap_or_else(|e| panic!("read again: {e}"));
     assert_eq!(again.def(), doc.def(), "read again it means something else");
-    let errors: Vec<Finding> =
-        check::domain(&doc).into_iter().filter(|f| f.severity == Severity::Error).collect();
+    let errors = errors(check::domain(&doc));
     if errors.is_empty() { Ok(doc) } else { Err(errors) }
+}
+
+fn errors(findings: Vec<Finding>) -> Vec<Finding> {
+    findings.into_iter().filter(|f| f.severity == Severity::Error).collect()
 }
 
 /// What cannot be run of a document, by what its check says.

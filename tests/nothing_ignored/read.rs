@@ -19,7 +19,11 @@ const NOTES: &[(&str, &str)] = &[
     ("/domain/description", "for people"),
     ("/domain/@id", "the number of a guest that ran, which libvirt writes and does not read"),
     ("/domain/devices/memory/target/current", "what a running guest has, which libvirt writes"),
-    ("/domain/devices/graphics/@passwd", "shown by nothing that is printed; the plan's settings have it"),
+    (
+        "/domain/devices/graphics(spice)/@passwd",
+        "shown by nothing that is printed; that it is used is seen there",
+    ),
+    ("/domain/devices/graphics(vnc)/@passwd", "as above"),
     ("/domain/devices/interface/source/@connectionid", "of VMware's switches: the plan refuses the type"),
     ("/domain/devices/interface/source/@portgroupid", "as above"),
     ("/domain/devices/interface/source/@portid", "as above; of a network it is looked at and not needed"),

@@ -128,7 +128,8 @@ impl Store {
     pub fn note_firmware<T: Serialize>(&self, uuid: &Uuid, firmware: &T) -> Result<(), StoreError> {
         let path = self.nvram_dir(uuid)?.join("FIRMWARE");
         let text = serde_json::to_vec_pretty(firmware).map_err(io::Error::other);
-        text.and_then(|text| write_atomically(&path, &text)).map_err(|source| StoreError::Write { path, source })
+        text.and_then(|text| write_atomically(&path, &text))
+            .map_err(|source| StoreError::Write { path, source })
     }
 
     fn nvram_dir(&self, uuid: &Uuid) -> Result<PathBuf, StoreError> {

@@ -177,8 +177,10 @@ async fn variables(
     Ok(context.store.make_vars(uuid, &content)?.into())
 }
 
-const COPY: &str = "copy the firmware's template to it, or leave the path out: Warren then keeps the variables";
-const INSTALL: &str = "install the package that has it: ovmf (Debian) or edk2-ovmf (Fedora), or name another file";
+const COPY: &str =
+    "copy the firmware's template to it, or leave the path out: Warren then keeps the variables";
+const INSTALL: &str =
+    "install the package that has it: ovmf (Debian) or edk2-ovmf (Fedora), or name another file";
 
 fn missing(place: &str, path: &Path, remedy: &str) -> Finding {
     Finding {

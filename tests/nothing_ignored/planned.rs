@@ -106,7 +106,7 @@ fn network(tree: Document) -> Result<(NetworkDoc, Outcome), DocError> {
     let uuid = def.uuid.unwrap_or_default();
     let files = dnsmasq::Files { leases: Path::new("leases"), hosts: Path::new("hosts") };
     let mut text = format!("{:?}\n", dnsmasq::plan(def, "wbr0", &files, None).map(|p| p.to_string()));
-    let _ = write!(text, "{:?}\n", firewall::plan(def, &uuid, "wbr0").map(|r| r.to_string()));
+    let _ = writeln!(text, "{:?}", firewall::plan(def, &uuid, "wbr0").map(|r| r.to_string()));
     // What is made of links and routes.
     let way_out = def.forward.as_ref().map(|f| (f.mode, f.dev.clone(), f.nat.addresses));
     let nets: Vec<_> = def.ips.iter().map(|ip| ip.net).collect();

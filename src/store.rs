@@ -112,14 +112,40 @@ impl Store {
         }
     }
 
+    /// Which firmware the variables are of, as it was noted beside them.
+    pub fn noted_firmware<T: DeserializeOwned>(&self, uuid: &Uuid) -> Result<Option<T>, StoreError> {
+        let path = self.object_dir(Kind::Domain, uuid).join("nvram/FIRMWARE");
+        let text = match fs::read(&path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(StoreError::Read { path, source }),
+        };
+        let noted = serde_json::from_slice(&text);
+        noted.map(Some).map_err(|e| StoreError::Broken { path, reason: e.to_string() })
+    }
+
+    /// Notes what [`Self::noted_firmware`] tells.
+    pub fn note_firmware<T: Serialize>(&self, uuid: &Uuid, firmware: &T) -> Result<(), StoreError> {
+        let path = self.nvram_dir(uuid)?.join("FIRMWARE");
+        let text = serde_json::to_vec_pretty(firmware).map_err(io::Error::other);
+        text.and_then(|text| write_atomically(&path, &text))
+            .map_err(|source| StoreError::Write { path, source })
+    }
+
+    fn nvram_dir(&self, uuid: &Uuid) -> Result<PathBuf, StoreError> {
+        let own = self.object_dir(Kind::Domain, uuid);
+        let dir = own.join("nvram");
+        for dir in [&own, &dir] {
+            crate::sys::unix::make_dir(dir, 0o700)
+                .map_err(|source| StoreError::Write { path: dir.clone(), source })?;
+        }
+        Ok(dir)
+    }
+
     /// Makes what [`Self::open_vars`] opens; it is on the disk, with all of `content`, or not there.
     pub fn make_vars(&self, uuid: &Uuid, content: &[u8]) -> Result<std::fs::File, StoreError> {
-        let own = self.object_dir(Kind::Domain, uuid);
-        let (dir, path) = (own.join("nvram"), own.join("nvram/VARS"));
+        let path = self.nvram_dir(uuid)?.join("VARS");
         let failed = |source| StoreError::Write { path: path.clone(), source };
-        for dir in [&own, &dir] {
-            crate::sys::unix::make_dir(dir, 0o700).map_err(failed)?;
-        }
         write_atomically(&path, content).map_err(failed)?;
         std::fs::File::options().read(true).write(true).open(&path).map_err(failed)
     }

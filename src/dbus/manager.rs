@@ -140,7 +140,7 @@ impl ManagerInterface {
         let call = self.service.call(&header).await?;
         call.may_define_network().await?;
         Options::none(options)?;
-        let report = match NetworkDoc::parse(&xml) {
+        let report = match NetworkDoc::parse_with_errors(&xml) {
             Ok(doc) => self.service.manager.check_network(doc).await?,
             Err(DocError::Config(findings)) => Report { findings, ..Report::default() },
             Err(e) => return Err(e.into()),
@@ -162,7 +162,7 @@ impl ManagerInterface {
         let call = self.service.call(&header).await?;
         call.may_define_domain().await?;
         Options::none(options)?;
-        let report = match DomainDoc::parse(&xml) {
+        let report = match DomainDoc::parse_with_errors(&xml) {
             Ok(doc) => self.service.manager.check_domain(doc, call.caller.uid).await?,
             Err(DocError::Config(findings)) => Report { findings, ..Report::default() },
             Err(e) => return Err(e.into()),

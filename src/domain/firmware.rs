@@ -7,10 +7,11 @@ use std::path::Path;
 
 use uuid::Uuid;
 
+use super::guest::LiveFirmware;
 use super::{Context, Error};
 use crate::model::{DomainDef, Finding, FlashFormat, Severity};
 use crate::plan::firmware_choice::{self, FirmwareImage, GuestFirmware, Variables};
-use crate::plan::host::QemuFacts;
+use crate::plan::host::{FirmwareFacts, QemuFacts};
 use crate::sys::firmware;
 use crate::sys::images::{self, ImageKind, ImageRequest};
 
@@ -19,6 +20,105 @@ use crate::sys::images::{self, ImageKind, ImageRequest};
 pub(super) struct OpenedFirmware {
     pub(super) code: Option<OwnedFd>,
     pub(super) vars: Option<OwnedFd>,
+    /// Where the service has chosen it.
+    pub(super) told: Option<LiveFirmware>,
+}
+
+/// The firmware that a guest had before is taken again, although what is installed may have changed.
+pub(super) fn pin(context: &Context, uuid: &Uuid, qemu: &mut QemuFacts) -> Result<(), Error> {
+    if let Some(noted) = context.store.noted_firmware(uuid)? {
+        firmware_choice::pin(qemu, noted);
+    }
+    Ok(())
+}
+
+/// Refuses by name what of the firmware is not there, before anything is set up.
+pub(super) async fn look(
+    context: &Context,
+    uuid: &Uuid,
+    def: &DomainDef,
+    qemu: &QemuFacts,
+    owner: u32,
+) -> Result<(), Error> {
+    let chosen = firmware_choice::choose(def, qemu).map_err(|finding| refused(def, finding))?;
+    let (code, vars) = match &chosen {
+        None => return Ok(()),
+        Some(GuestFirmware::Rom(image)) => (image, None),
+        Some(GuestFirmware::Flash(flash)) => (&flash.code, flash.vars.as_ref()),
+    };
+    let mut findings = Vec::new();
+    if !is_there(context, owner, code).await? {
+        let place = if def.os.firmware.is_some() { "/domain/os/@firmware" } else { "/domain/os/loader" };
+        findings.push(missing(place, &code.path, INSTALL));
+    }
+    if let Some(vars) = vars {
+        let kept = vars.path.is_none() && context.store.open_vars(uuid)?.is_some();
+        match (&vars.path, &vars.template) {
+            (Some(path), _) => {
+                let image = FirmwareImage { path: path.clone(), format: vars.format, named: true };
+                if !is_there(context, owner, &image).await? {
+                    findings.push(missing("/domain/os/nvram", path, COPY));
+                }
+            }
+            (None, Some(template)) if !kept && !is_there(context, owner, template).await? => {
+                findings.push(missing("/domain/os/nvram/@template", &template.path, INSTALL));
+            }
+            _ => {}
+        }
+    }
+    if findings.is_empty() {
+        return Ok(());
+    }
+    Err(Error::NotSupported { name: def.name.to_string(), findings })
+}
+
+async fn is_there(context: &Context, owner: u32, image: &FirmwareImage) -> Result<bool, Error> {
+    if image.named {
+        // Opened for reading, also where it will be for writing: only whether it is there is asked.
+        let kind = ImageKind::Layer { block: false };
+        let owner = context.scope.opener(owner).map_err(Error::Run)?;
+        let request = ImageRequest {
+            path: image.path.clone(),
+            format_qcow2: image.format == FlashFormat::Qcow2,
+            readonly: true,
+            optional: true,
+            kind,
+        };
+        let opened = images::open_as(&context.scope.exe, owner, vec![request]).await?;
+        return Ok(opened.into_iter().flatten().next().is_some());
+    }
+    match firmware::open(&image.path) {
+        Ok(_) => Ok(true),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(source) => Err(system(&image.path, source)),
+    }
+}
+
+/// Notes which firmware was chosen, and tells its files for the live document.
+fn note(
+    context: &Context,
+    uuid: &Uuid,
+    def: &DomainDef,
+    qemu: &QemuFacts,
+    chosen: Option<&GuestFirmware>,
+) -> Result<Option<LiveFirmware>, Error> {
+    let Some(installed) = firmware_choice::installed(def, qemu) else { return Ok(None) };
+    if context.store.noted_firmware::<FirmwareFacts>(uuid)?.as_ref() != Some(installed) {
+        context.store.note_firmware(uuid, installed)?;
+    }
+    Ok(match chosen {
+        Some(GuestFirmware::Flash(flash)) => {
+            let template = flash.vars.as_ref().and_then(|v| v.template.as_ref());
+            let template = template.map(|t| t.path.display().to_string());
+            let loader = flash.code.path.display().to_string();
+            Some(LiveFirmware { loader, kind: "pflash".to_owned(), template })
+        }
+        Some(GuestFirmware::Rom(image)) => {
+            let loader = image.path.display().to_string();
+            Some(LiveFirmware { loader, kind: "rom".to_owned(), template: None })
+        }
+        None => None,
+    })
 }
 
 pub(super) async fn open(
@@ -29,13 +129,14 @@ pub(super) async fn open(
     owner: u32,
 ) -> Result<OpenedFirmware, Error> {
     let chosen = firmware_choice::choose(def, qemu).map_err(|finding| refused(def, finding))?;
+    let told = note(context, uuid, def, qemu, chosen.as_ref())?;
     Ok(match chosen {
         None => OpenedFirmware::default(),
         // QEMU reopens it by its own /proc, which only works with what it owns or everybody may read.
         Some(GuestFirmware::Rom(image)) => {
             let content = content(context, &image, owner).await?;
             let code = images::sealed(&content).map_err(Error::Run)?;
-            OpenedFirmware { code: Some(code), vars: None }
+            OpenedFirmware { code: Some(code), vars: None, told }
         }
         Some(GuestFirmware::Flash(flash)) => {
             let code = if flash.code.named {
@@ -49,7 +150,7 @@ pub(super) async fn open(
                 Some(vars) => Some(variables(context, uuid, def, vars, owner).await?),
                 None => None,
             };
-            OpenedFirmware { code, vars }
+            OpenedFirmware { code, vars, told }
         }
     })
 }
@@ -65,7 +166,7 @@ async fn variables(
     if let Some(path) = &vars.path {
         let kind = ImageKind::Layer { block: false };
         let opened = as_owner(context, owner, path, kind, vars.format, false).await?;
-        return opened.ok_or_else(|| refused(def, missing(path)));
+        return opened.ok_or_else(|| refused(def, missing("/domain/os/nvram", path, COPY)));
     }
     let kept = context.store.open_vars(uuid)?;
     if let Some(file) = kept {
@@ -76,15 +177,19 @@ async fn variables(
     Ok(context.store.make_vars(uuid, &content)?.into())
 }
 
-fn missing(path: &Path) -> Finding {
+const COPY: &str =
+    "copy the firmware's template to it, or leave the path out: Warren then keeps the variables";
+const INSTALL: &str =
+    "install the package that has it: ovmf (Debian) or edk2-ovmf (Fedora), or name another file";
+
+fn missing(place: &str, path: &Path, remedy: &str) -> Finding {
     Finding {
         severity: Severity::Unsupported,
-        path: "/domain/os/nvram".into(),
+        path: place.to_owned(),
         line: 0,
         column: 0,
-        message: format!("'{}' is not there, and Warren does not make it", path.display()),
-        remedy: "copy the firmware's template to it, or leave the path out: Warren then keeps the variables"
-            .into(),
+        message: format!("'{}' is not there", path.display()),
+        remedy: remedy.to_owned(),
     }
 }
 

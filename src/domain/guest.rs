@@ -35,11 +35,24 @@ pub(super) struct Live {
     /// What each device was given at the start.
     pub(super) devices: Vec<LiveDevice>,
     pub(super) spice_port: Option<u16>,
+    /// The firmware that was chosen, where the document leaves it to the service.
+    pub(super) firmware: Option<LiveFirmware>,
     pub(super) nics: Vec<LiveNic>,
     /// Networks on which it has ports.
     pub(super) networks: Vec<String>,
     /// The definition as it runs.
     pub(super) xml: String,
+}
+
+/// Firmware of a running guest.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct LiveFirmware {
+    /// The code's file.
+    pub(super) loader: String,
+    /// `pflash` or `rom`.
+    pub(super) kind: String,
+    /// What the variables were at first.
+    pub(super) template: Option<String>,
 }
 
 /// One device of a running guest.

@@ -1,7 +1,7 @@
 //! The document of a running guest: the definition as it runs, with what was assigned at the start. Owns
 //! where that is written; must never change the definition itself, which stays as its owner wrote it.
 
-use super::guest::{Guest, Live, LiveDevice};
+use super::guest::{Guest, Live, LiveDevice, LiveFirmware};
 use crate::model::{Device, DomainDoc, GraphicsKind};
 use crate::xml::Element;
 
@@ -22,6 +22,9 @@ pub(super) fn document(running: &DomainDoc, guest: &Guest) -> DomainDoc {
             if let Some(element) = tree.find_mut(path) {
                 element.set_attr("port", &port.to_string());
             }
+        }
+        if let (Some(firmware), Some(os)) = (&live.firmware, tree.find_mut("/domain/os")) {
+            self::firmware(os, firmware);
         }
         for device in &live.devices {
             if let Some(element) = tree.find_mut(&device.path) {
@@ -45,6 +48,22 @@ fn port<'a>(device: &'a Device, live: &Live) -> Option<(&'a str, u16)> {
         _ => return None,
     };
     Some((&display.info.path, port))
+}
+
+/// What the document leaves to the service is told as libvirt writes it.
+fn firmware(os: &mut Element, firmware: &LiveFirmware) {
+    let has_path = |e: &Element| !e.text().trim().is_empty();
+    if !os.child("loader").is_some_and(has_path) {
+        let readonly = (firmware.kind == "pflash").then_some(("readonly", "yes"));
+        let attrs: Vec<_> = readonly.into_iter().chain([("type", firmware.kind.as_str())]).collect();
+        assign(os, "loader", &attrs);
+        if let Some(loader) = os.child_mut("loader") {
+            loader.set_text(&firmware.loader);
+        }
+    }
+    if let Some(template) = &firmware.template {
+        assign(os, "nvram", &[("template", template)]);
+    }
 }
 
 fn place(element: &mut Element, device: &LiveDevice) {

@@ -13,7 +13,7 @@ use super::commands::{DEADLINE, execute, execute_with};
 use super::files::{OpenedFiles, open_files};
 use super::guest::{Guest, Live, LiveDevice, identity_file};
 use super::nics::{self, NicDescriptor};
-use super::{Context, Error, StartOptions, consoles, displays};
+use super::{Context, Error, StartOptions, consoles, displays, firmware};
 use crate::model::{DiskFormat, DomainDef, DomainDoc, Finding, Image, Severity};
 use crate::plan::host::QemuFacts;
 use crate::plan::qemu::{self, FlashFd, Handed, ImageFd, NicFd};
@@ -67,8 +67,10 @@ async fn steps(
     guest: &mut Guest,
 ) -> Result<mpsc::Receiver<QmpEvent>, Error> {
     let def = doc.def();
-    let qemu = choose_qemu(def).await?;
+    let mut qemu = choose_qemu(def).await?;
+    firmware::pin(context, uuid, &mut qemu)?;
     refuse(doc, &qemu)?;
+    firmware::look(context, uuid, def, &qemu, owner).await?;
     nics::ready_networks(context, def, options.start_networks).await?;
     begin(context, uuid, doc, guest)?;
     let opened = open_files(context, uuid, def, &qemu, owner).await?;
@@ -217,6 +219,7 @@ fn spawn_qemu(
         set += 1;
         FlashFd { fd: numbers.give(fd), set }
     };
+    guest.live.firmware = opened.firmware.told;
     let code = opened.firmware.code.map(&mut flash);
     let vars = opened.firmware.vars.map(&mut flash);
     let kernel = opened.kernel.map(|fd| numbers.give(fd));

@@ -328,8 +328,12 @@ impl Manager {
     pub async fn check_network(&self, mut doc: NetworkDoc) -> Result<Report, Error> {
         let mut report = Report::default();
         let old = self.network_to_replace(&doc)?.map(|h| h.uuid());
+        if doc.has_errors() {
+            let findings = check::together(&doc, check::network(&doc), Vec::new());
+            return Ok(Report { findings, ..report });
+        }
         self.complete_network(&mut doc, old).await?;
-        report.findings.extend(check::network(&doc));
+        report.findings = check::together(&doc, check::network(&doc), Vec::new());
         let def = doc.def();
         let uuid = def.uuid.unwrap_or_default();
         let bridge = def.bridge.name.as_ref().map_or("wbr0", |name| name.as_str());
@@ -344,17 +348,21 @@ impl Manager {
     pub async fn check_domain(&self, mut doc: DomainDoc, owner: u32) -> Result<Report, Error> {
         let mut report = Report::default();
         let old = self.domain_to_replace(&doc, owner)?;
-        self.complete_domain(&mut doc, old.as_ref())?;
-        report.findings.extend(check::domain(&doc));
-        report.findings.extend(self.findings_on_surroundings(&doc, old.map(|h| h.uuid())));
+        if !doc.has_errors() {
+            self.complete_domain(&mut doc, old.as_ref())?;
+        }
+        let mut beyond = self.findings_on_surroundings(&doc, old.map(|h| h.uuid()));
         match domain::planned(doc.def()).await {
             Ok(planned) => {
-                report.argv = planned.argv;
-                report.findings.extend(planned.findings);
+                if !doc.has_errors() {
+                    report.argv = planned.argv;
+                }
+                beyond.extend(planned.findings);
             }
-            Err(domain::Error::Config { findings, .. }) => report.findings.extend(findings),
+            Err(domain::Error::Config { findings, .. }) => beyond.extend(findings),
             Err(e) => return Err(e.into()),
         }
+        report.findings = check::together(&doc, check::domain(&doc), beyond);
         Ok(report)
     }
 

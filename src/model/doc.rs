@@ -16,13 +16,15 @@ pub enum DocError {
     /// Not well-formed, or about something else than it should be.
     #[error("the document is not XML that can be read")]
     Xml(#[source] XmlError),
-    /// Well-formed but wrong: every finding of severity error, in document order.
-    #[error("{}", list(.0))]
+    /// Well-formed but wrong: every finding there is, in document order. At least one is an error; as text the
+    /// errors alone are told.
+    #[error("{}", list_errors(.0))]
     Config(Vec<Finding>),
 }
 
-fn list(findings: &[Finding]) -> String {
-    findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+fn list_errors(findings: &[Finding]) -> String {
+    let errors = findings.iter().filter(|f| f.severity == Severity::Error);
+    errors.map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
 /// What can be read from a document.
@@ -49,6 +51,17 @@ impl<D: Definition> Doc<D> {
 
     /// Reads a document that is a tree already.
     pub fn from_tree(tree: Document) -> Result<Self, DocError> {
+        let doc = Self::with_errors(tree)?;
+        if doc.has_errors() { Err(DocError::Config(doc.findings)) } else { Ok(doc) }
+    }
+
+    /// Reads a document that is only to be judged: errors are among its findings, and what they are about is
+    /// missing in the definition.
+    pub fn parse_with_errors(text: &str) -> Result<Self, DocError> {
+        Self::with_errors(Document::parse(text).map_err(DocError::Xml)?)
+    }
+
+    fn with_errors(tree: Document) -> Result<Self, DocError> {
         let root = tree.root();
         if root.name() != D::ROOT {
             return Err(DocError::Xml(XmlError {
@@ -60,12 +73,9 @@ impl<D: Definition> Doc<D> {
         }
         let (def, remarks) = view::read(&tree, D::read);
         let findings: Vec<Finding> = remarks.into_iter().map(Finding::from).collect();
-        if findings.iter().any(|f| f.severity == Severity::Error) {
-            let errors = findings.into_iter().filter(|f| f.severity == Severity::Error).collect();
-            return Err(DocError::Config(errors));
-        }
         match def {
             Some(def) => Ok(Self { tree, def, findings }),
+            None if findings.iter().any(|f| f.severity == Severity::Error) => Err(DocError::Config(findings)),
             None => Err(DocError::Config(vec![Finding {
                 severity: Severity::Error,
                 path: format!("/{}", D::ROOT),
@@ -87,9 +97,15 @@ impl<D: Definition> Doc<D> {
         &self.tree
     }
 
-    /// What was noticed while reading: findings of severity unsupported and warning.
+    /// What was noticed while reading: findings of severity unsupported and warning, and errors after
+    /// [`Self::parse_with_errors`].
     pub fn findings(&self) -> &[Finding] {
         &self.findings
+    }
+
+    /// Whether there are errors among [`Self::findings`].
+    pub fn has_errors(&self) -> bool {
+        self.findings.iter().any(|f| f.severity == Severity::Error)
     }
 
     /// Whether both say the same to the letter, from the root on: an XML declaration, which the store leaves

@@ -122,10 +122,21 @@ fn place(os: &OsDef) -> &'static str {
     if os.firmware.is_some() { FIRMWARE } else { LOADER }
 }
 
+/// What is installed of firmware, with what a guest had at its first start in front: where that fits, it is taken
+/// again, whatever else has come since.
+pub fn pin(qemu: &mut QemuFacts, pinned: FirmwareFacts) {
+    qemu.firmware.retain(|f| f.mapping != pinned.mapping);
+    qemu.firmware.insert(0, pinned);
+}
+
+/// The installed firmware that the document asks for by `<os firmware='efi'>`.
+pub fn installed<'a>(def: &DomainDef, qemu: &'a QemuFacts) -> Option<&'a FirmwareFacts> {
+    let mut uefi = qemu.firmware.iter().filter(|f| f.interfaces.iter().any(|i| i == "uefi"));
+    uefi.find(|f| def.os.firmware == Some(Firmware::Efi) && fits(def, qemu, f))
+}
+
 fn automatic(def: &DomainDef, qemu: &QemuFacts) -> Result<GuestFirmware, Finding> {
-    let fitting = qemu.firmware.iter().filter(|f| f.interfaces.iter().any(|i| i == "uefi"));
-    let mut fitting = fitting.filter(|f| fits(def, qemu, f));
-    let Some(chosen) = fitting.next() else {
+    let Some(chosen) = installed(def, qemu) else {
         let message = format!("no installed firmware is UEFI for {}", wanted(def, qemu));
         return Err(unsupported(
             FIRMWARE,

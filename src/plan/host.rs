@@ -4,6 +4,8 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
+
 /// One QEMU program and what it can do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QemuFacts {
@@ -26,7 +28,7 @@ pub struct QemuFacts {
 }
 
 /// Firmware, as its descriptor tells of it. The words are those of QEMU's `docs/interop/firmware.json`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FirmwareFacts {
     /// What it is to the guest: `uefi`, `bios` and others.
     pub interfaces: Vec<String>,
@@ -39,7 +41,7 @@ pub struct FirmwareFacts {
 }
 
 /// How the guest sees firmware.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FirmwareMapping {
     /// As flash.
     Flash {
@@ -53,7 +55,7 @@ pub enum FirmwareMapping {
 }
 
 /// The content of a flash.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FlashFile {
     /// Where it is.
     pub path: PathBuf,
@@ -62,7 +64,7 @@ pub struct FlashFile {
 }
 
 /// Machines that firmware is for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FirmwareTarget {
     /// The architecture, in QEMU's words.
     pub arch: String,

@@ -19,7 +19,7 @@ use crate::kept;
 /// was given, and stays so when it is read again, is looked at on the way.
 pub fn define(text: &str) -> Result<DomainDoc, Vec<Finding>> {
     let refused = |error: DocError| match error {
-        DocError::Config(findings) => findings,
+        DocError::Config(findings) => errors(findings),
         DocError::Xml(e) => vec![Finding {
             severity: Severity::Error,
             path: e.path,
@@ -49,8 +49,7 @@ pub fn define(text: &str) -> Result<DomainDoc, Vec<Finding>> {
     let again = DomainDoc::parse(&once).unwrap_or_else(|e| panic!("read again: {e}"));
     assert_eq!(again.def(), doc.def(), "read again it means something else");
     planned_as_before(&given, &doc);
-    let errors: Vec<Finding> =
-        check::domain(&doc).into_iter().filter(|f| f.severity == Severity::Error).collect();
+    let errors = errors(check::domain(&doc));
     if errors.is_empty() { Ok(doc) } else { Err(errors) }
 }
 
@@ -85,6 +84,10 @@ fn planned_as_before(given: &Document, doc: &DomainDoc) {
     assert_eq!(any(argv(doc)), any(argv(&before)), "completed, it is run otherwise");
 }
 
+fn errors(findings: Vec<Finding>) -> Vec<Finding> {
+    findings.into_iter().filter(|f| f.severity == Severity::Error).collect()
+}
+
 /// What cannot be run of a document, by what its check says.
 pub fn unsupported(doc: &DomainDoc) -> Vec<Finding> {
     check::domain(doc).into_iter().filter(|f| f.severity == Severity::Unsupported).collect()
@@ -101,7 +104,7 @@ pub fn argv(doc: &DomainDoc, drivers: &[String]) -> Planned {
 }
 
 /// The one call of the planner.
-fn plan(doc: &DomainDoc, facts: &QemuFacts) -> Planned {
+pub fn plan(doc: &DomainDoc, facts: &QemuFacts) -> Planned {
     let def = doc.def();
     let handed = Handed::for_a_look(def, 3, facts.vhost_net);
     qemu::plan(def, &def.uuid.expect("a complete document"), facts, &handed)
@@ -116,7 +119,7 @@ pub fn no_program(doc: &DomainDoc) -> Option<Finding> {
 }
 
 /// The installed QEMU, made one that could do all that an x86 QEMU ever can.
-fn everything() -> &'static QemuFacts {
+pub fn everything() -> &'static QemuFacts {
     static FACTS: OnceLock<QemuFacts> = OnceLock::new();
     FACTS.get_or_init(|| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

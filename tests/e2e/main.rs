@@ -11,6 +11,7 @@ mod contract;
 mod crash;
 mod disks;
 mod examples;
+mod firmware;
 mod harness;
 mod networks;
 mod nics;

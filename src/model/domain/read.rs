@@ -247,13 +247,17 @@ mod tests {
         /domain/name (line 2, column 1): 'a/b' cannot stand in <name>: '/' cannot stand in a name
         /domain/memory/@unit (line 3, column 1): unknown unit 'pigs'; b, KiB, MiB, GiB and TiB are known
         /domain/vcpu (line 4, column 1): 'two' cannot stand in <vcpu>: invalid digit found in string
+        /domain/os/type (line 5, column 5): a system of type 'linux' is for another hypervisor than QEMU; write hvm
         /domain/os/boot/@dev (line 5, column 23): 'usb' is not known; known are hd, cdrom, network, fd
+        /domain/os/kernel (line 5, column 40): the path 'vmlinuz' is not absolute; write the whole path, from /
         /domain/on_crash (line 6, column 1): 'dance' is not an action; give destroy, restart or preserve
+        /domain/devices/emulator (line 8, column 1): the path 'qemu' is not absolute; write the whole path, from /
         /domain/devices/interface[1]/@type (line 9, column 1): the interface type 'tap' is gone since 2007; write type='ethernet', with a <script> if need be
         /domain/devices/interface[2]/@type (line 10, column 1): 'wifi' is not a type of interface; known are network, bridge, ethernet, user, server, client, mcast, udp, direct, vhostuser, vdpa, hostdev, internal, null, vds
         /domain/devices/interface[3] (line 11, column 1): the interface has no <source>; add <source network='default'/>
         /domain/devices/interface[4]/source/@bridge (line 12, column 26): <source> needs the attribute 'bridge'; add <source bridge='br0'/>
         /domain/devices/interface[5]/source/@address (line 13, column 26): 'a b' is neither an IP address nor a host name
+        /domain/devices/interface[5]/source/@port (line 13, column 26): Warren does not know the attribute 'port' of <source>
         /domain/devices/interface[6]/source/@port (line 14, column 26): '70000' is not a port; give 1 to 65535
         /domain/devices/interface[7]/source (line 15, column 23): type udp needs the address where frames are taken; add <local address='' port='5556'/>
         /domain/devices/interface[8]/script (line 16, column 24): <script> stands only in an interface of type ethernet, not of type user; leave it out
@@ -261,6 +265,8 @@ mod tests {
         /domain/devices/interface[8]/alias/@name (line 16, column 92): 'ua-?' is not an alias; after 'ua-', letters, digits, '-' and '_' may stand, 64 at most
         /domain/devices/interface[9]/target/@dev (line 17, column 24): 'sixteen-bytes-16' has 16 bytes, an interface name has 1 to 15
         /domain/devices/interface[9]/boot/@order (line 17, column 56): the boot order is 0; give a number from 1
+        /domain/devices/interface[10]/script/@path (line 18, column 28): the path 's' is not absolute; write the whole path, from /
+        /domain/devices/disk[1]/source/@file (line 19, column 7): the path 'a.img' is not absolute; write the whole path, from /
         /domain/devices/disk[2] (line 20, column 1): the disk has no <source file>; name the image, or make the device a cdrom, which may be empty
         /domain/devices/disk[2]/target/@dev (line 20, column 7): 'zz' does not name a disk; give a name like hda, sda or vda
         /domain/devices/disk[3]/@type (line 21, column 1): 'tape' is not known; known are file, block, dir, network, volume, nvme, vhostuser, vhostvdpa

@@ -54,11 +54,12 @@ fn all_errors_are_in_one_answer() {
         <ip address='10.0.0.1' netmask='255.0.255.0'/>\n<ip address='10.0.0.1' prefix='33'/>\n\
         <ip address='fd00::1'/>\n<ip netmask='255.0.0.0'/>\n<ip address='10.0.0.1' prefix='8'>\n<dhcp>\n\
         <range start='10.0.0.2'/>\n<host ip='10.0.0.9'/>\n<host name='a,b'/>\n</dhcp></ip>\n</network>";
-    insta::assert_snapshot!(errors(text), @r#"
+    insta::assert_snapshot!(errors(text), @"
     /network/name (line 2, column 1): '../x' cannot stand in <name>: '/' cannot stand in a name
     /network/uuid (line 3, column 1): '7' cannot stand in <uuid>: invalid length: found 1
     /network/forward/@mode (line 4, column 1): 'nut' is not known; known are nat, route, open, none, bridge, private, vepa, passthrough, hostdev
     /network/forward/@dev (line 4, column 1): 'an-interface-name' has 17 bytes, an interface name has 1 to 15
+    /network/bridge/@stp (line 5, column 1): 'perhaps' is read as on; write on or off
     /network/bridge/@delay (line 5, column 1): '-1' cannot stand here: invalid digit found in string
     /network/mac/@address (line 6, column 1): '1:2' is not a MAC address like 52:54:00:12:34:56
     /network/mtu/@size (line 7, column 1): 'many' cannot stand here: invalid digit found in string
@@ -71,7 +72,7 @@ fn all_errors_are_in_one_answer() {
     /network/ip[5]/dhcp/host[1] (line 16, column 1): the reservation names no host; add mac or name
     /network/ip[5]/dhcp/host[2]/@name (line 17, column 1): 'a,b' is not a DNS name; letters, digits, '-' and '_' are possible, with dots between
     /network/ip[5]/dhcp/host[2]/@ip (line 17, column 1): <host> needs the attribute 'ip'; give the address that is reserved
-    "#);
+    ");
 }
 
 #[test]
@@ -146,7 +147,7 @@ fn wrong_forwarding_is_named() {
         <address start='10.0.0.2' end='10.0.0.1'/>\n<address/>\n<port start='70000'/>\n</nat>\n<nat/>\n\
         <interface dev='eth1'/>\n<interface/>\n<pf dev='eth2'/>\n<pf dev='eth3'/>\n\
         <address type='usb' bus='1'/>\n<address type='pci'/>\n<address type='pci' bus='1' function='8'/>\n\
-        <driver name='uio'/>\n</forward>"), @r#"
+        <driver name='uio'/>\n</forward>"), @"
     /network/forward/@dev (line 2, column 1): dev is 'eth0', but the first <interface> is 'eth1'; make them equal or leave one out
     /network/forward/@dev (line 2, column 1): dev cannot stand beside a pool of <address> or <pf>; leave dev out
     /network/forward/nat[1] (line 3, column 1): <nat> belongs to the forward mode 'nat'; leave it out, or write mode='nat'
@@ -158,11 +159,12 @@ fn wrong_forwarding_is_named() {
     /network/forward/nat[2] (line 8, column 1): a second <nat> is given; leave one out
     /network/forward/interface[2]/@dev (line 10, column 1): <interface> needs the attribute 'dev'; name an interface of the host
     /network/forward/pf[2] (line 12, column 1): a second <pf> is given; a network has one
+    /network/forward/pf[2]/@dev (line 12, column 1): Warren does not know the attribute 'dev' of <pf>
     /network/forward/address[1]/@type (line 13, column 1): 'usb' is not known; known are pci
     /network/forward/address[2] (line 14, column 1): 0000:00:00.0 is not a device; at least one of domain, bus and slot is not 0
     /network/forward/address[3]/@function (line 15, column 1): '8' is not a number up to 7
     /network/forward/driver/@name (line 16, column 1): 'uio' is not known; known are vfio, kvm, xen
-    "#);
+    ");
 }
 
 #[test]
@@ -252,7 +254,7 @@ fn wrong_addresses_and_dhcp_are_named() {
         <host mac='52:54:00:00:00:01' ip='fd00::2'/>\n<host id='x' ip='fd00::2'/>\n</dhcp></ip>\n\
         <route/>\n<route address='10.1.0.1' prefix='16' gateway='10.0.0.2'/>\n\
         <route address='fd01::' prefix='16' gateway='fd00::2' metric='0'/>\n\
-        <route address='10.1.0.0' prefix='16' netmask='255.255.0.0' gateway='10.0.0.2'/>"), @r#"
+        <route address='10.1.0.0' prefix='16' netmask='255.255.0.0' gateway='10.0.0.2'/>"), @"
     /network/ip[1]/@localPtr (line 2, column 1): 'x' is not known; known are yes, no
     /network/ip[1]/dhcp/range/lease/@expiry (line 4, column 40): a lease is at least two minutes long; give more, or 0 for a lease that never ends
     /network/ip[1]/dhcp/host[1]/@ip (line 5, column 1): <host> needs the attribute 'ip'; give the address that is reserved
@@ -268,8 +270,9 @@ fn wrong_addresses_and_dhcp_are_named() {
     /network/route[2]/@address (line 17, column 1): 10.1.0.1 is not the address of a network of 16 bits; write 10.1.0.0
     /network/route[3]/@metric (line 18, column 1): a metric begins at 1; give 1 or more
     /network/route[3]/@address (line 18, column 1): fd01:: is not an IPv4 address; add family='ipv6', if that is meant
+    /network/route[3]/@prefix (line 18, column 1): Warren does not know the attribute 'prefix' of <route>
     /network/route[4]/@netmask (line 19, column 1): both netmask and prefix are given; leave one out
-    "#);
+    ");
     insta::assert_snapshot!(remarks("<ip address='10.0.0.1'><tftp/><dhcp><host mac='52:54:00:00:00:01' id='1' ip='10.0.0.2'/>\
         </dhcp></ip><ip family='ipv6' address='fd00::1'><tftp root='srv'/><dhcp><bootp file='x'/></dhcp></ip>".replace("<tftp root='srv'/>", "").as_str()), @r#"
     warning /network/ip[1]/tftp (line 2, column 24): <tftp> without root has no effect; give the directory

@@ -142,6 +142,11 @@ fn videos(check: &mut Check<'_, DomainDef>, def: &DomainDef) {
         if index != first && video.primary {
             check.error(&at(path, "model/@primary"), "a second video is the primary one", "leave one out");
         }
+        let one_head = !matches!(video.model, None | Some(VideoModel::Qxl | VideoModel::Virtio));
+        if one_head && video.heads.is_some_and(|heads| heads > 1) {
+            let message = "QEMU's display of this model has one output";
+            check.warning(&at(path, "model/@heads"), message, "write qxl or virtio");
+        }
         if video.vhost_user {
             let message = "Warren starts no display adapter of its own process";
             check.unsupported(&at(path, "driver/@name"), message, "write name='qemu'");

@@ -18,9 +18,53 @@ use std::fmt::Display;
 use std::hash::Hash;
 
 use crate::model::{Definition, Doc, Finding, Severity};
+use crate::xml::Document;
 
 pub use domain::domain;
 pub use network::network;
+
+/// Line and column of a path. What is missing is placed at the nearest element that is there.
+fn position(tree: &Document, path: &str) -> (u32, u32) {
+    let mut place = path;
+    let element = loop {
+        match (tree.find(place), place.rsplit_once('/')) {
+            (Some(element), _) => break element,
+            (None, Some((parent, _))) => place = parent,
+            (None, None) => break tree.root(),
+        }
+    };
+    (element.line(), element.column())
+}
+
+/// All findings on a document in one list, by their lines: `beyond` are those that it takes more than the document
+/// to find, which have no place yet. What only follows from a part that could not be read is left out.
+pub fn together<D: Definition>(doc: &Doc<D>, judged: Vec<Finding>, beyond: Vec<Finding>) -> Vec<Finding> {
+    let unread: Vec<&Finding> = doc.findings().iter().filter(|f| f.severity == Severity::Error).collect();
+    let within =
+        |a: &str, b: &str| a.strip_prefix(b).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    let follows = |f: &Finding| {
+        let read = doc.findings().contains(f);
+        !read && unread.iter().any(|e| within(&e.path, &f.path) || within(&f.path, &e.path))
+    };
+    let mut all: Vec<Finding> = Vec::new();
+    let placed = beyond.into_iter().map(|mut f| {
+        if f.line == 0 {
+            (f.line, f.column) = position(doc.tree(), &f.path);
+        }
+        f
+    });
+    let told =
+        |all: &[Finding], f: &Finding| all.iter().any(|a| a.path == f.path && a.severity == f.severity);
+    all.extend(judged.into_iter().filter(|f| !follows(f)));
+    for finding in placed {
+        if !told(&all, &finding) && !follows(&finding) {
+            all.push(finding);
+        }
+    }
+    // Parts that Warren has made, which have no line, go last.
+    all.sort_by_key(|f| (f.line == 0, f.line, f.column));
+    all
+}
 
 /// Findings on one document, each placed by its path.
 struct Check<'a, D> {
@@ -34,21 +78,12 @@ impl<'a, D: Definition> Check<'a, D> {
     }
 
     fn add(&mut self, severity: Severity, path: &str, message: String, remedy: &str) {
-        // What is missing is placed at the nearest element that is there.
-        let tree = self.doc.tree();
-        let mut place = path;
-        let element = loop {
-            match (tree.find(place), place.rsplit_once('/')) {
-                (Some(element), _) => break element,
-                (None, Some((parent, _))) => place = parent,
-                (None, None) => break tree.root(),
-            }
-        };
+        let (line, column) = position(self.doc.tree(), path);
         self.findings.push(Finding {
             severity,
             path: path.to_owned(),
-            line: element.line(),
-            column: element.column(),
+            line,
+            column,
             message,
             remedy: remedy.to_owned(),
         });
@@ -88,4 +123,42 @@ fn at(path: &str, step: &str) -> String {
 fn show(findings: &[Finding]) -> String {
     let line = |f: &Finding| format!("{} {f}", f.severity.as_str());
     findings.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{DocError, DomainDoc};
+
+    #[test]
+    fn all_findings_come_in_one_answer_by_their_lines() {
+        let text = "<domain type='qemu'>\n<name>n</name>\n<memory unit='furlong'>1</memory>\n<os><type>hvm</type></os>\n\
+                    <devices>\n<shmem name='s'/>\n<interface type='user' trustGuestRxFilters='yes'/>\n</devices>\n</domain>";
+        let Err(DocError::Config(told)) = DomainDoc::parse(text) else { panic!("it is wrong") };
+        assert!(told.iter().any(|f| f.severity == Severity::Error));
+        let doc = DomainDoc::parse_with_errors(text).unwrap();
+        let beyond = |path: &str| Finding {
+            severity: Severity::Unsupported,
+            path: path.to_owned(),
+            line: 0,
+            column: 0,
+            message: "no".to_owned(),
+            remedy: String::new(),
+        };
+        let plan = vec![
+            beyond("/domain/devices/shmem/model"),
+            beyond("/domain/memory"),
+            beyond("/domain/os/type/@machine"),
+        ];
+        insta::assert_snapshot!(show(&together(&doc, domain(&doc), plan)), @"
+        error /domain/memory/@unit (line 3, column 1): unknown unit 'furlong'; b, KiB, MiB, GiB and TiB are known
+        unsupported /domain/os/type/@machine (line 4, column 5): no
+        unsupported /domain/devices/shmem (line 6, column 1): Warren does not share memory between guests yet; leave the device out
+        unsupported /domain/devices/shmem/model (line 6, column 1): no
+        warning /domain/devices/interface/@trustGuestRxFilters (line 7, column 1): a TAP on a bridge gets all frames, so that there is no filter to follow
+        ");
+        // What refuses the document tells its errors alone.
+        let wrong = DocError::Config(told).to_string();
+        insta::assert_snapshot!(wrong, @"/domain/memory/@unit (line 3, column 1): unknown unit 'furlong'; b, KiB, MiB, GiB and TiB are known");
+    }
 }

@@ -15,6 +15,15 @@ pub(super) fn check(check: &mut Check<'_, DomainDef>) {
             check.unsupported(&at(&device.info().path, step), message, remedy);
         }
     }
+    for name in ["hap", "viridian", "privnet"] {
+        if let Some(feature) = def.features.get(name) {
+            check.warning(
+                &feature.path,
+                "no QEMU has this feature, which is Xen's or of containers",
+                "leave it out",
+            );
+        }
+    }
     let of = |wanted: fn(&Device) -> bool| def.devices.iter().filter(move |d| wanted(d));
     for (name, wanted) in [
         ("memballoon", (|d| matches!(d, Device::Memballoon(_))) as fn(&Device) -> bool),

@@ -186,3 +186,27 @@ fn a_pattern_covers_the_whole_name() {
         assert_eq!(glob(pattern, text), fits, "{pattern} {text}");
     }
 }
+
+#[test]
+fn what_a_guest_had_is_taken_again_where_it_fits() {
+    let text = |inside: &str| {
+        format!(
+            "<domain type='qemu'><name>n</name><memory>1</memory><os firmware='efi'>\
+             <type arch='x86_64' machine='q35'>hvm</type>{inside}</os><features><acpi/></features></domain>"
+        )
+    };
+    let mut qemu = qemu();
+    let path = |qemu: &QemuFacts, inside: &str| {
+        let doc = DomainDoc::parse(&text(inside)).unwrap();
+        match choose(doc.def(), qemu) {
+            Ok(Some(GuestFirmware::Flash(flash))) => flash.code.path.display().to_string(),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(path(&qemu, ""), "/fw/enrolled.code");
+    // Neither a descriptor that comes before it nor the loss of its own changes what the guest has.
+    pin(&mut qemu, flash("gone", &["pc-q35-*"], &[]));
+    assert_eq!(path(&qemu, ""), "/fw/gone.code");
+    let secure = "<firmware><feature name='secure-boot' enabled='yes'/></firmware>";
+    assert_eq!(path(&qemu, secure), "/fw/enrolled.code");
+}

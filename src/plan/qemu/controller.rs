@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::layout::on_board;
 use super::machine::Family;
 use super::{Plan, layout};
-use crate::model::{ControllerDef, ControllerKind, HubDef};
+use crate::model::{Address, ControllerDef, ControllerKind, HubDef, PciAddress};
 
 /// The name of a controller in QEMU: the user's, or libvirt's.
 pub(super) fn id(controller: &ControllerDef, family: Family) -> String {
@@ -32,6 +32,29 @@ pub(super) fn all(plan: &mut Plan<'_>) {
             add(plan, controller);
         } else if controller.kind == ControllerKind::Isa && controller.index.unwrap_or(0) > 0 {
             plan.unsupported(&controller.info.path, "a PC has one ISA bus", "leave the controller out");
+        } else {
+            where_it_is(plan, controller);
+        }
+    }
+}
+
+/// What the machine has on its board sits where it sits.
+fn where_it_is(plan: &mut Plan<'_>, controller: &ControllerDef) {
+    let (slot, function) = match (controller.kind, plan.machine.family) {
+        (ControllerKind::Ide, Family::I440fx) => (0x01, 1),
+        (ControllerKind::Sata, Family::Q35) => (0x1f, 2),
+        _ => return,
+    };
+    let is = PciAddress { domain: 0, bus: 0, slot, function, multifunction: None };
+    match &controller.info.address {
+        None => {}
+        Some(Address::Pci(given)) if (PciAddress { multifunction: None, ..*given }) == is => {}
+        Some(_) => {
+            let message = "this controller is on the machine's board";
+            let remedy = format!(
+                "write <address type='pci' slot='{slot:#04x}' function='{function}'/>, or leave it out"
+            );
+            plan.error(&format!("{}/address", controller.info.path), message, remedy);
         }
     }
 }

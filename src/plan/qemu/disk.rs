@@ -41,7 +41,6 @@ pub(super) fn add(plan: &mut Plan<'_>, disk: &DiskDef, index: usize, handed: Opt
         let message = format!("the place of '{}' is taken by another disk", disk.target);
         plan.error(&format!("{}/target/@dev", disk.info.path), message, "give each disk its own target");
     }
-    set(&mut device, "acpi-index", disk.info.acpi_index);
     own_properties(disk, &id, &mut device);
     if has_medium {
         disk_image::refusals(plan, disk);

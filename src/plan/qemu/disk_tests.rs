@@ -34,7 +34,7 @@ fn a_disk_says_all_that_its_document_says() {
     -blockdev {"driver":"file","filename":"/dev/fdset/1","aio":"native","node-name":"disk0-0-storage","read-only":false,"cache":{"direct":true,"no-flush":false},"discard":"unmap"}
     -blockdev {"node-name":"disk0-0","read-only":false,"cache":{"direct":true,"no-flush":false},"discard":"unmap","detect-zeroes":"unmap","driver":"qcow2","file":"disk0-0-storage","backing":null}
     -device {"driver":"piix3-usb-uhci","id":"usb","bus":"pci.0","addr":"0x1.0x2"}
-    -device {"driver":"virtio-blk-pci","packed":true,"iothread":"iothread1","num-queues":2,"bus":"pci.0","addr":"0x3","acpi-index":7,"share-rw":true,"drive":"disk0-0","id":"virtio-disk2","bootindex":1,"logical_block_size":4096,"write-cache":"on","serial":"a\\ b","werror":"enospc"}
+    -device {"driver":"virtio-blk-pci","packed":true,"iothread":"iothread1","num-queues":2,"acpi-index":7,"bus":"pci.0","addr":"0x3","share-rw":true,"drive":"disk0-0","id":"virtio-disk2","bootindex":1,"logical_block_size":4096,"write-cache":"on","serial":"a\\ b","werror":"enospc"}
     -device {"driver":"virtio-balloon-pci","id":"balloon0","bus":"pci.0","addr":"0x4"}
     block_set_io_throttle {"id":"/machine/peripheral/virtio-disk2/virtio-backend","bps":0,"bps_rd":0,"bps_wr":0,"iops":9,"iops_rd":0,"iops_wr":0,"iops_size":0}
     "#);

@@ -25,7 +25,7 @@ pub(super) fn add(plan: &mut Plan<'_>, memory: &MemoryDeviceDef, index: usize) {
     if matches!(memory.model, MemoryModel::Nvdimm | MemoryModel::VirtioPmem) {
         // Its content is a file that would have to be opened as its owner.
         let message = "Warren does not run memory that is kept in a file yet";
-        plan.unsupported(&format!("{path}/source/path"), message, "leave the device out");
+        plan.unsupported(path, message, "leave the device out");
     } else {
         let id = format!("mem{id}");
         let piece = Piece {

@@ -229,22 +229,44 @@ impl Plan<'_> {
 
     /// Gives a device its place on the guest's PCI bus.
     fn place(&mut self, info: &DeviceInfo, device: &mut serde_json::Value) {
+        self.sits_as(info, "pci", |address| matches!(address, Address::Pci(_)));
+        set(device, "acpi-index", info.acpi_index);
         layout::pci(self, info, device);
+    }
+
+    /// An address of another kind than the device's place would be passed over.
+    fn sits_as(&mut self, info: &DeviceInfo, kind: &str, fits: fn(&Address) -> bool) {
+        if info.address.as_ref().is_some_and(|address| !fits(address)) {
+            let message = "the device does not sit on what has such addresses";
+            let remedy = format!("write type='{kind}', or leave <address> out");
+            self.unsupported(&format!("{}/address/@type", info.path), message, remedy);
+        }
+        if info.acpi_index.is_some() && kind != "pci" {
+            let message = "only devices on PCI have numbers in ACPI";
+            self.unsupported(&format!("{}/acpi", info.path), message, "leave it out");
+        }
     }
 
     /// Gives a USB device its `bus` and `port`.
     fn usb_place(&mut self, info: &DeviceInfo, device: &mut serde_json::Value) {
+        self.sits_as(info, "usb", |address| matches!(address, Address::Usb { .. }));
         layout::usb(self, info, device);
     }
 
     /// Gives a drive of an IDE, SATA, SCSI or floppy controller its `bus`, and its `unit` or `channel`,
     /// `scsi-id` and `lun`.
     fn drive_place(&mut self, info: &DeviceInfo, device: &mut serde_json::Value) {
+        self.sits_as(info, "drive", |address| matches!(address, Address::Drive(_)));
         layout::drive(self, info, device);
     }
 
     /// Gives a port of a virtio-serial controller its `bus` and `nr`, and a smartcard the `bus` of its reader.
     fn port_place(&mut self, info: &DeviceInfo, device: &mut serde_json::Value) {
+        self.sits_as(info, "virtio-serial", |address| matches!(address, Address::Port { .. }));
+        if let Some(Address::Port { bus: 1.., .. }) = info.address {
+            let path = format!("{}/address/@bus", info.path);
+            self.unsupported(&path, "a controller of ports has one bus", "write bus='0'");
+        }
         layout::port(self, info, device);
     }
 

@@ -69,6 +69,7 @@ pub(super) fn panic(plan: &mut Plan<'_>, panic: &PanicDef) {
     let path = &panic.info.path;
     match panic.model {
         PanicModel::Isa => {
+            plan.sits_as(&panic.info, "isa", |address| matches!(address, Address::Isa { .. }));
             let port = match panic.info.address {
                 Some(Address::Isa { iobase: Some(port), .. }) => port,
                 _ => PANIC_PORT,

@@ -130,6 +130,7 @@ fn what_libvirt_refuses_is_an_error() {
     /domain/devices/interface[2]/source/@mode (line 4, column 26): 'side' is not known; known are vepa, private, bridge, passthrough
     /domain/devices/interface[3]/source/@type (line 5, column 29): 'tcp' is not known; known are unix
     /domain/devices/interface[3]/source/@mode (line 5, column 29): 'both' is not known; known are server, client
+    /domain/devices/interface[3]/source/@path (line 5, column 29): the path 's' is not absolute; write the whole path, from /
     /domain/devices/interface[4]/source/reconnect (line 6, column 73): who waits for the switch does not connect again; leave <reconnect> out, or write mode='client'
     /domain/devices/interface[5]/source/@dev (line 7, column 24): <source> needs the attribute 'dev'; add <source dev='/dev/vhost-vdpa-0'/>
     /domain/devices/interface[6]/source (line 8, column 27): the device of the host is not named; add <source><address type='pci' bus='0x03' slot='0x07' function='0x1'/></source>

@@ -64,9 +64,6 @@ fn finish(plan: &mut Plan<'_>, nic: &InterfaceDef, index: usize, mut device: Val
     } else {
         plan.place(&nic.info, &mut device);
     }
-    if let Some(number) = nic.info.acpi_index {
-        device["acpi-index"] = number.into();
-    }
     device::rom(nic, &mut device);
     plan.device(&nic.info.path, &device);
 }

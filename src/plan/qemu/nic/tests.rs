@@ -111,7 +111,7 @@ fn all_properties_of_virtio() {
         <interface type='user'><mac/></interface>";
     insta::assert_snapshot!(nics(text, &qemu((7, 2, 0), false)), @r#"
     -netdev {"type":"user","id":"hostua-a"}
-    -device {"driver":"virtio-net-pci","iommu_platform":false,"ats":false,"packed":true,"page-per-vq":false,"tx":"timer","ioeventfd":true,"event_idx":false,"csum":false,"gso":true,"host_tso4":false,"mrg_rxbuf":true,"guest_csum":false,"guest_ufo":true,"rx_queue_size":256,"tx_queue_size":512,"rss":true,"hash":false,"failover":true,"netdev":"hostua-a","id":"ua-a","mac":"52:54:00:00:00:01","bootindex":1,"bus":"pci.0","addr":"0x3","acpi-index":7,"rombar":0,"romfile":""}
+    -device {"driver":"virtio-net-pci","iommu_platform":false,"ats":false,"packed":true,"page-per-vq":false,"tx":"timer","ioeventfd":true,"event_idx":false,"csum":false,"gso":true,"host_tso4":false,"mrg_rxbuf":true,"guest_csum":false,"guest_ufo":true,"rx_queue_size":256,"tx_queue_size":512,"rss":true,"hash":false,"failover":true,"netdev":"hostua-a","id":"ua-a","mac":"52:54:00:00:00:01","bootindex":1,"acpi-index":7,"bus":"pci.0","addr":"0x3","rombar":0,"romfile":""}
     -netdev {"type":"user","id":"hostnet0"}
     -device {"driver":"rtl8139","netdev":"hostnet0","id":"net0","mac":"52:54:00:00:00:01","bus":"pci.0","addr":"0x4"}
     "#);

@@ -94,7 +94,7 @@ run() {
         -device virtio-rng-pci -serial "file:$log" &
     qemu=$!
     # Both end with the guest, and the guest with the deadline.
-    tail --pid="$qemu" -n +1 -f "$log" | tr -d '\r' | grep --line-buffered -aE '^(begin|ok|FAIL|score|end)' &
+    tail --pid="$qemu" -n +1 -f "$log" | sed -u 's|\r||' | grep --line-buffered -aE '^(begin|ok|FAIL|score|end)' &
     local until=$((SECONDS + DEADLINE))
     while kill -0 "$qemu" 2>/dev/null && [ "$SECONDS" -lt "$until" ]; do sleep 1; done
     if kill -0 "$qemu" 2>/dev/null; then

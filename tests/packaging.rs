@@ -15,8 +15,12 @@ const ROOT: &str = "target/packages/root/";
 fn installed(zsh: &str) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let programs = Path::new(env!("CARGO_BIN_EXE_warrend")).parent().unwrap();
-    let make = Command::new("make").arg("install").current_dir(SOURCE);
-    let make = make.arg(format!("BIN={}", programs.display())).arg(format!("ZSH_DIR={zsh}"));
+    let mut make = Command::new("make");
+    let make = make
+        .arg("install")
+        .current_dir(SOURCE)
+        .arg(format!("BIN={}", programs.display()))
+        .arg(format!("ZSH_DIR={zsh}"));
     succeeds(make.arg(format!("DESTDIR={}", dir.path().display())));
     dir
 }
@@ -51,7 +55,8 @@ fn the_deb_holds_what_is_installed() {
     let manifest = fs::read_to_string(Path::new(SOURCE).join("Cargo.toml")).unwrap();
     let manifest: toml::Table = manifest.parse().unwrap();
     let deb = manifest["package"]["metadata"]["deb"].as_table().unwrap();
-    let assets: Vec<&str> = deb["assets"].as_array().unwrap().iter().map(|a| a[0].as_str().unwrap()).collect();
+    let assets: Vec<&str> =
+        deb["assets"].as_array().unwrap().iter().map(|a| a[0].as_str().unwrap()).collect();
     let patterns: Vec<&str> = assets.iter().map(|asset| asset.strip_prefix(ROOT).unwrap()).collect();
     let matches = |file: &str, pattern: &str| match pattern.strip_suffix("**/*") {
         Some(dir) => file.starts_with(dir),
@@ -68,7 +73,10 @@ fn the_deb_holds_what_is_installed() {
     for file in deb["conf-files"].as_array().unwrap() {
         assert!(files.contains(file.as_str().unwrap().trim_start_matches('/')), "{file}");
     }
-    assert!(files.iter().filter(|file| file.starts_with("etc/")).count() == deb["conf-files"].as_array().unwrap().len());
+    assert!(
+        files.iter().filter(|file| file.starts_with("etc/")).count()
+            == deb["conf-files"].as_array().unwrap().len()
+    );
 }
 
 /// rpmbuild fails over a file that %files does not speak of, and over one that is not there.
@@ -91,7 +99,8 @@ fn the_rpm_holds_what_is_installed() {
     let made: Vec<String> = files(top.path()).into_iter().filter(|file| file.ends_with(".rpm")).collect();
     let [package] = made.as_slice() else { panic!("one package: {made:?}") };
     let listed = succeeds(Command::new("rpm").args(["-qlp"]).arg(top.path().join(package)));
-    let listed: BTreeSet<String> = String::from_utf8(listed.stdout).unwrap().lines().map(str::to_owned).collect();
+    let listed: BTreeSet<String> =
+        String::from_utf8(listed.stdout).unwrap().lines().map(str::to_owned).collect();
     for file in files(root.path()) {
         assert!(listed.contains(&format!("/{file}")), "{file}: {listed:?}");
     }

@@ -64,12 +64,16 @@ furnish() {
     as_root cp -a --reflink=auto "$tree" "$root"
     as_root mkdir -p "$root/root/boot" "$root/etc/warren" "$root/etc/polkit-1/rules.d"
     as_root cp tests/boot/guest.xml tests/boot/inside.sh "$root/root/boot"
+    as_root chmod -R a+rX "$root/root"
     as_root cp "$deb" "$root/root/boot/package.deb"
     echo "$LIMIT" | as_root tee "$root/root/boot/limit" >/dev/null
     as_root cp tests/boot/boot-test.service "$root/etc/systemd/system/"
     echo "idle-seconds = 5" | as_root tee "$root/etc/warren/warrend.toml" >/dev/null
     as_root cp policy/50-warren-example.rules "$root/etc/polkit-1/rules.d/50-example.rules"
     echo 'APT::Sandbox::User "root";' | as_root tee "$root/etc/apt/apt.conf.d/90boot-test" >/dev/null
+    # What the kernel would load on demand, while somebody waits.
+    printf '%s\n' bridge tun nf_tables nft_chain_nat nft_masq nft_ct | as_root tee "$root/etc/modules-load.d/boot-test.conf" >/dev/null
+    echo force-unsafe-io | as_root tee "$root/etc/dpkg/dpkg.cfg.d/90boot-test" >/dev/null
     as_root chroot "$root" dpkg --install /root/boot/package.deb >"$boot/install.log" 2>&1 ||
         die "the package could not be installed: $(tail -n 20 "$boot/install.log")"
     as_root chroot "$root" sh -ec '

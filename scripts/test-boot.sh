@@ -29,6 +29,8 @@ install_tools() {
     for pair in debootstrap:debootstrap mke2fs:e2fsprogs qemu-system-x86_64:qemu-system-x86; do
         PATH=$PATH:/usr/sbin:/sbin command -v "${pair%:*}" >/dev/null || missing+=("${pair#*:}")
     done
+    # On Debian's kin.
+    [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || missing+=(debian-archive-keyring)
     [ "${#missing[@]}" != 0 ] || return 0
     say "installing with apt-get: ${missing[*]}"
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${missing[@]}"
@@ -38,7 +40,7 @@ mirror() {
     local from
     # shellcheck disable=SC2016 # apt's variables, not the shell's
     from=${WARREN_DEBIAN_MIRROR:-$(apt-get indextargets --format '$(CODENAME) $(REPO_URI)' 'Created-By: Packages' \
-        'Origin: Debian' 2>/dev/null | awk -v suite="$SUITE" '$1 == suite { print $2; exit }')}
+        'Origin: Debian' 2>/dev/null | awk -v suite="$SUITE" '$1 == suite { print $2 }' | tail -n 1)}
     printf '%s\n' "${from:-http://deb.debian.org/debian}"
 }
 
@@ -125,21 +127,26 @@ clean_up() {
     as_root rm -rf "$work"
 }
 
-[ "$(uname -m)" = x86_64 ] || die "this needs an x86-64 machine"
-mkdir -p "$boot"
-exec 9>"$boot/lock"
-flock 9
-qemu=
-work=$(mktemp -d "$boot/work.XXXXXX")
-trap clean_up EXIT
-log=$boot/console.log
-install_tools
-make_tree
-say "the Debian is there after $SECONDS s"
-cargo build --locked 2>&1 | tail -n 1
-WARREN_DEB_FAST=1 scripts/package.sh deb "$target/debug"
-deb=$(echo target/packages/warren_*.deb)
-furnish
-say "package and disk are there after $SECONDS s"
-run
-judge
+main() {
+    [ "$(uname -m)" = x86_64 ] || die "this needs an x86-64 machine"
+    mkdir -p "$boot"
+    exec 9>"$boot/lock"
+    flock 9
+    qemu=
+    work=$(mktemp -d "$boot/work.XXXXXX")
+    trap clean_up EXIT
+    log=$boot/console.log
+    install_tools
+    make_tree
+    say "the Debian is there after $SECONDS s"
+    cargo build --locked 2>&1 | tail -n 1
+    WARREN_DEB_FAST=1 scripts/package.sh deb "$target/debug"
+    deb=$(echo target/packages/warren_*.deb)
+    furnish
+    say "package and disk are there after $SECONDS s"
+    run
+    judge
+}
+
+main
+exit

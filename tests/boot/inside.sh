@@ -4,6 +4,8 @@
 #
 # Started by boot-test.service; beside it lie guest.xml and the package.
 set -uo pipefail
+# A failure shows when each command began.
+PS4='+$SECONDS '
 cd "$(dirname "$0")" || exit 1
 
 LIMIT=$(cat limit)
@@ -160,7 +162,7 @@ idle_and_again() {
 
 # Without a user's systemd, so that the bus starts the service itself.
 session_works() {
-    local run=/run/boot-test-alice
+    local run=/home/alice/run
     install -d -m 0700 -o alice "$run"
     runuser -u alice -- env XDG_RUNTIME_DIR="$run" HOME=/home/alice dbus-run-session -- sh -ec '
         warrenctl --session net start default

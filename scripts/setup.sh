@@ -31,6 +31,9 @@ readonly DEBIAN_PACKAGES=(
     kmod                # modinfo: what a module needs
     tcpdump             # captures of the tests
     libxml2-utils       # xmllint: documents against libvirt's schemas
+    apparmor            # its parser, which judges our profiles
+    rpm                 # rpmbuild, which judges our spec
+    make                # what packages hold is what `make install` lays down
     gcc                 # linker of the Rust build
     libc6-dev
     util-linux          # unshare, nsenter, setpriv
@@ -40,7 +43,7 @@ readonly DEBIAN_PACKAGES=(
 )
 readonly FEDORA_PACKAGES=(
     qemu-system-x86-core edk2-ovmf qemu-img dnsmasq nftables iproute iputils tcpdump dbus-daemon polkit passt libxml2
-    busybox kernel-core kernel-modules-core kernel-modules cpio xz kmod gcc glibc-devel util-linux
+    rpm-build make busybox kernel-core kernel-modules-core kernel-modules cpio xz kmod gcc glibc-devel util-linux
     util-linux-script systemd zsh fish
 )
 

@@ -65,6 +65,8 @@ install: $(if $(filter file,$(origin BIN)),build)
 	$(BIN)/warrenctl completions bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/warrenctl
 	$(BIN)/warrenctl completions zsh >$(DESTDIR)$(PREFIX)/share/zsh/$(ZSH_DIR)/_warrenctl
 	$(BIN)/warrenctl completions fish >$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/warrenctl.fish
+	for po in po/*.po; do lang=$$(basename $$po .po); dir=$(DESTDIR)$(PREFIX)/share/locale/$$lang/LC_MESSAGES; \
+		install -d $$dir && msgfmt -o $$dir/warren.mo $$po || exit 1; done
 	install -Dm0644 -t $(DESTDIR)/etc/apparmor.d packaging/apparmor/usr.sbin.warrend
 	install -Dm0644 -t $(DESTDIR)$(PREFIX)/share/doc/warren README.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE \
 		policy/50-warren-example.rules

@@ -27,6 +27,7 @@ readonly DEBIAN_PACKAGES=(
     busybox-static      # the test guest's user land
     linux-image-cloud-amd64 # the test guest's kernel
     cpio                # packs the test guest
+    gettext             # translations of polkit's questions
     xz-utils            # unpacks compressed kernel modules
     kmod                # modinfo: what a module needs
     tcpdump             # captures of the tests
@@ -43,7 +44,7 @@ readonly DEBIAN_PACKAGES=(
 )
 readonly FEDORA_PACKAGES=(
     qemu-system-x86-core edk2-ovmf qemu-img dnsmasq nftables iproute iputils tcpdump dbus-daemon polkit passt libxml2
-    rpm-build make busybox kernel-core kernel-modules-core kernel-modules cpio xz kmod gcc glibc-devel util-linux
+    rpm-build make gettext busybox kernel-core kernel-modules-core kernel-modules cpio xz kmod gcc glibc-devel util-linux
     util-linux-script systemd zsh fish
 )
 

@@ -37,7 +37,7 @@ type Run<D> = fn(Document) -> Result<(Doc<D>, Outcome), DocError>;
 fn domain(tree: Document) -> Result<(DomainDoc, Outcome), DocError> {
     let mut doc = DomainDoc::from_tree(tree)?;
     let taken = std::collections::HashSet::new();
-    let facts = DomainFacts { uuid: None, macs: &[], taken: &taken };
+    let facts = DomainFacts { uuid: None, macs: &[], taken: &taken, old: None };
     if let Err(complete::CompleteError::Doc(e)) =
         complete::domain(&mut doc, &facts, &mut StdRng::seed_from_u64(1))
     {

@@ -107,14 +107,19 @@ fn the_rpm_holds_what_is_installed() {
 }
 
 #[test]
-fn completions_are_for_their_shells() {
+fn completions_pages_and_translations_are_where_they_are_looked_for() {
     let root = installed("vendor-completions");
     let share = root.path().join("usr/share");
     let read = |path: &str| fs::read_to_string(share.join(path)).unwrap();
-    assert!(read("bash-completion/completions/warrenctl").contains("complete -F"));
+    let bash = read("bash-completion/completions/warrenctl");
+    assert!(bash.lines().any(|l| l.contains("complete ") && l.ends_with(" warrenctl")), "{bash}");
     assert!(read("zsh/vendor-completions/_warrenctl").starts_with("#compdef warrenctl"));
-    assert!(read("fish/vendor_completions.d/warrenctl.fish").contains("complete -c warrenctl"));
-    assert!(read("man/man1/warrenctl.1").contains(".TH"));
+    let fish = read("fish/vendor_completions.d/warrenctl.fish");
+    assert!(fish.contains("complete ") && fish.contains("--command warrenctl"), "{fish}");
+    assert!(share.join("locale/de/LC_MESSAGES/warren.mo").exists());
+    for page in ["man1/warrenctl.1", "man5/org.warren1.5", "man8/warrend.8"] {
+        assert!(read(&format!("man/{page}")).contains(".TH"), "{page}");
+    }
 }
 
 #[test]

@@ -171,7 +171,6 @@ fn nobody_holds_up_the_others() {
         let call = message(guest.path.as_str(), "org.warren1.Domain.GetXml", &Options::new());
         let bus = &people.bus;
         // Of the 10,000 calls the bus lets 128 through at once, as the system bus does, and refuses the others.
-        // Where it lets all through it is lost itself: it walks the list of all open calls at each message.
         // Users of all kinds, among them the two who have somebody that behaves badly.
         let users = [0, ALICE.uid, BOB.uid, CAROL.uid];
         let mut callers: Vec<_> = (0..CALLERS).map(|n| Raw::connect(bus, users[n % 4])).collect();

@@ -21,7 +21,10 @@ readonly DEBIAN_PACKAGES=(
     nftables            # firewall rules of networks
     iproute2            # hosts of the tests
     iputils-ping        # reachability from those hosts
-    dbus-daemon         # private buses
+    dbus-daemon         # private buses, dbus-run-session
+    libglib2.0-bin      # gdbus, a client of the tests
+    python3-dbus        # another one
+    systemd             # busctl, a third
     polkitd             # authorisation in system scope
     passt               # pasta: uplink of the session's networks
     busybox-static      # the test guest's user land
@@ -45,7 +48,7 @@ readonly DEBIAN_PACKAGES=(
 readonly FEDORA_PACKAGES=(
     qemu-system-x86-core edk2-ovmf qemu-img dnsmasq nftables iproute iputils tcpdump dbus-daemon polkit passt libxml2
     rpm-build make gettext busybox kernel-core kernel-modules-core kernel-modules cpio xz kmod gcc glibc-devel util-linux
-    util-linux-script systemd zsh fish
+    glib2 python3-dbus util-linux-script systemd zsh fish
 )
 
 as_root() {

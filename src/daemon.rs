@@ -97,7 +97,7 @@ async fn run(kind: ScopeKind, logging: Logging) -> Result<(), DaemonError> {
     store::forget_former_boot(&scope.dirs.run, &boot_id)?;
     let manager = Arc::new(Manager::new(scope.clone(), boot_id, events)?);
     manager.recover().await?;
-    let connection = connect(kind).await?;
+    let connection = dbus::connect(kind).await.map_err(|e| DaemonError::Bus(kind.as_str(), e))?;
     let authority = Authority::new(&connection, kind == ScopeKind::System)
         .await
         .map_err(|e| DaemonError::Bus(kind.as_str(), e))?;
@@ -128,14 +128,6 @@ async fn lock(scope: &Scope) -> Result<DirLock, DaemonError> {
             Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
         }
     }
-}
-
-async fn connect(kind: ScopeKind) -> Result<zbus::Connection, DaemonError> {
-    let connection = match kind {
-        ScopeKind::System => zbus::Connection::system().await,
-        ScopeKind::Session => zbus::Connection::session().await,
-    };
-    connection.map_err(|e| DaemonError::Bus(kind.as_str(), e))
 }
 
 fn notify(state: sd_notify::NotifyState<'_>) {

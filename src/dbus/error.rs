@@ -192,6 +192,7 @@ impl From<manager::Error> for Error {
             E::NoSuchDomain(_) => warren!("NoSuchDomain"),
             E::TooManyObjects { .. } => warren!("LimitExceeded"),
             E::NotCancellable(_) => warren!("NotSupported"),
+            E::JobEnded(_) => warren!("WrongState"),
             E::Complete(_) => warren!("AddressInUse"),
             E::Subnets(_) | E::Store(_) | E::JobLost => warren!("BackendFailed"),
         };

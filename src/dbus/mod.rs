@@ -6,10 +6,12 @@
 
 mod admit;
 mod callers;
+mod connect;
 mod dict;
 mod domain;
 mod error;
 mod host;
+mod inbox;
 mod job;
 mod log_control;
 mod manager;
@@ -18,6 +20,7 @@ mod options;
 mod paths;
 mod publish;
 mod service;
+mod socket;
 mod subscribe;
 
 use std::sync::Arc;
@@ -26,6 +29,7 @@ use tokio::sync::mpsc;
 use zbus::fdo::{RequestNameFlags, RequestNameReply};
 
 pub use admit::questions;
+pub use connect::connect;
 pub use error::Error;
 pub use host::Host;
 pub use service::Service;

@@ -69,6 +69,9 @@ impl Job {
 
     /// Ends it early: the start of a domain is the only one that can be.
     pub async fn cancel(&self) -> Result<(), Error> {
+        if self.state() != JobState::Running {
+            return Err(Error::JobEnded(self.operation));
+        }
         let Some(domain) = &self.cancel else { return Err(Error::NotCancellable(self.operation)) };
         self.cancelled.store(true, std::sync::atomic::Ordering::Relaxed);
         Ok(domain.stop(false).await?)

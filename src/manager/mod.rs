@@ -62,6 +62,8 @@ pub enum Error {
     TooManyObjects { owner: u32, limit: usize },
     #[error("the {0} cannot be cancelled; it ends by itself")]
     NotCancellable(&'static str),
+    #[error("the {0} has ended already")]
+    JobEnded(&'static str),
     #[error("the job was cut off")]
     JobLost,
 }

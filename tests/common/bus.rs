@@ -102,6 +102,19 @@ impl Bus {
 
     /// A connection on which the bus sees this user as the caller.
     pub(crate) async fn connect(&self, uid: u32) -> Client {
+        let stream = self.socket(uid);
+        stream.set_nonblocking(true).expect("sockets can be made non-blocking");
+        let connection: Connection = zbus::connection::Builder::unix_stream(stream)
+            .user_id(uid)
+            .method_timeout(Duration::from_secs(25))
+            .build()
+            .await
+            .expect("the bus lets its users in");
+        Client::new(connection)
+    }
+
+    /// The same before anything is said on it.
+    pub(crate) fn socket(&self, uid: u32) -> UnixStream {
         let socket = self.socket.clone();
         let stream = std::thread::spawn(move || {
             // Of this thread alone: the kernel tells the bus the effective ids at the time of connect().
@@ -114,15 +127,7 @@ impl Bus {
             }
             UnixStream::connect(socket)
         });
-        let stream = stream.join().expect("the thread does not panic").expect("the bus listens");
-        stream.set_nonblocking(true).expect("sockets can be made non-blocking");
-        let connection: Connection = zbus::connection::Builder::unix_stream(stream)
-            .user_id(uid)
-            .method_timeout(Duration::from_secs(25))
-            .build()
-            .await
-            .expect("the bus lets its users in");
-        Client::new(connection)
+        stream.join().expect("the thread does not panic").expect("the bus listens")
     }
 }
 

@@ -3,10 +3,14 @@
 //! Owns the names. Must never use the project's own code, so that a mistake there is not made twice.
 
 use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use serde::Serialize;
+use zbus::DBusError;
 use zbus::fdo::ManagedObjects;
+use zbus::message::Message;
 use zbus::wire::DynamicDeserialize;
 use zbus::{Connection, DynamicType, OwnedObjectPath, OwnedVariant, Variant};
 
@@ -14,9 +18,9 @@ use super::guest::Console;
 use super::world::eventually;
 
 /// `a{sv}`.
-type Properties = HashMap<String, OwnedVariant>;
+pub(crate) type Properties = HashMap<String, OwnedVariant>;
 /// `a{sv}` of a call.
-type Options<'a> = HashMap<&'a str, Variant<'a>>;
+pub(crate) type Options<'a> = HashMap<&'a str, Variant<'a>>;
 
 const SERVICE: &str = "org.warren1";
 const ROOT: &str = "/org/warren1";
@@ -38,14 +42,70 @@ impl Client {
         B: Serialize + DynamicType + Sync,
         R: for<'d> DynamicDeserialize<'d>,
     {
+        self.send(path, member, body).await?.body().deserialize()
+    }
+
+    /// As [`Client::call`], whatever the answer is.
+    pub(crate) async fn send<B>(&self, path: &str, member: &str, body: &B) -> Result<Message, zbus::Error>
+    where
+        B: Serialize + DynamicType + Sync,
+    {
         let (interface, method) = member.rsplit_once('.').expect("a member is named with its interface");
-        let reply = self.connection.call_method(Some(SERVICE), path, Some(interface), method, body).await?;
+        self.connection.call_method(Some(SERVICE), path, Some(interface), method, body).await
+    }
+
+    /// Any call to another service.
+    pub(crate) async fn call_on<B, R>(
+        &self,
+        service: &str,
+        path: &str,
+        member: &str,
+        body: &B,
+    ) -> Result<R, zbus::Error>
+    where
+        B: Serialize + DynamicType + Sync,
+        R: for<'d> DynamicDeserialize<'d>,
+    {
+        let (interface, method) = member.rsplit_once('.').expect("a member is named with its interface");
+        let reply = self.connection.call_method(Some(service), path, Some(interface), method, body).await?;
         reply.body().deserialize()
+    }
+
+    /// Adds a match rule.
+    pub(crate) async fn match_signals(&self, rule: &str) {
+        let member = "org.freedesktop.DBus.AddMatch";
+        let bus = "org.freedesktop.DBus";
+        self.call_on::<_, ()>(bus, "/org/freedesktop/DBus", member, &rule).await.expect("a valid rule");
+    }
+
+    /// All signals that come from now on.
+    pub(crate) fn signals(&self) -> Signals {
+        let seen = Signals::default();
+        let (all, mut stream) = (seen.0.clone(), zbus::MessageStream::from(&self.connection));
+        // Read at once: a stream that nobody reads holds up the whole connection.
+        tokio::spawn(async move {
+            while let Some(Ok(message)) = stream.next().await {
+                if message.message_type() == zbus::message::Type::Signal {
+                    all.lock().expect("no test panicked with it").push(message);
+                }
+            }
+        });
+        seen
+    }
+
+    /// Leaves the bus.
+    pub(crate) async fn leave(self) {
+        self.connection.close().await.expect("a connection can be closed");
+    }
+
+    /// Puts an object there for others to call.
+    pub(crate) async fn serve_at(&self, path: &str, object: impl zbus::object_server::Interface) {
+        self.connection.object_server().at(path, object).await.expect("the object is new");
     }
 
     /// Stands in for a service of that name.
     pub(crate) async fn serve(&self, name: &str, path: &str, object: impl zbus::object_server::Interface) {
-        self.connection.object_server().at(path, object).await.expect("the object is new");
+        self.serve_at(path, object).await;
         self.connection.request_name(name.to_owned()).await.expect("the name is free");
     }
 
@@ -97,6 +157,21 @@ impl Client {
         let path: OwnedObjectPath =
             self.call(ROOT, &format!("org.warren1.Manager.Get{kind}ByName"), &name).await?;
         Ok(Object { client: self.clone(), kind, path })
+    }
+}
+
+/// The signals that have come to one connection.
+#[derive(Debug, Default)]
+pub(crate) struct Signals(Arc<Mutex<Vec<Message>>>);
+
+impl Signals {
+    /// Those of this member, in their order.
+    pub(crate) fn seen(&self, member: &str) -> Vec<Message> {
+        let all = self.0.lock().expect("no test panicked with it");
+        all.iter()
+            .filter(|m| m.header().member().is_some_and(|name| name.as_str() == member))
+            .cloned()
+            .collect()
     }
 }
 
@@ -217,6 +292,15 @@ impl Object {
 /// The string in a variant.
 pub(crate) fn text(value: &OwnedVariant) -> String {
     String::try_from(value.try_clone().expect("a string can be cloned")).expect("the value is a string")
+}
+
+/// The name of the error that a call was answered with.
+pub(crate) fn error_name(error: &zbus::Error) -> String {
+    match error {
+        zbus::Error::MethodError(name, ..) => name.to_string(),
+        zbus::Error::FDO(error) => error.name().to_string(),
+        other => panic!("an answer was expected, this came: {other}"),
+    }
 }
 
 /// The call failed with this error (`org.warren1.Error.` is left out), and its message has all these words.

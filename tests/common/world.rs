@@ -30,6 +30,8 @@ pub(crate) struct User {
 pub(crate) const ALICE: User = User { name: "warren-alice", uid: 61001 };
 /// Another one.
 pub(crate) const BOB: User = User { name: "warren-bob", uid: 61002 };
+/// A third one.
+pub(crate) const CAROL: User = User { name: "warren-carol", uid: 61003 };
 
 /// Runs the test `body` in a world of its own. Panics with all that was printed there if it fails.
 pub(crate) fn world<F: AsyncFnOnce(World)>(body: F) {
@@ -107,7 +109,7 @@ impl World {
              cp /etc/passwd /etc/group /run/w/");
         let mut passwd = std::fs::read_to_string("/run/w/passwd").expect("/etc/passwd was copied");
         let mut group = std::fs::read_to_string("/run/w/group").expect("/etc/group was copied");
-        for User { name, uid } in [ALICE, BOB] {
+        for User { name, uid } in [ALICE, BOB, CAROL] {
             let _ = writeln!(passwd, "{name}:x:{uid}:{uid}::/run/w/home-{name}:/bin/sh");
             let _ = writeln!(group, "{name}:x:{uid}:");
             world.sh(&format!("install -d -m 0700 -o {uid} -g {uid} /run/w/home-{name}"));

@@ -5,18 +5,25 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod agent;
 mod bad_input;
+mod callers;
+mod callers_table;
 mod cleanup;
 mod contract;
 mod crash;
 mod disks;
 mod examples;
 mod firmware;
+mod foreign;
 mod harness;
+mod load;
 mod networks;
 mod nics;
 mod origin;
+mod rights;
 mod scopes;
 mod session;
 mod sockets;
+mod subscribe;
 mod system;

@@ -1,0 +1,64 @@
+//! The way onto the bus.
+//!
+//! Owns which bus it is and by which socket it is reached. Must never take the service's name: what there is to
+//! call is registered first.
+
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixStream};
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use zbus::address::Transport;
+use zbus::address::transport::UnixSocket;
+use zbus::connection::Builder;
+use zbus::message::{Flags, Message};
+use zbus::{Address, Connection, DBusError};
+
+use super::error::Error;
+use super::inbox::Inbox;
+use super::socket::BusSocket;
+use crate::scope::ScopeKind;
+
+/// Connects to the bus of this scope.
+pub async fn connect(kind: ScopeKind) -> zbus::Result<Connection> {
+    let address = match kind {
+        ScopeKind::System => Address::system()?,
+        ScopeKind::Session => Address::session()?,
+    };
+    let Transport::Unix(unix) = address.transport() else {
+        // Over TCP, say: reached as the library does it, and without turns.
+        return Builder::address(address).build().await;
+    };
+    let at = match unix.path() {
+        UnixSocket::File(path) => SocketAddr::from_pathname(path)?,
+        UnixSocket::Abstract(name) => SocketAddr::from_abstract_name(name.as_encoded_bytes())?,
+        // Where a bus listens, never where one is reached.
+        _ => return Builder::address(address).build().await,
+    };
+    let stream = UnixStream::connect_addr(&at)?;
+    stream.set_nonblocking(true)?;
+    let stream = tokio::net::UnixStream::from_std(stream)?;
+    let (refused, refusals) = mpsc::unbounded_channel();
+    let inbox = Arc::new(Inbox::new(refused));
+    let connection = Builder::socket(BusSocket::new(stream, inbox)).build().await?;
+    tokio::spawn(refuse(connection.clone(), refusals));
+    Ok(connection)
+}
+
+/// Answers the calls for which there is no room.
+async fn refuse(connection: Connection, mut calls: mpsc::UnboundedReceiver<Message>) {
+    let error = Error::limit_exceeded("this connection has too many calls waiting; wait for some answers");
+    while let Some(call) = calls.recv().await {
+        let header = call.header();
+        if header.primary().flags().contains(Flags::NO_REPLY_EXPECTED) {
+            continue;
+        }
+        let sent = match error.create_reply(&header) {
+            Ok(reply) => connection.send(&reply).await,
+            Err(e) => Err(e),
+        };
+        if let Err(e) = sent {
+            tracing::debug!("a call could not be refused: {e}");
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! Whose call is next.
+//!
+//! Owns the calls that have come and are not handed on yet, those of each connection in their order, and gives
+//! each connection its turn, and no more than [`AT_ONCE`] calls that are being answered: ten thousand calls of one
+//! stand in nobody's way but its own. What is no call (answers to this service, signals of the bus) goes first.
+//! Must never keep more than [`ROOM`] for long, nor refuse a connection that has nothing waiting.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{Notify, mpsc};
+use zbus::message::{Flags, Message, Type};
+
+/// Bytes of calls that may wait, of all connections. Each that waits has an equal part of it.
+const ROOM: usize = 256 << 20;
+
+/// Calls of one connection that are being answered; its others wait, in its own queue. Beyond, the answers
+/// themselves would be a queue on the way out that all stand in. So many a system bus lets one connection have.
+const AT_ONCE: usize = 128;
+
+/// All that has come.
+#[derive(Debug)]
+pub(super) struct Inbox {
+    waiting: Mutex<Waiting>,
+    more: Notify,
+    refused: mpsc::UnboundedSender<Message>,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    first: VecDeque<Message>,
+    /// Connections with calls that wait and may be handed on, the next one first.
+    turns: VecDeque<String>,
+    calls: HashMap<String, Calls>,
+    /// Why nothing comes any more.
+    closed: Option<zbus::Error>,
+}
+
+/// Of one connection, with something waiting or under way.
+#[derive(Debug, Default)]
+struct Calls {
+    messages: VecDeque<Message>,
+    bytes: usize,
+    /// How many are being answered.
+    under_way: usize,
+}
+
+/// Whether it is counted as under way until it is answered.
+fn is_answered(call: &Message) -> bool {
+    !call.primary_header().flags().contains(Flags::NO_REPLY_EXPECTED)
+}
+
+impl Waiting {
+    /// Takes a call in; gives it back if its connection has its part of the room taken.
+    fn put(&mut self, message: Message, room: usize) -> Option<Message> {
+        let header = message.header();
+        let sender = match (header.message_type(), header.sender()) {
+            (Type::MethodCall, Some(sender)) => sender.as_str().to_owned(),
+            _ => {
+                drop(header);
+                self.first.push_back(message);
+                return None;
+            }
+        };
+        drop(header);
+        let part = room / self.calls.len().max(1);
+        let calls = self.calls.entry(sender.clone()).or_default();
+        let bytes = message.data().len();
+        if !calls.messages.is_empty() && calls.bytes + bytes > part {
+            // Its refusal is an answer like any other.
+            calls.under_way += usize::from(is_answered(&message));
+            return Some(message);
+        }
+        if calls.messages.is_empty() && calls.under_way < AT_ONCE {
+            self.turns.push_back(sender);
+        }
+        calls.bytes += bytes;
+        calls.messages.push_back(message);
+        None
+    }
+
+    fn take(&mut self) -> Option<Message> {
+        if let Some(message) = self.first.pop_front() {
+            return Some(message);
+        }
+        let sender = self.turns.pop_front()?;
+        let calls = self.calls.get_mut(&sender)?;
+        let message = calls.messages.pop_front()?;
+        calls.bytes -= message.data().len();
+        calls.under_way += usize::from(is_answered(&message));
+        if !calls.messages.is_empty() && calls.under_way < AT_ONCE {
+            self.turns.push_back(sender);
+        } else if calls.messages.is_empty() && calls.under_way == 0 {
+            self.calls.remove(&sender);
+        }
+        Some(message)
+    }
+
+    /// A call of this connection is answered; whether one that waited for that has its turn now.
+    fn answered(&mut self, receiver: &str) -> bool {
+        let Some(calls) = self.calls.get_mut(receiver) else { return false };
+        let stood = calls.under_way >= AT_ONCE && !calls.messages.is_empty();
+        calls.under_way = calls.under_way.saturating_sub(1);
+        if calls.messages.is_empty() && calls.under_way == 0 {
+            self.calls.remove(receiver);
+        }
+        let goes_on = stood && self.calls.get(receiver).is_some_and(|calls| calls.under_way < AT_ONCE);
+        if goes_on {
+            self.turns.push_back(receiver.to_owned());
+        }
+        goes_on
+    }
+}
+
+impl Inbox {
+    /// An empty one; calls that it has no room for go to `refused`.
+    pub(super) fn new(refused: mpsc::UnboundedSender<Message>) -> Self {
+        Self { waiting: Mutex::default(), more: Notify::new(), refused }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A message has come.
+    pub(super) fn put(&self, message: Message) {
+        if let Some(refused) = self.lock().put(message, ROOM) {
+            // Nobody listens any more only when the service ends.
+            let _ = self.refused.send(refused);
+        }
+        self.more.notify_one();
+    }
+
+    /// A message has gone out.
+    pub(super) fn sent(&self, message: &Message) {
+        let header = message.header();
+        if let (Type::MethodReturn | Type::Error, Some(to)) = (header.message_type(), header.destination())
+            && self.lock().answered(to.as_str())
+        {
+            self.more.notify_one();
+        }
+    }
+
+    /// No more will come.
+    pub(super) fn close(&self, why: zbus::Error) {
+        self.lock().closed = Some(why);
+        self.more.notify_one();
+    }
+
+    /// The next message, when there is one; for one that waits.
+    pub(super) async fn next(&self) -> zbus::Result<Message> {
+        loop {
+            {
+                let mut waiting = self.lock();
+                if let Some(message) = waiting.take() {
+                    return Ok(message);
+                }
+                if let Some(why) = &waiting.closed {
+                    return Err(why.clone());
+                }
+            }
+            self.more.notified().await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(sender: &str, member: &str) -> Message {
+        let call = Message::method_call("/", member).sender(sender);
+        call.build(&()).unwrap()
+    }
+
+    fn taken(waiting: &mut Waiting) -> Vec<String> {
+        let next = || waiting.take();
+        let member = |m: Message| m.header().member().map(ToString::to_string).unwrap_or_default();
+        std::iter::from_fn(next).map(member).collect()
+    }
+
+    #[test]
+    fn each_connection_has_its_turn_and_its_order() {
+        let mut waiting = Waiting::default();
+        for n in 1..=4 {
+            assert!(waiting.put(call(":1.1", &format!("A{n}")), ROOM).is_none());
+        }
+        for message in [call(":1.2", "B1"), call(":1.3", "C1"), call(":1.2", "B2")] {
+            assert!(waiting.put(message, ROOM).is_none());
+        }
+        let signal = Message::signal("/", "org.example.I", "S").build(&()).unwrap();
+        assert!(waiting.put(signal, ROOM).is_none());
+        assert_eq!(taken(&mut waiting), ["S", "A1", "B1", "C1", "A2", "B2", "A3", "A4"]);
+        for sender in [":1.1", ":1.1", ":1.1", ":1.1", ":1.2", ":1.2", ":1.3"] {
+            assert!(!waiting.answered(sender), "nothing waits");
+        }
+        assert!(waiting.calls.is_empty() && waiting.turns.is_empty());
+    }
+
+    #[test]
+    fn a_connection_has_so_many_answered_at_once() {
+        let mut waiting = Waiting::default();
+        for n in 0..AT_ONCE + 2 {
+            assert!(waiting.put(call(":1.1", &format!("A{n}")), ROOM).is_none());
+        }
+        assert_eq!(taken(&mut waiting).len(), AT_ONCE);
+        assert!(waiting.put(call(":1.2", "B1"), ROOM).is_none());
+        assert_eq!(taken(&mut waiting), ["B1"]);
+        assert!(waiting.answered(":1.1"));
+        assert_eq!(taken(&mut waiting), [format!("A{AT_ONCE}")]);
+        for _ in 0..AT_ONCE {
+            waiting.answered(":1.1");
+            taken(&mut waiting);
+        }
+        waiting.answered(":1.1");
+        waiting.answered(":1.2");
+        assert!(waiting.calls.is_empty() && waiting.turns.is_empty());
+    }
+
+    #[test]
+    fn a_full_part_is_refused_and_an_empty_one_never() {
+        let mut waiting = Waiting::default();
+        let room = 3 * call(":1.1", "A1").data().len();
+        for n in 1..=3 {
+            assert!(waiting.put(call(":1.1", &format!("A{n}")), room).is_none());
+        }
+        assert!(waiting.put(call(":1.1", "A4"), room).is_some());
+        assert!(waiting.put(call(":1.2", "B1"), room).is_none(), "it has nothing waiting");
+        assert!(
+            waiting.put(call(":1.2", "B2"), room).is_some(),
+            "of the room it has a half, now that two wait"
+        );
+        assert_eq!(taken(&mut waiting), ["A1", "B1", "A2", "A3"]);
+    }
+}

@@ -6,6 +6,7 @@ call() { object=$1 method=$2; shift 2; gdbus call --session --dest org.warren1 -
 path() { call "$@" | sed "s/^(objectpath '\(.*\)',)$/\1/"; }
 property() { call "$1" org.freedesktop.DBus.Properties.Get "org.warren1.$2" "$3"; }
 is() { [ "$1" = "$2" ] || { echo "'$2' was expected, '$1' came" >&2; exit 1; }; }
+has() { case "$1" in *"$2"*) ;; *) echo "'$2' was expected in: $1" >&2; exit 1 ;; esac; }
 
 is "$(property /org/warren1 Manager Scope)" "(<'session'>,)"
 network=$(path /org/warren1 org.warren1.Manager.DefineNetwork "$(cat "$1")" '{}')
@@ -20,7 +21,7 @@ for _ in $(seq 300); do
     leases=$(call "$network" org.warren1.Network.GetLeases '{}')
     case "$leases" in *address*) break ;; *) sleep 0.1 ;; esac
 done
-echo "$leases" | grep -q "'domain': <objectpath '$guest'>"
+has "$leases" "'domain': <objectpath '$guest'>"
 call "$guest" org.warren1.Domain.Suspend '{}'
 is "$(property "$guest" Domain State)" "(<'paused'>,)"
 call "$guest" org.warren1.Domain.Resume '{}'

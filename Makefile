@@ -6,7 +6,7 @@ CARGO ?= cargo
 # Not every login reads the profile that rustup wrote.
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 
-.PHONY: demo test conformance docs build install fmt clippy setup
+.PHONY: demo test bench conformance docs build install fmt clippy setup
 
 # Two guests on a rootless network reach each other, and one reaches out over NAT.
 demo: setup
@@ -16,11 +16,15 @@ demo: setup
 test: setup
 	@scripts/test.sh
 
+# Measures Warren against libvirt and others, and writes docs/performance.md.
+bench: setup
+	@scripts/bench.sh
+
 # Judges the documents in $WARREN_CONFORMANCE and writes docs/conformance.md.
 conformance: setup
 	WARREN_BLESS=1 $(CARGO) test --locked --test conformance
 
-# Renders docs/api.md and man/org.warren1.5 from dbus/.
+# Renders docs/api.md, man/org.warren1.5 and the proxies for Rust from dbus/.
 docs:
 	WARREN_BLESS=1 $(CARGO) test --locked --test contract
 

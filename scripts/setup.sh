@@ -22,6 +22,10 @@ readonly DEBIAN_PACKAGES=(
     iproute2            # hosts of the tests
     iputils-ping        # reachability from those hosts
     dbus-daemon         # private buses
+    python3-dbus        # the example client, the bench
+    python3-gi
+    systemd             # busctl, of the recipes
+    libglib2.0-bin      # gdbus, of the recipes
     polkitd             # authorisation in system scope
     passt               # pasta: uplink of the session's networks
     busybox-static      # the test guest's user land
@@ -37,7 +41,7 @@ readonly DEBIAN_PACKAGES=(
 )
 readonly FEDORA_PACKAGES=(
     qemu-system-x86-core edk2-ovmf qemu-img dnsmasq nftables iproute iputils tcpdump dbus-daemon polkit passt libxml2
-    busybox kernel-core kernel-modules-core kernel-modules cpio xz kmod gcc glibc-devel util-linux
+    busybox python3-dbus python3-gobject-base systemd glib2 kernel-core kernel-modules-core kernel-modules cpio xz kmod gcc glibc-devel util-linux
 )
 
 as_root() {

@@ -7,9 +7,11 @@ mod common;
 
 mod bad_input;
 mod cleanup;
+mod clients;
 mod contract;
 mod crash;
 mod disks;
+mod documents;
 mod examples;
 mod harness;
 mod networks;

@@ -8,6 +8,7 @@ everything it starts: it dies with the namespaces. Must never touch the machine'
 """
 import json
 import os
+import pathlib
 import shutil
 import signal
 import socket
@@ -21,7 +22,7 @@ import dbus
 WARREND, EMPTY, ROUNDS = sys.argv[1], sys.argv[2], int(sys.argv[3])
 SOURCE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 DIR = "/run/bench"
-OBJECTS = int(os.environ.get("BENCH_OBJECTS", "1000"))
+OBJECTS = 1000
 CALLS = 200                     # of the quick methods, in each round
 NOTHING = dbus.Dictionary(signature="sv")
 PROPERTIES = "org.freedesktop.DBus.Properties"
@@ -328,8 +329,9 @@ class Hands:
         self.qemu.wait()
         self.answers.close()
         self.qmp.close()
-        os.unlink(f"{DIR}/qmp.sock")
-        os.unlink(f"{DIR}/serial.sock")
+        # QEMU may have removed them itself.
+        for name in ("qmp", "serial"):
+            pathlib.Path(f"{DIR}/{name}.sock").unlink(missing_ok=True)
 
 
 MEASURES = ["get", "get_all", "managed", "define", "run_network", "run_domain"]
@@ -361,12 +363,12 @@ def write(with_libvirt):
                 cells.append("–")
         spread = f"{number(min(by_way['Warren']))} to {number(max(by_way['Warren']))}"
         rows.append(f"| {measure} | {number(ours)} | {spread} | " + " | ".join(cells) + " |")
-    facts = [f"{cpu}, {os.cpu_count()} cores; Linux {os.uname().release}; guests under emulation (TCG)",
+    kernel = os.uname().release.split("-")[0]
+    facts = [f"{cpu}, {os.cpu_count()} cores; Linux {kernel}; guests under emulation (TCG)",
              version(WARREND, "--version"), version("qemu-system-x86_64", "--version"),
              version("dnsmasq", "--version").split("  ")[0], version("nft", "--version")]
     if with_libvirt:
-        facts.append(f"libvirt {version('/usr/sbin/libvirtd', '--version').split()[-1]} by libvirt-dbus "
-                     f"{version('/usr/sbin/libvirt-dbus', '--version').split()[-1]}")
+        facts.append(f"libvirt {version('/usr/sbin/libvirtd', '--version').split()[-1]}")
     with open(f"{SOURCE}/benches/page.md") as file:
         page = file.read()
     page = page.replace("@ROUNDS@", str(ROUNDS)).replace("@FACTS@", "\n".join(f"- {fact}" for fact in facts))

@@ -61,11 +61,13 @@ def say(text):
 
 
 def clock(measure, way, act, times=1):
-    begin = time.perf_counter()
+    """Of several calls in a row the median counts, so that one that was held up does not."""
+    taken = []
     for _ in range(times):
+        begin = time.perf_counter()
         result = act()
-    taken = (time.perf_counter() - begin) * 1000 / times
-    found.setdefault(measure, {}).setdefault(way.name, []).append(taken)
+        taken.append((time.perf_counter() - begin) * 1000)
+    found.setdefault(measure, {}).setdefault(way.name, []).append(statistics.median(taken))
     return result
 
 

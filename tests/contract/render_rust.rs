@@ -123,7 +123,7 @@ fn proxy(out: &mut String, interface: &Interface<'_>) {
 /// The name of the trait's method and its attribute. zbus makes `receive_state_changed` of a property `State`
 /// already, so a signal `StateChanged` beside it is called `StateTransition`.
 fn signal_name(interface: &Interface<'_>, name: &str) -> (String, String) {
-    let property = |word: &&str| interface.properties().any(|p| p.name().to_string() == *word);
+    let property = |word: &&str| interface.properties().any(|p| p.name().as_str() == *word);
     match name.strip_suffix("Changed").filter(property) {
         Some(word) => (format!("{word}Transition"), format!("signal, name = \"{name}\"")),
         None => (name.to_owned(), "signal".to_owned()),

@@ -10,7 +10,7 @@ BIN ?= $(or $(CARGO_TARGET_DIR),target)/release
 # Debian's and Fedora's zsh look in different places: site-functions on Fedora.
 ZSH_DIR ?= vendor-completions
 
-.PHONY: demo test test-boot conformance docs build install deb rpm fmt clippy setup
+.PHONY: demo test test-boot bench conformance docs build install deb rpm fmt clippy setup
 
 # Two guests on a rootless network reach each other, and one reaches out over NAT.
 demo: setup
@@ -24,11 +24,15 @@ test: setup
 test-boot:
 	@scripts/test-boot.sh
 
+# Measures Warren against libvirt and others, and writes docs/performance.md.
+bench: setup
+	@scripts/bench.sh
+
 # Judges the documents in $WARREN_CONFORMANCE and writes docs/conformance.md.
 conformance: setup
 	WARREN_BLESS=1 $(CARGO) test --locked --test conformance
 
-# Renders docs/api.md and man/org.warren1.5 from dbus/.
+# Renders docs/api.md, man/org.warren1.5 and the proxies for Rust from dbus/.
 docs:
 	WARREN_BLESS=1 $(CARGO) test --locked --test contract
 

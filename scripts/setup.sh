@@ -23,8 +23,9 @@ readonly DEBIAN_PACKAGES=(
     iputils-ping        # reachability from those hosts
     dbus-daemon         # private buses, dbus-run-session
     libglib2.0-bin      # gdbus, a client of the tests
-    python3-dbus        # another one
-    systemd             # busctl, a third
+    python3-dbus        # another one, also of the bench
+    python3-gi          # the example client
+    systemd             # busctl, a third, and of the recipes
     polkitd             # authorisation in system scope
     passt               # pasta: uplink of the session's networks
     busybox-static      # the test guest's user land
@@ -48,7 +49,7 @@ readonly DEBIAN_PACKAGES=(
 readonly FEDORA_PACKAGES=(
     qemu-system-x86-core edk2-ovmf qemu-img dnsmasq nftables iproute iputils tcpdump dbus-daemon polkit passt libxml2
     rpm-build make gettext busybox kernel-core kernel-modules-core kernel-modules cpio xz kmod gcc glibc-devel util-linux
-    glib2 python3-dbus util-linux-script systemd zsh fish
+    glib2 python3-dbus python3-gobject-base util-linux-script systemd zsh fish
 )
 
 as_root() {

@@ -275,13 +275,18 @@ pub(super) async fn down(
         }
     };
     let dir = context.scope.network_run_dir(uuid);
-    let dnsmasq = dnsmasq.map_or_else(|| dnsmasq::adopt(&dir), |d| Ok(Some(d)));
-    match dnsmasq {
-        Ok(Some(dnsmasq)) => note("dnsmasq", dnsmasq.stop().await.map_err(|e| crate::chain(&e))),
-        Ok(None) => {}
-        Err(e) => note("dnsmasq", Err(crate::chain(&e))),
-    }
-    note("the bridge", remove_bridge(context, uuid, space, def).await.map_err(|e| crate::chain(&e)));
+    let dnsmasq = async {
+        match dnsmasq.map_or_else(|| dnsmasq::adopt(&dir), |d| Ok(Some(d))) {
+            Ok(Some(dnsmasq)) => dnsmasq.stop().await.map_err(|e| crate::chain(&e)),
+            Ok(None) => Ok(()),
+            Err(e) => Err(crate::chain(&e)),
+        }
+    };
+    // Both take their time and do not need each other. The rules stay until the bridge is gone, so that no
+    // guest is on it without them.
+    let (dnsmasq, bridge) = tokio::join!(dnsmasq, remove_bridge(context, uuid, space, def));
+    note("dnsmasq", dnsmasq);
+    note("the bridge", bridge.map_err(|e| crate::chain(&e)));
     let table = plan::firewall::table_name(uuid);
     note("the rules", nft::delete_table(space, "inet", &table).await.map_err(|e| crate::chain(&e)));
     note("the runtime files", store::remove_live(&dir).map_err(|e| crate::chain(&e)));

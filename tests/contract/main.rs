@@ -11,6 +11,7 @@ use zbus_xml::Node;
 
 mod core_contract;
 mod render;
+mod render_rust;
 
 /// Every polkit action with its defaults: any, inactive, active.
 const ACTIONS: [(&str, [&str; 3]); 8] = [
@@ -158,6 +159,7 @@ fn the_rendered_documents_are_current() {
     for (path, text) in [
         ("docs/api.md", render::markdown(&nodes, &errors)),
         ("man/org.warren1.5", render::man(&nodes, &errors)),
+        ("examples/clients/rust/src/lib.rs", render_rust::proxies(&nodes)),
     ] {
         if std::env::var_os("WARREN_BLESS").is_some() {
             fs::write(Path::new(env!("CARGO_MANIFEST_DIR")).join(path), &text).unwrap();

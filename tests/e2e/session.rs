@@ -10,7 +10,7 @@ use crate::common::{ALICE, Console, GuestXml, Object, Service, World, assert_err
 const OUTSIDE: &str = "203.0.113.5";
 
 /// A machine with an uplink, as pasta needs one, and a web server on the other side.
-fn machine(world: &World) {
+pub(super) fn machine(world: &World) {
     world.add_host("net");
     world.cable("up0", "10.3.0.1/24", "net", "eth0", "10.3.0.2/24");
     world.sh("ip route add default via 10.3.0.2");

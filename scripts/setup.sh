@@ -25,7 +25,7 @@ readonly DEBIAN_PACKAGES=(
     libglib2.0-bin      # gdbus, a client of the tests
     python3-dbus        # another one, also of the bench
     python3-gi          # the example client
-    systemd             # busctl, a third, and of the recipes
+    systemd             # busctl, a third, and of the recipes; systemd-stdio-bridge: the bus of another host
     polkitd             # authorisation in system scope
     passt               # pasta: uplink of the session's networks
     busybox-static      # the test guest's user land
@@ -43,7 +43,6 @@ readonly DEBIAN_PACKAGES=(
     libc6-dev
     util-linux          # unshare, nsenter, setpriv
     bsdutils            # script: terminals of the tests
-    systemd             # systemd-stdio-bridge: the bus of another host
     zsh fish            # completion is tested in them
 )
 readonly FEDORA_PACKAGES=(

@@ -200,8 +200,9 @@ fn find_dirs(kind: ScopeKind, uid: u32) -> Result<Dirs, ScopeError> {
                 let base = given(name).or_else(|| home.as_ref().map(|h| h.join(below)));
                 base.map(|b| b.join("warren")).ok_or(ScopeError::NoHome(name))
             };
-            let run = given("XDG_RUNTIME_DIR")
-                .map_or_else(|| PathBuf::from(format!("/tmp/warren-{uid}")), |d| d.join("warren"));
+            // Root's helpers have uids of their own, and pass through no directory that is root's alone.
+            let run = given("XDG_RUNTIME_DIR").filter(|dir| uid != 0 || others_pass(dir));
+            let run = run.map_or_else(|| PathBuf::from(format!("/tmp/warren-{uid}")), |d| d.join("warren"));
             Dirs {
                 state: or("STATE_DIRECTORY", xdg("XDG_STATE_HOME", ".local/state"))?,
                 run: or("RUNTIME_DIRECTORY", Ok(run))?,
@@ -209,6 +210,11 @@ fn find_dirs(kind: ScopeKind, uid: u32) -> Result<Dirs, ScopeError> {
             }
         }
     })
+}
+
+fn others_pass(dir: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    fs::metadata(dir).is_ok_and(|meta| meta.permissions().mode() & 0o001 != 0)
 }
 
 /// Makes a directory, and refuses one that somebody else put there (in `/tmp` anyone may).

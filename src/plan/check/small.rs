@@ -27,6 +27,7 @@ pub(super) fn check(check: &mut Check<'_, DomainDef>) {
     let of = |wanted: fn(&Device) -> bool| def.devices.iter().filter(move |d| wanted(d));
     for (name, wanted) in [
         ("memballoon", (|d| matches!(d, Device::Memballoon(_))) as fn(&Device) -> bool),
+        ("root of the PCI bus", is_root),
         ("vsock", |d| matches!(d, Device::Vsock(_))),
         ("pstore", |d| matches!(d, Device::Pstore(_))),
         ("TPM", |d| matches!(d, Device::Tpm(_))),
@@ -51,6 +52,10 @@ pub(super) fn check(check: &mut Check<'_, DomainDef>) {
             _ => {}
         }
     }
+}
+
+fn is_root(device: &Device) -> bool {
+    matches!(device, Device::Controller(c) if matches!(c.model.as_deref(), Some("pci-root" | "pcie-root")))
 }
 
 /// Where a device cannot be started yet, and why.

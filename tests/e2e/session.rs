@@ -2,6 +2,7 @@
 
 use std::io::Read;
 use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use crate::common::{ALICE, Console, GuestXml, Object, Service, World, assert_error, none_runs, text, world};
@@ -94,7 +95,7 @@ async fn networks_without_root(world: &World, uid: u32) {
     assert!(service.daemon.terminate(world).await.success(), "asked to stop, the daemon ends well");
 }
 
-/// A viewer on the host reaches the guest's display.
+/// A viewer reaches the guest's display, on the host and by a descriptor.
 async fn sees_display(guest: &Object) {
     let graphics = guest.info_list("graphics").await;
     let address = text(&graphics[0]["address"]);
@@ -102,8 +103,16 @@ async fn sees_display(guest: &Object) {
     let port = u32::try_from(port.try_clone().expect("a number can be cloned"))
         .or_else(|_| u16::try_from(port).map(u32::from))
         .expect("the port is a number");
-    let mut viewer = TcpStream::connect(format!("{address}:{port}")).expect("the display listens");
+    let viewer = TcpStream::connect(format!("{address}:{port}")).expect("the display listens");
     viewer.set_read_timeout(Some(Duration::from_secs(10))).expect("a socket takes a deadline");
+    is_greeted(viewer);
+    let display: zbus::OwnedFd = guest.ask("OpenGraphics").await.expect("the display is opened");
+    let viewer = UnixStream::from(std::os::fd::OwnedFd::from(display));
+    viewer.set_read_timeout(Some(Duration::from_secs(10))).expect("a socket takes a deadline");
+    is_greeted(viewer);
+}
+
+fn is_greeted(mut viewer: impl Read) {
     let mut greeting = [0; 4];
     viewer.read_exact(&mut greeting).expect("the display greets");
     assert_eq!(&greeting, b"RFB ");

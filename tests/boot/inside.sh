@@ -120,6 +120,14 @@ same_guest() {
     kill -0 "$(cat /run/boot-test.pid)"
 }
 
+journal_names() {
+    journalctl --no-pager --quiet WARREN_DOMAIN=probe | grep 'domain started'
+    journalctl --no-pager --quiet WARREN_NETWORK=default | grep 'network started'
+    systemctl service-log-level warrend.service debug
+    [ "$(systemctl service-log-level warrend.service)" = debug ]
+    systemctl service-log-level warrend.service info
+}
+
 restart_keeps_guest() {
     local before
     before=$(systemctl show --property MainPID --value warrend.service)
@@ -211,6 +219,7 @@ step "the service is confined" daemon_is_confined
 step "a user without rights is refused" stranger_is_refused
 step "a user starts a network" user_starts_network
 step "a user starts a guest" user_starts_guest
+step "the journal has it by name, and its level can be set" journal_names
 step "the guest has a scope, a uid and a profile of its own, and no capability" guest_is_apart
 step "the guest gets an address" guest_gets_an_address
 step "the unit's exposure is within the limit" score

@@ -219,8 +219,12 @@ impl DomainInterface {
         let (live, secrets) = (options.flag("live")?, options.flag("secrets")?);
         options.end()?;
         let doc = self.domain.document(live).await?;
-        let (whole, public) = (doc.to_xml(), secrets::without(doc.tree()).to_string());
-        if !secrets || whole == public {
+        let public = secrets::without(doc.tree()).to_string();
+        if !secrets {
+            return Ok(public);
+        }
+        let whole = doc.to_xml();
+        if whole == public {
             return Ok(public);
         }
         call.may_read_secrets(&self.domain).await?;

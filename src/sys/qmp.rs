@@ -7,20 +7,20 @@
 mod codec;
 
 use std::collections::HashMap;
-use std::io::{self, IoSlice};
-use std::mem::MaybeUninit;
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
+
+use super::unix;
 
 pub use codec::{LineBuffer, Message, decode};
 
@@ -261,15 +261,8 @@ async fn send(writer: &mut OwnedWriteHalf, Outgoing { line, fd }: Outgoing) -> i
     let mut sent = 0;
     if let Some(fd) = fd {
         let stream: &UnixStream = writer.as_ref();
-        sent = stream
-            .async_io(Interest::WRITABLE, || {
-                let fds = [fd.as_fd()];
-                let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-                let mut ancillary = SendAncillaryBuffer::new(&mut space);
-                ancillary.push(SendAncillaryMessage::ScmRights(&fds));
-                Ok(sendmsg(stream, &[IoSlice::new(&line)], &mut ancillary, SendFlags::NOSIGNAL)?)
-            })
-            .await?;
+        let send = || unix::send_message(stream.as_fd(), &line, Some(fd.as_fd()));
+        sent = stream.async_io(Interest::WRITABLE, send).await?;
     }
     writer.write_all(&line[sent..]).await
 }

@@ -66,16 +66,16 @@ pub fn set_deadline(socket: BorrowedFd<'_>, deadline: Duration) -> io::Result<()
     Ok(())
 }
 
-/// Sends one message, with a descriptor beside it if given.
-pub fn send_message(socket: BorrowedFd<'_>, text: &[u8], fd: Option<BorrowedFd<'_>>) -> io::Result<()> {
+/// Sends one message, with a descriptor beside it if given. Tells how many bytes were taken: of a stream that may
+/// be fewer than all.
+pub fn send_message(socket: BorrowedFd<'_>, text: &[u8], fd: Option<BorrowedFd<'_>>) -> io::Result<usize> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     let fds: Vec<BorrowedFd<'_>> = fd.into_iter().collect();
     if !fds.is_empty() {
         control.push(SendAncillaryMessage::ScmRights(&fds));
     }
-    rustix::net::sendmsg(socket, &[IoSlice::new(text)], &mut control, SendFlags::NOSIGNAL)?;
-    Ok(())
+    Ok(rustix::net::sendmsg(socket, &[IoSlice::new(text)], &mut control, SendFlags::NOSIGNAL)?)
 }
 
 /// Receives one message of at most `limit` bytes, and the descriptor beside it if there was one

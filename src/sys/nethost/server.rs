@@ -123,7 +123,7 @@ fn answer_one(peer: &OwnedFd) -> io::Result<()> {
         },
     };
     // Our copy of a TAP closes here, so that the device ends with the last of its users.
-    unix::send_message(peer.as_fd(), &answer.encode(), fd.as_ref().map(AsFd::as_fd))
+    unix::send_message(peer.as_fd(), &answer.encode(), fd.as_ref().map(AsFd::as_fd)).map(drop)
 }
 
 fn fulfil(request: &Request) -> io::Result<(String, Option<OwnedFd>)> {

@@ -14,8 +14,11 @@ use zbus::message::{Flags, Message, Type};
 /// Bytes of calls that may wait, of all connections. Each that waits has an equal part of it.
 const ROOM: usize = 256 << 20;
 
-/// Calls of one connection that are being answered; its others wait, in its own queue. Beyond, the answers
-/// themselves would be a queue on the way out that all stand in. So many a system bus lets one connection have.
+/// What a call that waits takes besides its bytes.
+const EACH: usize = 512;
+
+/// Calls of one connection that are being answered; its others wait, in its own queue. Work, too, is shared by
+/// all. So many a system bus lets one connection have.
 const AT_ONCE: usize = 128;
 
 /// All that has come.
@@ -50,6 +53,10 @@ fn is_answered(call: &Message) -> bool {
     !call.primary_header().flags().contains(Flags::NO_REPLY_EXPECTED)
 }
 
+fn taken_by(call: &Message) -> usize {
+    call.data().len() + EACH
+}
+
 impl Waiting {
     /// Takes a call in; gives it back if its connection has its part of the room taken.
     fn put(&mut self, message: Message, room: usize) -> Option<Message> {
@@ -65,7 +72,7 @@ impl Waiting {
         drop(header);
         let part = room / self.calls.len().max(1);
         let calls = self.calls.entry(sender.clone()).or_default();
-        let bytes = message.data().len();
+        let bytes = taken_by(&message);
         if !calls.messages.is_empty() && calls.bytes + bytes > part {
             // Its refusal is an answer like any other.
             calls.under_way += usize::from(is_answered(&message));
@@ -86,7 +93,7 @@ impl Waiting {
         let sender = self.turns.pop_front()?;
         let calls = self.calls.get_mut(&sender)?;
         let message = calls.messages.pop_front()?;
-        calls.bytes -= message.data().len();
+        calls.bytes -= taken_by(&message);
         calls.under_way += usize::from(is_answered(&message));
         if !calls.messages.is_empty() && calls.under_way < AT_ONCE {
             self.turns.push_back(sender);
@@ -220,7 +227,7 @@ mod tests {
     #[test]
     fn a_full_part_is_refused_and_an_empty_one_never() {
         let mut waiting = Waiting::default();
-        let room = 3 * call(":1.1", "A1").data().len();
+        let room = 3 * taken_by(&call(":1.1", "A1"));
         for n in 1..=3 {
             assert!(waiting.put(call(":1.1", &format!("A{n}")), room).is_none());
         }

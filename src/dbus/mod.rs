@@ -17,6 +17,7 @@ mod log_control;
 mod manager;
 mod network;
 mod options;
+mod outbox;
 mod paths;
 mod publish;
 mod service;

@@ -2,7 +2,7 @@
 //!
 //! Owns the bytes and the descriptors that come and go. Must never leave a message lying in the bus: all callers
 //! share one queue there, in which the calls of one would stand before everybody else's. Which call is handed on
-//! next, [`Inbox`] says.
+//! next, [`Inbox`] says, and which answer is written next, [`Outbox`].
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -21,6 +21,7 @@ use zbus::export::async_trait::async_trait;
 use zbus::message::Message;
 
 use super::inbox::Inbox;
+use super::outbox::Outbox;
 
 /// As many descriptors as the kernel takes in one message.
 const DESCRIPTORS: usize = 253;
@@ -49,7 +50,12 @@ impl Socket for BusSocket {
 
     fn split(self) -> Split<Reader, Writer> {
         let plain = Plain(self.stream.clone());
-        let writer = Writer { plain: PlainWriter(self.stream), inbox: self.inbox.clone() };
+        let writer = Writer {
+            plain: PlainWriter(self.stream),
+            writes: false,
+            inbox: self.inbox.clone(),
+            outbox: Arc::default(),
+        };
         Split::new(Reader { plain: Some(plain), inbox: self.inbox, ahead: None }, writer)
     }
 }
@@ -138,7 +144,7 @@ impl Drop for Reader {
 }
 
 /// Writes bytes.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct PlainWriter(Arc<UnixStream>);
 
 #[async_trait]
@@ -160,19 +166,33 @@ impl WriteHalf for PlainWriter {
     }
 }
 
-/// Writes messages, and tells the inbox of answers.
+/// Takes messages; another task writes them.
 #[derive(Debug)]
 pub(super) struct Writer {
+    /// For the handshake, which is written byte by byte.
     plain: PlainWriter,
+    /// Whether the other task is there.
+    writes: bool,
     inbox: Arc<Inbox>,
+    outbox: Arc<Outbox>,
+}
+
+async fn write_out(mut plain: PlainWriter, inbox: Arc<Inbox>, outbox: Arc<Outbox>) {
+    while let Some(message) = outbox.next().await {
+        if let Err(e) = plain.send_message(&message).await {
+            return outbox.close(e);
+        }
+        inbox.sent(&message);
+    }
 }
 
 #[async_trait]
 impl WriteHalf for Writer {
     async fn send_message(&mut self, message: &Message) -> zbus::Result<()> {
-        let sent = self.plain.send_message(message).await;
-        self.inbox.sent(message);
-        sent
+        if !std::mem::replace(&mut self.writes, true) {
+            tokio::spawn(write_out(self.plain.clone(), self.inbox.clone(), self.outbox.clone()));
+        }
+        self.outbox.put(message).await
     }
 
     async fn sendmsg(&mut self, buffer: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<usize> {
@@ -185,5 +205,11 @@ impl WriteHalf for Writer {
 
     fn can_pass_unix_fd(&self) -> bool {
         true
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.outbox.close(io::Error::from(io::ErrorKind::NotConnected).into());
     }
 }

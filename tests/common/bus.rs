@@ -25,7 +25,14 @@ impl Bus {
     /// A bus with the rules of a system bus: what the policy files of this project and of polkit do not
     /// allow is refused. A call on the well-known name starts `warrend --system`.
     pub(crate) fn system(world: &World) -> Self {
+        Self::system_with(world, &[])
+    }
+
+    /// The same with limits that are not a system bus's own.
+    pub(crate) fn system_with(world: &World, limits: &[(&str, u32)]) -> Self {
         let source = env!("CARGO_MANIFEST_DIR");
+        let limits: String =
+            limits.iter().map(|(name, most)| format!("<limit name='{name}'>{most}</limit>")).collect();
         let policies = format!(
             "<policy context='default'><allow user='*'/><deny own='*'/><deny send_type='method_call'/>
                <allow send_type='signal'/><allow send_requested_reply='true' send_type='method_return'/>
@@ -36,7 +43,7 @@ impl Bus {
                <allow send_destination='org.freedesktop.DBus' send_interface='org.freedesktop.DBus.Introspectable'/>
              </policy>
              <include>/usr/share/dbus-1/system.d/org.freedesktop.PolicyKit1.conf</include>
-             <include>{source}/dbus/org.warren1.conf</include>"
+             <include>{source}/dbus/org.warren1.conf</include>{limits}"
         );
         Self::start(world, "system", 0, &policies, "org.warren1.service")
     }

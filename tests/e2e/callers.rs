@@ -49,7 +49,11 @@ pub(crate) struct People {
 
 impl People {
     pub(crate) async fn new(world: &World) -> Self {
-        let bus = Bus::system(world);
+        Self::on(world, Bus::system(world)).await
+    }
+
+    /// On this bus.
+    pub(crate) async fn on(world: &World, bus: Bus) -> Self {
         let polkit = Polkit::start(world, &bus, RULES).await;
         let daemon = Daemon::system(world, &bus).await;
         Self {

@@ -20,7 +20,7 @@ demo: setup
 test: setup
 	@scripts/test.sh
 
-# Boots a Debian with systemd and our package in it, and lives a package's life there: some ten minutes, and five more the first time.
+# The last part of the tests alone: boots a Debian with systemd and our package in it, and lives a package's life there.
 test-boot:
 	@scripts/test-boot.sh
 

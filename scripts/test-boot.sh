@@ -1,6 +1,6 @@
 #!/bin/bash
 # Boots a Debian with systemd and our package in it, as a guest under emulation, and lives the life of the
-# package there: tests/boot/inside.sh. Called by `make test-boot`.
+# package there: tests/boot/inside.sh. Called by `make test` at its end, and by `make test-boot`.
 #
 # The Debian is made once by debootstrap and kept in target/boot; WARREN_DEBIAN_MIRROR says from where, else
 # this machine's apt does. Needs root for that. The guest has no network.
@@ -24,16 +24,21 @@ target=$(cargo metadata --format-version 1 --no-deps --offline --locked | sed 's
 readonly target boot=$target/boot
 
 install_tools() {
-    command -v apt-get >/dev/null || die "the tree is made by Debian's tools; this machine has no apt-get"
-    local missing=() pair
-    for pair in debootstrap:debootstrap mke2fs:e2fsprogs qemu-system-x86_64:qemu-system-x86; do
+    local missing=() pair keyring=debian-archive-keyring
+    command -v apt-get >/dev/null || keyring=debian-keyring
+    for pair in debootstrap:debootstrap dpkg-deb:dpkg mke2fs:e2fsprogs qemu-system-x86_64:qemu-system-x86; do
         PATH=$PATH:/usr/sbin:/sbin command -v "${pair%:*}" >/dev/null || missing+=("${pair#*:}")
     done
-    # On Debian's kin.
-    [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || missing+=(debian-archive-keyring)
+    [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || missing+=("$keyring")
     [ "${#missing[@]}" != 0 ] || return 0
-    say "installing with apt-get: ${missing[*]}"
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${missing[@]}"
+    say "installing: ${missing[*]}"
+    if command -v apt-get >/dev/null; then
+        as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${missing[@]}"
+    elif command -v dnf >/dev/null; then
+        as_root dnf install -y "${missing[@]}"
+    else
+        die "neither apt-get nor dnf is here to install them"
+    fi
 }
 
 mirror() {

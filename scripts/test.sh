@@ -1,5 +1,6 @@
 #!/bin/bash
-# Format, lints, then all tests; called by `make test` after its set-up. Ends with a summary.
+# Format, lints, all tests, then the package's life in a booted Debian; called by `make test` after its set-up.
+# Ends with a summary.
 #
 # A test that could not run says so in a line that begins with "NOT RUN:"; the summary counts these.
 set -euo pipefail
@@ -20,8 +21,12 @@ status=0
 CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="$PWD/scripts/as-root.sh" \
     cargo test --locked --no-fail-fast -- --test-threads=2 2>&1 | tee "$log" || status=$?
 
+heading "package"
+scripts/test-boot.sh 2>&1 | tee -a "$log" || status=$?
+
 heading "summary"
 awk '/^test result:/ { passed += $4; failed += $6; ignored += $8 }
+     /^boot: [0-9]+ of [0-9]+ steps passed/ { passed += $2; failed += $4 - $2 }
      /NOT RUN:/ { skipped++ }
      END { printf "%d passed, %d failed, %d ignored, NOT RUN: %d\n", passed, failed, ignored, skipped }' "$log"
 exit "$status"

@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::{DomainEntry, Error, Event, Manager, NetworkEntry, read, write};
+use super::domains::DomainEntry;
+use super::{Error, Event, Manager, NetworkEntry, read, write};
 use crate::domain::{self, Recovered};
 use crate::model::{
     Device, DiskDevice, DomainDef, DomainDoc, Finding, Image, InterfaceDef, InterfaceKind, Location, Mac,
@@ -154,6 +155,10 @@ fn refuse_generation(name: &str, is: u64, wanted: Option<u64>) -> Result<(), Err
     }
 }
 
+fn subnets(doc: &NetworkDoc) -> Vec<ipnet::IpNet> {
+    doc.def().ips.iter().filter_map(|ip| ip.net).collect()
+}
+
 impl Manager {
     /// Defines a network for `owner`; `None` from a dry run.
     pub async fn define_network(
@@ -175,32 +180,27 @@ impl Manager {
             return Ok(None);
         }
         let uuid = doc.def().uuid.unwrap_or_default();
-        let subnets = doc.def().ips.iter().filter_map(|ip| ip.net).collect();
-        let mut envelope =
+        let envelope =
             Envelope { owner, generation: generation + 1, autostart: false, access: "admin".into() };
-        let handle = if let Some(handle) = old {
+        if let Some(handle) = old {
             let view = handle.view();
-            envelope = Envelope {
-                owner: view.owner,
-                autostart: view.autostart,
-                access: view.access.clone(),
-                ..envelope
-            };
+            let (owner, access) = (view.owner, view.access.clone());
+            let envelope = Envelope { owner, autostart: view.autostart, access, ..envelope };
+            let subnets = subnets(&doc);
             handle.redefine(doc, envelope).await?;
-            handle
+            write(&self.networks).insert(uuid, NetworkEntry { handle, owner, subnets });
         } else {
             tracing::info!(network = %name, "network defined");
             self.store.save(Kind::Network, &uuid, &envelope, &doc.to_xml())?;
-            self.enter_network(network::Seed { doc, uuid, envelope, adopted: None })
-        };
-        write(&self.networks).insert(uuid, NetworkEntry { handle, subnets });
+            self.enter_network(network::Seed { doc, uuid, envelope, adopted: None });
+        }
         Ok(Some(uuid))
     }
 
     /// A replaced definition is none more.
     fn refuse_beyond_limit(&self, owner: u32, replaced: bool) -> Result<(), Error> {
-        let networks = read(&self.networks).values().filter(|e| e.handle.view().owner == owner).count();
-        let domains = read(&self.domains).values().filter(|e| e.handle.view().owner == owner).count();
+        let networks = read(&self.networks).values().filter(|e| e.owner == owner).count();
+        let domains = read(&self.domains).owned_by(owner);
         let limit = self.scope.config.limits.objects;
         if replaced || networks + domains < limit {
             return Ok(());
@@ -209,15 +209,14 @@ impl Manager {
     }
 
     /// Starts the actor of a network and makes it known.
-    pub(super) fn enter_network(&self, seed: network::Seed) -> network::Handle {
-        let uuid = seed.uuid;
+    pub(super) fn enter_network(&self, seed: network::Seed) {
+        let (uuid, owner) = (seed.uuid, seed.envelope.owner);
         let name = seed.doc.def().name.to_string();
-        let subnets = seed.doc.def().ips.iter().filter_map(|ip| ip.net).collect();
+        let subnets = subnets(&seed.doc);
         let handle = network::spawn(self.network_context(), seed);
         self.directory.set(&name, Some(handle.clone()));
-        write(&self.networks).insert(uuid, NetworkEntry { handle: handle.clone(), subnets });
-        self.tell(Event::NetworkAdded(handle.clone()));
-        handle
+        write(&self.networks).insert(uuid, NetworkEntry { handle: handle.clone(), owner, subnets });
+        self.tell(Event::NetworkAdded(handle));
     }
 
     fn network_to_replace(&self, doc: &NetworkDoc) -> Result<Option<network::Handle>, Error> {
@@ -236,7 +235,9 @@ impl Manager {
     }
 
     async fn complete_network(&self, doc: &mut NetworkDoc, old: Option<Uuid>) -> Result<(), Error> {
-        let mut used = self.ground.used_subnets().await?;
+        // A document that leaves nothing to choose costs no look at the host.
+        let chooses = doc.def().ips.iter().any(|ip| ip.net.is_none());
+        let mut used = if chooses { self.ground.used_subnets().await? } else { Vec::new() };
         let own = doc.def().uuid.or(old);
         for (uuid, entry) in read(&self.networks).iter() {
             if Some(*uuid) != own {
@@ -266,31 +267,30 @@ impl Manager {
             return Ok(None);
         }
         let uuid = doc.def().uuid.unwrap_or_default();
-        let (macs, def) = (complete::interface_macs(&doc), Arc::new(doc.def().clone()));
         let envelope =
             Envelope { owner, generation: generation + 1, autostart: false, access: "admin".into() };
-        let handle = if let Some(handle) = old {
+        if let Some(handle) = old {
             let view = handle.view();
-            let envelope = Envelope { owner: view.owner, autostart: view.autostart, ..envelope };
+            let owner = view.owner;
+            let envelope = Envelope { owner, autostart: view.autostart, ..envelope };
+            let (macs, def) = (complete::interface_macs(&doc), Arc::new(doc.def().clone()));
             handle.redefine(doc, envelope).await?;
-            handle
+            write(&self.domains).insert(uuid, DomainEntry { handle, owner, macs, def });
         } else {
             tracing::info!(domain = %name, "domain defined");
             self.store.save(Kind::Domain, &uuid, &envelope, &doc.to_xml())?;
-            self.enter_domain(domain::Seed { doc, uuid, envelope, recovered: Recovered::Off })
-        };
-        write(&self.domains).insert(uuid, DomainEntry { handle, macs, def });
+            self.enter_domain(domain::Seed { doc, uuid, envelope, recovered: Recovered::Off });
+        }
         Ok(Some(uuid))
     }
 
     /// Starts the actor of a domain and makes it known.
-    pub(super) fn enter_domain(&self, seed: domain::Seed) -> domain::Handle {
-        let uuid = seed.uuid;
+    pub(super) fn enter_domain(&self, seed: domain::Seed) {
+        let (uuid, owner) = (seed.uuid, seed.envelope.owner);
         let (macs, def) = (complete::interface_macs(&seed.doc), Arc::new(seed.doc.def().clone()));
         let handle = domain::spawn(self.domain_context(), seed);
-        write(&self.domains).insert(uuid, DomainEntry { handle: handle.clone(), macs, def });
-        self.tell(Event::DomainAdded(handle.clone()));
-        handle
+        write(&self.domains).insert(uuid, DomainEntry { handle: handle.clone(), owner, macs, def });
+        self.tell(Event::DomainAdded(handle));
     }
 
     /// The domain whose definition this document would replace, if `owner` defines it.
@@ -313,11 +313,15 @@ impl Manager {
     fn complete_domain(&self, doc: &mut DomainDoc, old: Option<&domain::Handle>) -> Result<(), Error> {
         let old = old.map(domain::Handle::uuid);
         let (mut kept, mut taken, mut before) = (Vec::new(), HashSet::<Mac>::new(), None);
-        for (uuid, entry) in read(&self.domains).iter() {
-            taken.extend(entry.macs.iter().flatten());
-            if Some(*uuid) == old {
+        {
+            let domains = read(&self.domains);
+            if let Some(entry) = old.and_then(|uuid| domains.get(&uuid)) {
                 kept.clone_from(&entry.macs);
                 before = Some(entry.def.clone());
+            }
+            // Those of all others are gone through only where one is to be chosen.
+            if complete::interface_macs(doc).contains(&None) {
+                taken.extend(domains.iter().flat_map(|(_, entry)| entry.macs.iter().flatten()));
             }
         }
         let facts = complete::DomainFacts { uuid: old, macs: &kept, taken: &taken, old: before.as_deref() };

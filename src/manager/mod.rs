@@ -6,6 +6,7 @@
 
 mod addresses;
 mod define;
+mod domains;
 mod jobs;
 mod recover;
 
@@ -16,12 +17,14 @@ use ipnet::IpNet;
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
-use crate::model::{DocError, DomainDef, Finding, Mac};
+use crate::model::{DocError, Finding, Mac};
 use crate::network::ground::Ground;
 use crate::plan::complete::CompleteError;
 use crate::scope::Scope;
 use crate::store::{Kind, Store, StoreError};
 use crate::{domain, network};
+
+use domains::Domains;
 
 pub use addresses::{AddressSource, GuestAddress};
 pub use define::{DefineOptions, Needs, Report, needs, network_needs};
@@ -100,14 +103,9 @@ pub enum Event {
 #[derive(Debug, Clone)]
 struct NetworkEntry {
     handle: network::Handle,
+    /// It never changes.
+    owner: u32,
     subnets: Vec<IpNet>,
-}
-
-#[derive(Debug, Clone)]
-struct DomainEntry {
-    handle: domain::Handle,
-    macs: Vec<Option<Mac>>,
-    def: Arc<DomainDef>,
 }
 
 /// All objects of one service.
@@ -120,7 +118,7 @@ pub struct Manager {
     directory: network::Directory,
     uids: domain::Uids,
     networks: RwLock<BTreeMap<Uuid, NetworkEntry>>,
-    domains: RwLock<BTreeMap<Uuid, DomainEntry>>,
+    domains: RwLock<Domains>,
     /// Held while a definition is completed and entered, so that names, MACs and subnets stay unique.
     defining: tokio::sync::Mutex<()>,
     events: mpsc::UnboundedSender<Event>,
@@ -213,7 +211,7 @@ impl Manager {
 
     /// All domains.
     pub fn domains(&self) -> Vec<domain::Handle> {
-        read(&self.domains).values().map(|e| e.handle.clone()).collect()
+        read(&self.domains).iter().map(|(_, e)| e.handle.clone()).collect()
     }
 
     /// The network of that UUID.
@@ -240,12 +238,7 @@ impl Manager {
     }
 
     fn own_domain(&self, name: &str, owner: u32) -> Option<domain::Handle> {
-        let domains = read(&self.domains);
-        let mine = domains.values().map(|e| &e.handle).find(|handle| {
-            let view = handle.view();
-            view.owner == owner && view.name == name
-        });
-        mine.cloned()
+        read(&self.domains).named(owner, name).map(|e| e.handle.clone())
     }
 
     /// Whose NIC has this MAC, and its alias; empty where it is no domain's.

@@ -95,16 +95,14 @@ fn of_layout(def: &DomainDef, asked: &DomainDef, family: Family) -> Option<Place
             _ => {}
         }
     }
-    // Drives for which their bus has no place are told of only by the plan with all places.
-    let (_, findings) = plan(layout.clone(), false);
-    for device in &def.devices {
-        let path = &device.info().path;
-        let misplaced = || findings.iter().any(|f| f.path.starts_with(&format!("{path}/target/")));
-        if let Some(address) =
-            layout.address(device).filter(|a| !matches!(a, Address::Drive(_)) || !misplaced())
-        {
-            places.given.push((path.clone(), address));
-        }
+    let given = def.devices.iter().filter_map(|d| Some((d.info().path.clone(), layout.address(d)?)));
+    places.given = given.collect();
+    let is_drive = |(_, at): &(String, Address)| matches!(at, Address::Drive(_));
+    if places.given.iter().any(is_drive) {
+        // Drives for which their bus has no place are told of only by the plan with all places.
+        let (_, findings) = plan(layout, false);
+        let misplaced = |path: &str| findings.iter().any(|f| f.path.starts_with(&format!("{path}/target/")));
+        places.given.retain(|given| !is_drive(given) || !misplaced(&given.0));
     }
     Some(places)
 }

@@ -35,13 +35,19 @@ pub struct Logging {
 #[error("'{0}' is no log level; known are: emerg, alert, crit, err, warning, notice, info, debug")]
 pub struct UnknownLevel(String);
 
+/// From this level on. At `info` the bus library makes no spans: each would have a whole message in it, written
+/// out as text, for every call that there is.
+fn filter(level: &str) -> EnvFilter {
+    EnvFilter::new(if level == "info" { "info,zbus=warn" } else { level })
+}
+
 impl Logging {
     /// To the journal where systemd started us with it, else to stderr; the level is `RUST_LOG`'s, else
     /// `info`. In the journal the fields `network` and `domain` of a line are `WARREN_NETWORK=` and
     /// `WARREN_DOMAIN=`.
     pub fn start() -> Self {
         let given = std::env::var("RUST_LOG").ok().filter(|words| !words.is_empty());
-        let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+        let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| filter("info"));
         let (filter, handle) = reload::Layer::new(filter);
         let registry = tracing_subscriber::registry().with(filter);
         let journal = std::env::var_os("JOURNAL_STREAM").and_then(|_| tracing_journald::layer().ok());
@@ -68,7 +74,7 @@ impl Logging {
         let known = LEVELS.iter().find(|(known, _)| *known == word);
         let (word, ours) = known.ok_or_else(|| UnknownLevel(word.to_owned()))?;
         // It fails only where the subscriber is gone, with the process.
-        let _ = self.filter.reload(EnvFilter::new(*ours));
+        let _ = self.filter.reload(filter(ours));
         *self.level.lock().unwrap_or_else(PoisonError::into_inner) = (*word).to_owned();
         Ok(())
     }

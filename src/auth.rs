@@ -1,8 +1,8 @@
 //! Who may do what.
 //!
 //! Owns the list of polkit actions, the identity of a caller as the bus gives it, and the question to
-//! polkit about the real caller. Must never be asked in a property getter (it waits), answer a message
-//! without a sender, or know what an action is for: the callers choose the action.
+//! polkit about the real caller; about root none is asked. Must never be asked in a property getter (it waits),
+//! answer a message without a sender, or know what an action is for: the callers choose the action.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -17,6 +17,9 @@ use zbus_polkit::policykit1::{AuthorityProxy, CheckAuthorizationFlags, Subject};
 
 /// How long polkit may take where it need not ask a person.
 const POLKIT_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Who may do everything.
+const ROOT: u32 = 0;
 
 macro_rules! actions {
     ($($(#[$doc:meta])* $variant:ident = $id:literal,)+) => {
@@ -132,7 +135,7 @@ pub struct Authority {
 }
 
 impl Authority {
-    /// In system scope polkit decides, in session scope everybody on the bus is the owner.
+    /// In system scope polkit decides about all but root, in session scope everybody on the bus is the owner.
     pub async fn new(connection: &zbus::Connection, ask_polkit: bool) -> zbus::Result<Self> {
         let bus = zbus::fdo::DBusProxy::new(connection).await?;
         let polkit = if ask_polkit {
@@ -186,6 +189,10 @@ impl Authority {
         interactive: bool,
     ) -> Result<Permission, AuthError> {
         let Some(polkit) = &self.polkit else { return Ok(Permission::Yes) };
+        // polkit would say no other, whatever its rules are (docs/adr/0007-root-is-not-asked-about.md).
+        if caller.uid == ROOT {
+            return Ok(Permission::Yes);
+        }
         let question = format!("warren-{}", self.questions.fetch_add(1, Ordering::Relaxed));
         let (flags, cancel_id) = if interactive {
             (CheckAuthorizationFlags::ALLOW_USER_INTERACTION, question.as_str())

@@ -35,7 +35,7 @@ const LAST_REPLY: Duration = Duration::from_millis(200);
 #[command(after_help = "Directories: STATE_DIRECTORY, RUNTIME_DIRECTORY, CONFIGURATION_DIRECTORY, else \
     the scope's own.\nLog level: RUST_LOG, as 'info' or 'warren=debug'.")]
 pub struct Args {
-    /// Serve the system bus, as root; polkit decides who may do what
+    /// Serve the system bus, as root; polkit decides who but root may do what
     #[arg(long, group = "scope")]
     system: bool,
     /// Serve the session bus of one user, who may do everything

@@ -16,7 +16,7 @@
 //! | `store` | definitions and live state on disk, atomically |
 //! | `scope` | everything that differs between the system and the session service |
 //! | `logging` | where log lines go and from which level on |
-//! | `auth` | who may do what: polkit in system scope, the owner in session scope |
+//! | `auth` | who may do what: root and whom polkit lets in system scope, the owner in session scope |
 //! | [`network`], [`domain`] | one state machine and one actor task per object |
 //! | `manager` | the registry of objects, their definition and their autostart |
 //! | [`dbus`] | the bus face: thin interfaces over handles |

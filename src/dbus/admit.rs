@@ -1,7 +1,7 @@
 //! Whether a caller may do what it asks.
 //!
 //! Owns which action stands before which method, and the words of the question where those of
-//! `policy/org.warren1.policy` do not fit. Must never decide: polkit does. The details that rules see are
+//! `policy/org.warren1.policy` do not fit. Must never decide: `auth` does, by polkit. The details that rules see are
 //! `object`, and of an object that exists `name` and `owner`; of what a document needs, `name` and `place`.
 
 use super::error::Error;

@@ -36,6 +36,11 @@ impl Client {
         Self { connection }
     }
 
+    /// Its name on the bus.
+    pub(crate) fn unique_name(&self) -> String {
+        self.connection.unique_name().expect("a bus gives everybody a name").to_string()
+    }
+
     /// Any call to the service.
     pub(crate) async fn call<B, R>(&self, path: &str, member: &str, body: &B) -> Result<R, zbus::Error>
     where

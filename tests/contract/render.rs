@@ -52,7 +52,8 @@ const CONVENTIONS: [&str; 8] = [
      seconds, or at once with `no-wait`. To miss nothing, listen for Completed before the call.",
     "A definition has a Generation; with `if-generation` a change that somebody else overtook is refused.",
     "polkit is asked for the verb before a document is read, and for what the document needs afterwards. A \
-     prompt is shown only if the message's flag allows interaction, and is withdrawn when the caller leaves.",
+     prompt is shown only if the message's flag allows interaction, and is withdrawn when the caller leaves. \
+     About root it is not asked: its answer is always yes.",
     "One user has a share of the service (calls in flight, work, objects, subscriptions); beyond it \
      LimitExceeded comes at once.",
 ];

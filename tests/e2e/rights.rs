@@ -6,7 +6,9 @@ use std::collections::{BTreeMap, HashMap};
 use zbus::{OwnedObjectPath, Variant};
 
 use crate::callers::{DOMAIN_XML, NETWORK_XML, People};
-use crate::common::{Client, GuestXml, Object, World, assert_error, error_name, world};
+use crate::common::{
+    BOB, Bus, Client, Daemon, GuestXml, Object, Polkit, World, assert_error, error_name, world,
+};
 
 const ASK: &str = "org.freedesktop.DBus.Error.InteractiveAuthorizationRequired";
 
@@ -199,5 +201,56 @@ fn a_shared_network_is_for_users() {
         access("admin").await.expect("root may");
         assert_eq!(name(&guest.act("Start").await), ASK);
         assert_eq!(guest.state().await, "shutoff");
+    });
+}
+
+/// What polkitd itself says of a caller, without asking a person.
+async fn polkit_lets(asking: &Client, action: &str, about: &Client) -> bool {
+    let subject: HashMap<&str, Variant<'_>> = [("name", about.unique_name().into())].into();
+    let details = HashMap::<&str, &str>::new();
+    let body = (("system-bus-name", subject), action, details, 0u32, "");
+    let member = "org.freedesktop.PolicyKit1.Authority.CheckAuthorization";
+    let path = "/org/freedesktop/PolicyKit1/Authority";
+    let answer: (bool, bool, HashMap<String, String>) = asking
+        .call_on("org.freedesktop.PolicyKit1", path, member, &body)
+        .await
+        .expect("polkitd answers root");
+    answer.0
+}
+
+#[test]
+fn of_root_warren_says_what_polkit_would_say() {
+    world(async |world: World| {
+        let bus = Bus::system(&world);
+        let _polkit =
+            Polkit::start(&world, &bus, "polkit.addRule(function() { return polkit.Result.NO; });").await;
+        let _daemon = Daemon::system(&world, &bus).await;
+        let (root, other) = (bus.connect(0).await, bus.connect(BOB.uid).await);
+        let of_root = permissions(&root, None).await;
+        let of_other = permissions(&other, None).await;
+        assert_eq!(of_root.len(), 8, "{of_root:?}");
+        for (action, word) in &of_root {
+            let id = format!("org.warren1.{action}");
+            assert!(polkit_lets(&root, &id, &root).await, "{id}: rules do not reach root");
+            assert!(!polkit_lets(&root, &id, &other).await, "{id}: they reach others");
+            assert_eq!((word.as_str(), of_other[action].as_str()), ("yes", "no"), "{id}");
+        }
+        root.define_network(NETWORK_XML).await.expect("root may define");
+        let refused = other.define_network(NETWORK_XML).await;
+        assert_eq!(name(&refused), "org.freedesktop.DBus.Error.AccessDenied");
+    });
+}
+
+#[test]
+fn root_needs_no_polkitd() {
+    world(async |world: World| {
+        let bus = Bus::system(&world);
+        let _daemon = Daemon::system(&world, &bus).await;
+        let (root, other) = (bus.connect(0).await, bus.connect(BOB.uid).await);
+        let network = root.define_network(NETWORK_XML).await.expect("root may define");
+        network.act("Start").await.expect("root may start");
+        let refused = network.seen_by(&other).ask::<String>("GetXml").await;
+        assert_error(refused, "BackendFailed", &["polkitd"]);
+        network.act("Stop").await.expect("root may stop");
     });
 }

@@ -17,8 +17,8 @@ use crate::logging::Logging;
 use crate::manager::Manager;
 use crate::scope::{Scope, ScopeKind};
 use crate::store;
-use crate::sys::process;
 use crate::sys::unix::DirLock;
+use crate::sys::{process, qemu_probe};
 
 /// How often an idle service looks whether it may end.
 const IDLE_CHECK: Duration = Duration::from_millis(500);
@@ -95,6 +95,7 @@ async fn run(kind: ScopeKind, logging: Logging) -> Result<(), DaemonError> {
     let (events, told) = mpsc::unbounded_channel();
     let boot_id = process::boot_id().map_err(DaemonError::Boot)?;
     store::forget_former_boot(&scope.dirs.run, &boot_id)?;
+    qemu_probe::keep_in(&scope.dirs.run);
     let manager = Arc::new(Manager::new(scope.clone(), boot_id, events)?);
     manager.recover().await?;
     let connection = dbus::connect(kind).await.map_err(|e| DaemonError::Bus(kind.as_str(), e))?;

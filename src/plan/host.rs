@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 /// One QEMU program and what it can do.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QemuFacts {
     /// The program, by the name under which it is run.
     pub path: PathBuf,
@@ -73,7 +73,7 @@ pub struct FirmwareTarget {
 }
 
 /// One machine type of a QEMU program.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MachineFacts {
     /// The canonical name, as `pc-i440fx-7.2`.
     pub name: String,

@@ -1,16 +1,19 @@
 //! Asks QEMU programs what they can do.
 //!
 //! Owns the list of places where QEMU is looked for and a cache of the answers, kept while a program's
-//! file is unchanged. Must never start a guest: a probed program has no machine.
+//! file is unchanged, for the next daemon too. Must never start a guest: a probed program has no machine.
+//! Must never let one program that does not answer keep what is known of the others.
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use rustix::fs::{Mode, OFlags};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::net::UnixStream;
 use tokio::process::Command;
@@ -22,9 +25,14 @@ use crate::plan::host::{MachineFacts, QemuFacts};
 /// How long one program may take for all answers together; it takes about 100 ms.
 const DEADLINE: Duration = Duration::from_secs(10);
 
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
 /// Where distributions put QEMU.
 const PLACES: [&str; 3] =
     ["/usr/bin/qemu-system-x86_64", "/usr/bin/qemu-system-i386", "/usr/libexec/qemu-kvm"];
+
+/// Where distributions put QEMU's modules.
+const MODULES: [&str; 3] = ["/usr/lib/x86_64-linux-gnu/qemu", "/usr/lib64/qemu", "/usr/lib/qemu"];
 
 /// Where distributions put QEMU: what the service chooses by itself.
 pub fn standard_paths() -> [&'static Path; 3] {
@@ -54,20 +62,84 @@ pub enum ProbeError {
     },
 }
 
-type Stamp = (SystemTime, u64);
-static CACHE: Mutex<Option<HashMap<PathBuf, (Stamp, QemuFacts)>>> = Mutex::new(None);
+/// What was learned holds while this is the same.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Stamp {
+    modified: SystemTime,
+    length: u64,
+    /// When a module of QEMU's came or went: devices and displays may be in packages of their own.
+    modules: Option<SystemTime>,
+    kvm: bool,
+}
+
+/// What is learned of programs.
+#[derive(Debug, Default)]
+struct Cache {
+    known: HashMap<PathBuf, (Stamp, QemuFacts)>,
+    /// Programs that are being asked: who wants to know the same waits for it.
+    asked: HashMap<PathBuf, Arc<tokio::sync::Mutex<()>>>,
+    /// Where the next daemon finds it.
+    file: Option<PathBuf>,
+}
+
+/// What is in the file; of another version it is not read.
+#[derive(Serialize, Deserialize)]
+struct Kept<T> {
+    version: String,
+    known: T,
+}
+
+static CACHE: LazyLock<Mutex<Cache>> = LazyLock::new(Mutex::default);
+
+fn cache() -> MutexGuard<'static, Cache> {
+    CACHE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Keeps in this directory what is learned, and takes over what a former daemon has learned since the machine
+/// was booted. The directory must be one that is emptied at a boot: another kernel means other answers.
+pub fn keep_in(dir: &Path) {
+    let file = dir.join("qemu.json");
+    let kept = std::fs::read(&file).ok().and_then(|text| serde_json::from_slice::<Kept<_>>(&text).ok());
+    let known = kept.filter(|kept| kept.version == VERSION).map(|kept| kept.known).unwrap_or_default();
+    *cache() = Cache { known, file: Some(file), ..Cache::default() };
+}
 
 /// What the QEMU program at `path` can do. Its facts carry `path` as it is given.
 pub async fn probe(path: &Path) -> Result<QemuFacts, ProbeError> {
-    let not_run = |source| ProbeError::Run { path: path.to_owned(), source };
-    let stamp = stamp(path).map_err(not_run)?;
-    let kept =
-        CACHE.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default().get(path).cloned();
-    if let Some((at, facts)) = kept
-        && at == stamp
-    {
-        return Ok(QemuFacts { firmware: firmware::installed(), ..facts });
+    let stamp = stamp(path).map_err(|source| ProbeError::Run { path: path.to_owned(), source })?;
+    let turn = cache().asked.entry(path.to_owned()).or_default().clone();
+    let _turn = turn.lock().await;
+    let known = cache().known.get(path).filter(|(at, _)| *at == stamp).map(|(_, facts)| facts.clone());
+    let facts = match known {
+        Some(facts) => facts,
+        None => {
+            let facts = run(path).await?;
+            cache().learn(path, stamp, facts.clone());
+            facts
+        }
+    };
+    // These come and go while the program stays.
+    Ok(QemuFacts { firmware: firmware::installed(), vhost_net: tap::open_vhost().is_ok(), ..facts })
+}
+
+impl Cache {
+    fn learn(&mut self, path: &Path, stamp: Stamp, facts: QemuFacts) {
+        self.known.insert(path.to_owned(), (stamp, facts));
+        let Some(file) = &self.file else { return };
+        let kept = Kept { version: VERSION.into(), known: &self.known };
+        let written =
+            serde_json::to_vec(&kept).map_err(io::Error::from).and_then(|text| std::fs::write(file, text));
+        if let Err(e) = written {
+            tracing::info!(
+                "what QEMU can do will be asked again by the next daemon: '{}': {e}",
+                file.display()
+            );
+        }
     }
+}
+
+async fn run(path: &Path) -> Result<QemuFacts, ProbeError> {
+    let not_run = |source| ProbeError::Run { path: path.to_owned(), source };
     let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(not_run)?;
     ours.set_nonblocking(true).map_err(not_run)?;
     let stream = UnixStream::from_std(ours).map_err(not_run)?;
@@ -86,12 +158,7 @@ pub async fn probe(path: &Path) -> Result<QemuFacts, ProbeError> {
     drop(child.start_kill());
     child.wait().await.map_err(not_run)?;
     let late = || QmpError::Timeout { command: "the probe".into(), deadline: DEADLINE };
-    let facts = asked
-        .unwrap_or_else(|_| Err(late()))
-        .map_err(|source| ProbeError::Ask { path: path.to_owned(), source })?;
-    let mut cache = CACHE.lock().unwrap_or_else(PoisonError::into_inner);
-    cache.get_or_insert_default().insert(path.to_owned(), (stamp, facts.clone()));
-    Ok(QemuFacts { firmware: firmware::installed(), ..facts })
+    asked.unwrap_or_else(|_| Err(late())).map_err(|source| ProbeError::Ask { path: path.to_owned(), source })
 }
 
 /// The facts of every QEMU that is installed where distributions put it. One that does not answer is left
@@ -115,7 +182,10 @@ pub async fn probe_all() -> Vec<QemuFacts> {
 /// of the program behind it, but both come in one package.
 fn stamp(path: &Path) -> io::Result<Stamp> {
     let file = std::fs::metadata(path)?;
-    Ok((file.modified()?, file.len()))
+    let kvm = rustix::fs::open("/dev/kvm", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).is_ok();
+    let changed = |dir: &str| std::fs::metadata(dir).and_then(|dir| dir.modified()).ok();
+    let modules = MODULES.iter().filter_map(|dir| changed(dir)).max();
+    Ok(Stamp { modified: file.modified()?, length: file.len(), modules, kvm })
 }
 
 async fn ask(path: &Path, stream: UnixStream) -> Result<QemuFacts, QmpError> {
@@ -136,13 +206,12 @@ async fn ask(path: &Path, stream: UnixStream) -> Result<QemuFacts, QmpError> {
         machines: list(&machines).filter_map(machine).collect(),
         // QEMU falls back to TCG unless /dev/kvm opens and speaks the right API.
         kvm: kvm["enabled"].as_bool().unwrap_or(false),
-        vhost_net: tap::open_vhost().is_ok(),
+        vhost_net: false,
         devices: list(&devices)
             .chain(list(&chardevs))
             .filter_map(|d| d["name"].as_str())
             .map(str::to_owned)
             .collect::<BTreeSet<_>>(),
-        // It comes and goes while the program stays, so that it is not of what is kept.
         firmware: Vec::new(),
     })
 }
@@ -172,6 +241,30 @@ mod tests {
         assert!(x86_64.devices.contains("virtio-net-pci"));
         assert!(x86_64.devices.contains("chardev-socket"));
         assert_eq!(probe(&x86_64.path).await.unwrap(), *x86_64);
+    }
+
+    #[tokio::test]
+    async fn a_program_is_asked_once_also_by_a_next_daemon() {
+        let dir = tempfile::tempdir().unwrap();
+        let (qemu, asked) = (dir.path().join("qemu"), dir.path().join("asked"));
+        let script = format!("#!/bin/sh\necho >>{}\nexec {} \"$@\"\n", asked.display(), PLACES[0]);
+        std::fs::write(&qemu, script).unwrap();
+        std::fs::set_permissions(&qemu, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let times = || std::fs::read(&asked).unwrap().len();
+        keep_in(dir.path());
+        let (one, other) = tokio::join!(probe(&qemu), probe(&qemu));
+        assert_eq!(one.unwrap(), other.unwrap());
+        assert_eq!(times(), 1, "who comes later waits for the answer");
+        let facts = probe(&qemu).await.unwrap();
+
+        // As a next daemon begins.
+        keep_in(dir.path());
+        assert_eq!(probe(&qemu).await.unwrap(), facts);
+        assert_eq!(times(), 1, "what the last one has learned is known");
+        let longer = std::fs::read_to_string(&qemu).unwrap() + "# another\n";
+        std::fs::write(&qemu, longer).unwrap();
+        assert_eq!(probe(&qemu).await.unwrap(), facts);
+        assert_eq!(times(), 2, "another program is asked");
     }
 
     #[tokio::test]

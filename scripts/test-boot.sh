@@ -10,7 +10,7 @@ export PATH="$HOME/.cargo/bin:$PATH"
 
 readonly SUITE=bookworm
 # What the package depends on, and what a machine has.
-readonly PACKAGES=systemd,systemd-sysv,libpam-systemd,dbus,polkitd,qemu-system-x86,dnsmasq-base,nftables,iproute2,passt,apparmor,kmod,procps,linux-image-cloud-amd64
+readonly PACKAGES=systemd,systemd-sysv,libpam-systemd,dbus,polkitd,qemu-system-x86,dnsmasq-base,nftables,iproute2,passt,apparmor,kmod,procps,openssh-server,openssh-client,linux-image-cloud-amd64
 # Seconds for the whole life.
 readonly DEADLINE=${WARREN_BOOT_DEADLINE:-1200}
 # The highest exposure that the unit may have; docs/packaging.md says what it is made of.

@@ -136,6 +136,21 @@ restart_keeps_guest() {
     same_guest
 }
 
+# The other host is this one, and there she is bob, who may see that there is a guest, and not end it.
+other_host_is_reached() {
+    local as_bob='runuser -u alice -- warrenctl --host bob@127.0.0.1' uuid answer
+    runuser -u alice -- env HOME=/home/alice sh -ec 'mkdir -m 0700 "$HOME/.ssh"; ssh-keygen -q -t ed25519 -N "" -f "$HOME/.ssh/id_ed25519"
+        echo "StrictHostKeyChecking accept-new" >"$HOME/.ssh/config"'
+    install -d -m 0700 -o bob /home/bob/.ssh
+    install -m 0600 -o bob /home/alice/.ssh/id_ed25519.pub /home/bob/.ssh/authorized_keys
+    systemctl start ssh.service
+    uuid=$($as_bob vm list | awk '$1 == "probe" && $2 == "running" { print $6 }')
+    answer=$($as_bob vm stop "$uuid" 2>&1) && return 1
+    grep -Ei 'denied|authentication|authorization' <<<"$answer"
+    systemctl stop ssh.service
+    same_guest
+}
+
 upgrade_keeps_guest() {
     local before
     before=$(systemctl show --property MainPID --value warrend.service)
@@ -224,6 +239,7 @@ step "the guest has a scope, a uid and a profile of its own, and no capability" 
 step "the guest gets an address" guest_gets_an_address
 step "the unit's exposure is within the limit" score
 step "a restart keeps the guest" restart_keeps_guest
+step "another host is reached over ssh" other_host_is_reached
 step "an upgrade keeps the guest" upgrade_keeps_guest
 step "autostart happens once in a boot" autostart_is_once
 step "an idle service ends and comes again" idle_and_again

@@ -189,7 +189,7 @@ impl From<manager::Error> for Error {
             E::NameTaken { .. } | E::UuidTaken { .. } => warren!("AlreadyExists"),
             E::Conflict { .. } => warren!("Conflict"),
             E::NoSuchNetwork(_) => warren!("NoSuchNetwork"),
-            E::NoSuchDomain(_) => warren!("NoSuchDomain"),
+            E::NoSuchDomain(_) | E::OthersDomain { .. } => warren!("NoSuchDomain"),
             E::TooManyObjects { .. } => warren!("LimitExceeded"),
             E::NotCancellable(_) => warren!("NotSupported"),
             E::JobEnded(_) => warren!("WrongState"),

@@ -50,6 +50,10 @@ pub enum Error {
     NoSuchNetwork(String),
     #[error("there is no domain '{0}'")]
     NoSuchDomain(String),
+    #[error(
+        "no domain '{name}' is yours or root's; uid {owner} has one, with the UUID {uuid}: name it by that"
+    )]
+    OthersDomain { name: String, owner: u32, uuid: Uuid },
     #[error(transparent)]
     Network(#[from] network::Error),
     #[error(transparent)]
@@ -234,7 +238,15 @@ impl Manager {
     /// The domain of that name among those of `owner`, then among root's.
     pub fn domain_by_name(&self, name: &str, owner: u32) -> Result<domain::Handle, Error> {
         let find = |owner| self.own_domain(name, owner);
-        find(owner).or_else(|| find(0)).ok_or_else(|| Error::NoSuchDomain(name.to_owned()))
+        find(owner).or_else(|| find(0)).ok_or_else(|| {
+            let domains = read(&self.domains);
+            let mut named = domains.iter().filter(|(_, entry)| entry.def.name.as_str() == name);
+            let name = name.to_owned();
+            match named.next() {
+                Some((uuid, entry)) => Error::OthersDomain { name, owner: entry.owner, uuid: *uuid },
+                None => Error::NoSuchDomain(name),
+            }
+        })
     }
 
     fn own_domain(&self, name: &str, owner: u32) -> Option<domain::Handle> {

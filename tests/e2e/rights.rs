@@ -7,7 +7,7 @@ use zbus::{OwnedObjectPath, Variant};
 
 use crate::callers::{DOMAIN_XML, NETWORK_XML, People};
 use crate::common::{
-    BOB, Bus, Client, Daemon, GuestXml, Object, Polkit, World, assert_error, error_name, world,
+    ALICE, BOB, Bus, Client, Daemon, GuestXml, Object, Polkit, World, assert_error, error_name, world,
 };
 
 const ASK: &str = "org.freedesktop.DBus.Error.InteractiveAuthorizationRequired";
@@ -122,6 +122,21 @@ fn permissions_agree_with_what_calls_do() {
         let member = "org.warren1.Manager.GetPermissions";
         let answer = people.other.call::<_, HashMap<String, String>>("/org/warren1", member, &wrong).await;
         assert_error(answer, "InvalidArgs", &["'object'"]);
+    });
+}
+
+#[test]
+fn a_domain_of_others_is_named_by_its_uuid() {
+    world(async |world: World| {
+        let people = People::new(&world).await;
+        let guest = people.owner.define_domain(DOMAIN_XML).await.expect("the owner may define");
+        let uuid = guest.path.as_str().rsplit('/').next().expect("a path has parts").replace('_', "-");
+        let owner = format!("uid {}", ALICE.uid);
+        for client in [&people.root, &people.other] {
+            assert_error(client.domain("guest").await, "NoSuchDomain", &["'guest'", &owner, &uuid]);
+            assert_error(client.domain("gues").await, "NoSuchDomain", &["there is no domain 'gues'"]);
+        }
+        assert_eq!(people.owner.domain("guest").await.expect("it is the caller's own").path, guest.path);
     });
 }
 

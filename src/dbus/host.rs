@@ -23,7 +23,7 @@ impl Host {
         let host = Self::default();
         let warnings = host.warnings.clone();
         tokio::spawn(async move {
-            let found = warnings_of(&qemu_probe::probe_all().await);
+            let found = warnings_of(&qemu_probe::probe_all().await, qemu_probe::kvm_is_there());
             warnings.write().unwrap_or_else(PoisonError::into_inner).clone_from(&found);
             if !found.is_empty() {
                 manager.tell(Event::Warnings(found));
@@ -62,18 +62,23 @@ impl Host {
     }
 }
 
-fn warnings_of(found: &[QemuFacts]) -> Vec<String> {
+fn warnings_of(found: &[QemuFacts], kvm_is_there: bool) -> Vec<String> {
     if found.is_empty() {
         return vec!["no QEMU is installed, so no domain can start; install qemu-system-x86".to_owned()];
     }
     if found.iter().any(|q| q.kvm) {
         return Vec::new();
     }
-    vec![
-        "KVM cannot be used, so only domains of type='qemu' (slow, in software) can start; \
-          enable virtualisation in the firmware and load the kernel's kvm module"
-            .to_owned(),
-    ]
+    vec![no_kvm(kvm_is_there)]
+}
+
+fn no_kvm(is_there: bool) -> String {
+    let remedy = if is_there {
+        "let this user open /dev/kvm, as by the group kvm"
+    } else {
+        "enable virtualisation in the firmware and load the kernel's kvm module"
+    };
+    format!("KVM cannot be used, so only domains of type='qemu' (slow, in software) can start; {remedy}")
 }
 
 fn emulator(qemu: &QemuFacts) -> Dict {
@@ -88,4 +93,16 @@ fn emulator(qemu: &QemuFacts) -> Dict {
         ("machines", machines.into()),
         ("accelerators", accelerators.into()),
     ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_remedy_for_no_kvm_is_the_one_that_helps() {
+        let (denied, missing) = (no_kvm(true), no_kvm(false));
+        assert!(denied.contains("group kvm") && !denied.contains("firmware"), "{denied}");
+        assert!(missing.contains("firmware"), "{missing}");
+    }
 }

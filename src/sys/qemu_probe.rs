@@ -31,6 +31,9 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 const PLACES: [&str; 3] =
     ["/usr/bin/qemu-system-x86_64", "/usr/bin/qemu-system-i386", "/usr/libexec/qemu-kvm"];
 
+/// The kernel's KVM.
+const KVM: &str = "/dev/kvm";
+
 /// Where distributions put QEMU's modules.
 const MODULES: [&str; 3] = ["/usr/lib/x86_64-linux-gnu/qemu", "/usr/lib64/qemu", "/usr/lib/qemu"];
 
@@ -178,11 +181,16 @@ pub async fn probe_all() -> Vec<QemuFacts> {
     found
 }
 
+/// Whether the kernel offers KVM, to whomever.
+pub fn kvm_is_there() -> bool {
+    Path::new(KVM).exists()
+}
+
 /// What changes when a program is replaced. A wrapper script (as Debian's qemu-system-i386) tells nothing
 /// of the program behind it, but both come in one package.
 fn stamp(path: &Path) -> io::Result<Stamp> {
     let file = std::fs::metadata(path)?;
-    let kvm = rustix::fs::open("/dev/kvm", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).is_ok();
+    let kvm = rustix::fs::open(KVM, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).is_ok();
     let changed = |dir: &str| std::fs::metadata(dir).and_then(|dir| dir.modified()).ok();
     let modules = MODULES.iter().filter_map(|dir| changed(dir)).max();
     Ok(Stamp { modified: file.modified()?, length: file.len(), modules, kvm })

@@ -14,7 +14,7 @@ pub type DomainDoc = Doc<DomainDef>;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DocError {
     /// Not well-formed, or about something else than it should be.
-    #[error("the document is not XML that can be read")]
+    #[error("the document cannot be read")]
     Xml(#[source] XmlError),
     /// Well-formed but wrong: every finding there is, in document order. At least one is an error; as text the
     /// errors alone are told.

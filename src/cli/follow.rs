@@ -85,14 +85,22 @@ async fn until_end(
     end
 }
 
+/// Shown while nobody knows how far it is.
+const WAITING: &str = "{msg} {spinner} {elapsed}";
+/// Shown as soon as the job tells.
+const GOING: &str = "{msg} [{bar:30}] {percent}% {elapsed}";
+
 /// A bar on stderr; indicatif draws nothing where that is no terminal.
 fn bar(what: &str) -> ProgressBar {
-    let bar = ProgressBar::new(1000);
-    if let Ok(style) = ProgressStyle::with_template("{msg} [{bar:30}] {percent}% {elapsed}") {
+    let bar = ProgressBar::new(1000).with_message(what.to_owned());
+    shape(&bar, WAITING);
+    bar
+}
+
+fn shape(bar: &ProgressBar, template: &str) {
+    if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style);
     }
-    bar.set_message(what.to_owned());
-    bar
 }
 
 async fn wait(
@@ -128,7 +136,10 @@ async fn wait(
                 }
             }
             _ = look.tick() => match bus.job_progress(job).await {
-                Ok(done) if done >= 0.0 => bar.set_position((done * 1000.0) as u64),
+                Ok(done) if done >= 0.0 => {
+                    shape(bar, GOING);
+                    bar.set_position((done * 1000.0) as u64);
+                }
                 Ok(_) => bar.tick(),
                 Err(e) => return Err(CliError::Unreachable(format!("{job} is not there any more: {e}"))),
             },

@@ -6,6 +6,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
+use zbus::OwnedVariant;
 use zbus::fdo::RequestNameFlags;
 
 use crate::objects::{DOMAIN, ENDLESS, Map, NETWORK, end, text};
@@ -90,7 +91,7 @@ fn lease(bus: &Bus) {
 }
 
 fn changed(bus: &Bus) {
-    let changed = Map::from([("State".into(), text("paused"))]);
+    let changed = Map::from([("State".into(), text("paused")), ("Pid".into(), OwnedVariant::from(0_u32))]);
     let body = ("org.warren1.Domain", changed, Vec::<String>::new());
     bus.signal(false, DOMAIN, "org.freedesktop.DBus.Properties", "PropertiesChanged", body);
 }
@@ -115,7 +116,7 @@ fn events_are_lines_of_words() {
     let mut watch = Watch::start(&bus, &["--topics", "leases,addresses"]);
     assert!(bus.calls().contains(&"Subscribe leases addresses".to_owned()));
     changed(&bus);
-    assert_eq!(watch.next(), "machine echo: changed: state paused");
+    assert_eq!(watch.next(), "machine echo: changed: pid none, state paused");
     bus.signal(false, DOMAIN, "org.warren1.Domain", "StateChanged", ("paused", "running", "requested"));
     assert_eq!(watch.next(), "machine echo: paused (was running, requested)");
     lease(&bus);
@@ -201,7 +202,7 @@ fn a_reader_that_has_gone_ends_it_and_strangers_are_not_heard() {
         zbus::fdo::DBusProxy::new(&stranger).await.unwrap().get_id().await.unwrap();
     });
     changed(&bus);
-    assert_eq!(watch.next(), "machine echo: changed: state paused");
+    assert_eq!(watch.next(), "machine echo: changed: pid none, state paused");
     drop(watch.lines.take());
     changed(&bus);
     assert_eq!(watch.child.wait().unwrap().code(), Some(0));

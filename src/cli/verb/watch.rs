@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
+use zbus::Variant;
 use zbus::fdo::ManagedObjects;
 
 use super::Session;
@@ -161,9 +162,7 @@ fn words(event: &Event) -> String {
         Event::Changed { changed, .. } => {
             let mut parts: Vec<String> = changed
                 .iter()
-                .map(|(name, value)| {
-                    format!("{} {}", output::kebab(name), one_line(&output::property(name, value)))
-                })
+                .map(|(name, value)| format!("{} {}", output::kebab(name), said(name, value)))
                 .collect();
             parts.sort();
             format!("changed: {}", parts.join(", "))
@@ -176,6 +175,14 @@ fn words(event: &Event) -> String {
             ("Completed", [state, error, message]) => format!("{}: {error}: {message}", colour::word(state)),
             (member, values) => format!("{}: {}", output::kebab(member), values.join(", ")),
         },
+    }
+}
+
+/// A property's value on a line, where nothing would say nothing.
+fn said(name: &str, value: &Variant<'_>) -> String {
+    match one_line(&output::property(name, value)) {
+        empty if empty.is_empty() => "none".into(),
+        value => value,
     }
 }
 

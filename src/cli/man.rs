@@ -24,6 +24,21 @@ pub(super) fn write(dir: &Path) -> Result<(), CliError> {
     Ok(())
 }
 
+/// The command line with the examples of its pages in what `--help` says.
+pub(super) fn with_examples(command: Command, page: &str) -> Command {
+    let command = command.mut_subcommands(|below| {
+        let page = format!("{page}-{}", below.get_name());
+        with_examples(below, &page)
+    });
+    let examples = sections::EXAMPLES.iter().filter(|(of, ..)| *of == page);
+    let examples: String = examples.map(|(_, line, text)| format!("  {line}\n      {text}\n")).collect();
+    if examples.is_empty() {
+        return command;
+    }
+    let rest = command.get_after_help().map_or(String::new(), |rest| format!("\n{rest}"));
+    command.after_help(format!("Examples:\n{examples}{rest}"))
+}
+
 /// A command and all below it that people are told of.
 fn commands(command: &Command) -> Vec<&Command> {
     let below = command.get_subcommands().filter(|c| !c.is_hide_set()).flat_map(commands);

@@ -23,20 +23,23 @@ use super::remote::Host;
 #[command(name = "warrenctl", version, arg_required_else_help = true, after_help = AFTER_HELP)]
 pub(super) struct Args {
     /// Talk to the system service (the default for root, and with --host)
-    #[arg(long, global = true, conflicts_with = "session")]
+    #[arg(long, global = true, help_heading = GLOBAL, conflicts_with = "session")]
     system: bool,
     /// Talk to the session service (the default for others)
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = GLOBAL)]
     session: bool,
     /// Talk to the service of another host, over ssh
-    #[arg(short = 'H', long, global = true, value_name = "[USER@]HOST", value_hint = clap::ValueHint::Hostname)]
+    #[arg(short = 'H', long, global = true, help_heading = GLOBAL, value_name = "[USER@]HOST", value_hint = clap::ValueHint::Hostname)]
     host: Option<String>,
     /// Print JSON instead of words and tables, errors too
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = GLOBAL)]
     pub(super) json: bool,
     #[command(subcommand)]
     pub(super) command: Command,
 }
+
+/// What every verb takes stands apart from what is its own.
+const GLOBAL: &str = "Global options";
 
 const AFTER_HELP: &str = "Environment: WARREN_SCOPE is 'system' or 'session' where no flag says it.
 Exit status: 0 done, 1 the service said no, 2 wrong usage, 3 the service cannot be reached.";

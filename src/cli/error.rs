@@ -7,6 +7,9 @@ use serde_json::{Value, json};
 use zbus::DBusError;
 use zbus::fdo;
 
+/// Where it stands why a service could not be started.
+const LOG: &str = "; its log says why: journalctl -u warrend, for the session service with --user";
+
 /// Why a command was not done.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CliError {
@@ -53,6 +56,19 @@ impl CliError {
         json!({ "name": name, "message": message, "exit-status": self.status() })
     }
 
+    /// The same with more words at its end.
+    pub(super) fn with(self, more: &str) -> Self {
+        match self {
+            Self::Refused { name, message } => Self::Refused { name, message: message + more },
+            Self::Unreachable(message) => Self::Unreachable(message + more),
+            Self::Usage(message) => Self::Usage(message + more),
+            Self::JobFailed(message) => Self::JobFailed(message + more),
+            Self::Local { what, source } => {
+                Self::Local { what, source: io::Error::new(source.kind(), format!("{source}{more}")) }
+            }
+        }
+    }
+
     /// Whether it is the service's error of this short name, as `NoSuchNetwork`.
     pub(super) fn is(&self, short: &str) -> bool {
         matches!(self, Self::Refused { name, .. } if name.rsplit('.').next() == Some(short))
@@ -96,7 +112,13 @@ impl From<fdo::Error> for CliError {
         ];
         let short = name.strip_prefix("org.freedesktop.DBus.Error.").unwrap_or(&name);
         if NOBODY.contains(&short) || short.starts_with("Spawn.") {
-            Self::Unreachable(message)
+            let remedy = match short {
+                "ServiceUnknown" => "; is the package warren installed there?",
+                "TimedOut" => LOG,
+                _ if short.starts_with("Spawn.") => LOG,
+                _ => "",
+            };
+            Self::Unreachable(message + remedy)
         } else {
             Self::Refused { name, message }
         }
@@ -110,9 +132,9 @@ mod tests {
     #[test]
     fn an_absent_service_is_unreachable_and_a_denial_is_not() {
         let absent: CliError = fdo::Error::ServiceUnknown("no".into()).into();
-        assert!(matches!(absent, CliError::Unreachable(_)));
+        assert!(absent.to_string().ends_with("no; is the package warren installed there?"), "{absent}");
         let broken: CliError = fdo::Error::SpawnChildExited("no".into()).into();
-        assert!(matches!(broken, CliError::Unreachable(_)));
+        assert!(broken.to_string().ends_with(&format!("no{LOG}")), "{broken}");
         let denied: CliError = fdo::Error::AccessDenied("not you".into()).into();
         assert!(denied.is_denied());
         assert_eq!(denied.to_string(), "org.freedesktop.DBus.Error.AccessDenied: not you");

@@ -56,10 +56,17 @@ fn what_was_not_changed_is_not_defined() {
     let (bus, dir) = (Bus::with_service(), tempfile::tempdir().unwrap());
     let (code, out, _) = edit(&bus, &dir, Path::new("true"), &["net", "edit", "private"]);
     assert_eq!((code, out.as_str()), (Some(0), "network private not changed\n"));
+    let (_, out, _) = edit(&bus, &dir, Path::new("true"), &["--json", "net", "edit", "private"]);
+    let json: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(
+        (&json["name"], &json["generation"]),
+        (&"private".into(), &7.into()),
+        "as one that was changed"
+    );
     let (code, _, err) = edit(&bus, &dir, Path::new("false"), &["net", "edit", "private"]);
     assert_eq!(code, Some(1));
     assert!(err.starts_with("the editor 'false': "), "{err}");
-    assert_eq!(bus.calls(), ["GetXml", "GetXml"]);
+    assert_eq!(bus.calls(), ["GetXml"; 3]);
     assert_eq!(kept(&dir), Vec::<PathBuf>::new());
 }
 

@@ -39,7 +39,7 @@ pub(in crate::cli) async fn run(
         };
         if after.text == before {
             let _ = fs_err::remove_file(&file);
-            return unchanged(session, kind, name, &object);
+            return tell(session, kind, &object, "not changed").await;
         }
         let options = Options::from([("if-generation", generation.into())]);
         match session.bus.define(kind, &after.text, options).await {
@@ -59,14 +59,6 @@ pub(in crate::cli) async fn run(
             }
         }
     }
-}
-
-fn unchanged(session: &Session, kind: Kind, name: &str, object: &Object) -> Result<ExitCode, CliError> {
-    if session.json {
-        return session.done("edit", object.path());
-    }
-    output::line(&format!("{} {name} not changed", kind.noun()))?;
-    Ok(ExitCode::SUCCESS)
 }
 
 async fn generation(object: &Object) -> Result<u64, CliError> {
@@ -126,14 +118,5 @@ fn kept(file: &Path, before: &str, error: CliError) -> CliError {
         let _ = fs_err::remove_file(file);
         return error;
     }
-    let note = format!("what you wrote is kept in {}", file.display());
-    match error {
-        CliError::Refused { name, message } => {
-            CliError::Refused { name, message: format!("{message}\n{note}") }
-        }
-        CliError::Unreachable(message) => CliError::Unreachable(format!("{message}\n{note}")),
-        CliError::Usage(message) => CliError::Usage(format!("{message}\n{note}")),
-        CliError::JobFailed(message) => CliError::JobFailed(format!("{message}\n{note}")),
-        CliError::Local { what, source } => CliError::Local { what: format!("{note}; {what}"), source },
-    }
+    error.with(&format!("\nwhat you wrote is kept in {}", file.display()))
 }

@@ -104,6 +104,19 @@ fn the_scope_comes_from_flag_or_environment() {
 }
 
 #[test]
+fn help_has_examples_and_sets_apart_what_every_verb_takes() {
+    let help = |args: &[&str]| String::from_utf8(warrenctl().args(args).output().unwrap().stdout).unwrap();
+    let start = help(&["vm", "start", "--help"]);
+    let (options, examples) = start.split_once("Examples:\n").unwrap();
+    let (own, global) = options.split_once("Global options:\n").unwrap();
+    assert!(own.contains("--no-wait") && !own.contains("--session"), "{start}");
+    assert!(global.contains("--session") && !global.contains("--no-wait"), "{start}");
+    assert!(examples.starts_with("  warrenctl vm start guest\n      Starts a machine"), "{start}");
+    let top = help(&["--help"]);
+    assert!(top.contains("Examples:\n") && top.contains("Exit status: 0 done"), "{top}");
+}
+
+#[test]
 fn manual_pages_need_no_service_and_say_more_than_help() {
     let dir = tempfile::tempdir().unwrap();
     assert!(warrenctl().arg("man").arg(dir.path()).output().unwrap().status.success());
@@ -184,6 +197,16 @@ fn an_error_of_the_service_is_1_with_name_and_message() {
         (code, text.as_str()),
         (1, "org.warren1.Error.NoSuchNetwork: there is no network 'nothing'\n")
     );
+    let (_, text) = failure(&mut on(&bus, &["net", "start", "privat"]));
+    assert_eq!(
+        text,
+        "org.warren1.Error.NoSuchNetwork: there is no network 'privat'; did you mean 'private'?\n"
+    );
+    for verb in ["wait", "cancel"] {
+        let (code, text) = failure(&mut on(&bus, &["job", verb, "99"]));
+        assert_eq!(code, 1);
+        assert!(text.contains("there is no job /org/warren1/job/99; it is forgotten a minute"), "{text}");
+    }
     let (code, text) = failure(&mut on(&bus, &["net", "undefine", "private"]));
     assert_eq!((code, text.as_str()), (1, "org.freedesktop.DBus.Error.AccessDenied: not you\n"));
 }

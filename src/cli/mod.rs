@@ -3,6 +3,7 @@
 //! Owns words on a terminal: verbs, tables, JSON, exit codes. Must never touch the host and never
 //! import another room: all it does goes over D-Bus, so what it can do, any client can.
 
+mod agent;
 mod args;
 mod colour;
 mod complete;
@@ -11,6 +12,7 @@ mod events;
 mod follow;
 mod kind;
 mod man;
+mod near;
 mod output;
 mod proxy;
 mod remote;
@@ -21,7 +23,7 @@ mod verb;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches};
 
 use args::Args;
 use error::CliError;
@@ -34,7 +36,8 @@ pub fn main() -> ExitCode {
     if complete::answer() {
         return ExitCode::SUCCESS;
     }
-    let args = match Args::try_parse() {
+    let command = man::with_examples(Args::command(), "warrenctl");
+    let args = match command.try_get_matches().and_then(|found| Args::from_arg_matches(&found)) {
         Ok(args) => args,
         // Where scripts are promised JSON, wrong usage is no exception.
         Err(e) if e.use_stderr() && std::env::args_os().any(|arg| arg == "--json") => {

@@ -4,9 +4,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io::IsTerminal;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
+use tokio::sync::OnceCell;
 use zbus::fdo::ManagedObjects;
 use zbus::message::Type as MessageType;
 use zbus::proxy::{Builder, CacheProperties, MethodFlags};
@@ -15,9 +17,11 @@ use zbus::{
     Connection, DynamicType, MatchRule, MessageStream, OwnedFd, OwnedObjectPath, OwnedVariant, Variant,
 };
 
+use super::agent;
 use super::args::Scope;
 use super::error::CliError;
 use super::kind::Kind;
+use super::near;
 use super::remote::Host;
 
 /// The service's name.
@@ -45,12 +49,16 @@ pub(super) struct Bus {
     connection: Connection,
     /// polkit may ask the person at this terminal.
     interactive: bool,
+    /// Set once there is somebody to ask for polkit, where it asks on this host.
+    agent: Option<Arc<OnceCell<()>>>,
 }
 
 impl Bus {
     /// Connects to the bus, here or on another host; the service is started by the first call.
     pub(super) async fn connect(scope: Scope, host: Option<&Host>) -> Result<Self, CliError> {
-        let interactive = std::io::stdin().is_terminal();
+        // A document may come from standard input while somebody sits here.
+        let interactive = std::io::stdin().is_terminal() || std::io::stderr().is_terminal();
+        let agent = (scope == Scope::System && host.is_none()).then(Arc::default);
         let builder = match (host, scope) {
             (Some(host), _) => zbus::connection::Builder::address(host.address(scope)),
             (None, Scope::System) => zbus::connection::Builder::system(),
@@ -58,7 +66,7 @@ impl Bus {
         };
         let builder = if interactive { builder } else { builder.method_timeout(PATIENCE) };
         let connection = builder.build().await.map_err(|e| CliError::Unreachable(e.to_string()))?;
-        Ok(Self { connection, interactive })
+        Ok(Self { connection, interactive, agent })
     }
 
     /// The connection, to listen on.
@@ -127,8 +135,14 @@ impl Bus {
                 Err(e) => return Err(e),
             }
         }
-        let path = self.ask(ROOT, MANAGER, &format!("Get{word}ByName"), &name).await?;
-        Ok(self.object(kind, path))
+        match self.ask(ROOT, MANAGER, &format!("Get{word}ByName"), &name).await {
+            Ok(path) => Ok(self.object(kind, path)),
+            Err(e) if e.is(&format!("NoSuch{word}")) => {
+                let objects = self.managed_objects().await.unwrap_or_default();
+                Err(e.with(&near::hint(kind, name, &objects)))
+            }
+            Err(e) => Err(e),
+        }
     }
 
     /// The object at this path.
@@ -151,7 +165,7 @@ impl Bus {
 
     /// A job's properties.
     pub(super) async fn job(&self, job: &str) -> Result<Map, CliError> {
-        self.ask(job, PROPERTIES, "GetAll", &JOB).await
+        self.ask(job, PROPERTIES, "GetAll", &JOB).await.map_err(|e| no_job(e, job))
     }
 
     /// A job's `Progress`, or the error that tells that the job or the service is gone.
@@ -163,7 +177,7 @@ impl Bus {
 
     /// `Job.Cancel`.
     pub(super) async fn job_cancel(&self, job: &str) -> Result<(), CliError> {
-        self.act(job, JOB, "Cancel", &Options::new()).await
+        self.act(job, JOB, "Cancel", &Options::new()).await.map_err(|e| no_job(e, job))
     }
 
     /// A call that changes nothing and that anybody may make.
@@ -181,8 +195,20 @@ impl Bus {
         B: Serialize + DynamicType,
         R: for<'d> DynamicDeserialize<'d>,
     {
-        let flags = if self.interactive { MethodFlags::ALLOW_INTERACTIVE_AUTH } else { MethodFlags::empty() };
-        self.call(path, interface, method, flags, body).await
+        // Nothing has been done when this is refused, so it can be asked again. The agent is slow to start,
+        // and most calls need none.
+        match self.call(path, interface, method, MethodFlags::empty(), body).await {
+            Err(e) if e.is("InteractiveAuthorizationRequired") && self.interactive => {
+                if let Some(agent) = &self.agent {
+                    agent.get_or_init(agent::start).await;
+                }
+                self.call(path, interface, method, MethodFlags::ALLOW_INTERACTIVE_AUTH, body).await
+            }
+            Err(e) if e.is("InteractiveAuthorizationRequired") => {
+                Err(e.with("; call warrenctl at a terminal or as root, or let a polkit rule allow it"))
+            }
+            other => other,
+        }
     }
 
     async fn call<B, R>(
@@ -206,6 +232,17 @@ impl Bus {
             .await?;
         let answer = proxy.call_with_flags(method, flags, body).await?;
         answer.ok_or_else(|| CliError::Unreachable("it gave no answer".into()))
+    }
+}
+
+/// The bus speaks of an object where people speak of a job.
+fn no_job(error: CliError, job: &str) -> CliError {
+    match error {
+        CliError::Refused { name, .. } if name.ends_with(".UnknownObject") => {
+            let message = format!("there is no job {job}; it is forgotten a minute after its end");
+            CliError::Refused { name, message }
+        }
+        other => other,
     }
 }
 

@@ -1,8 +1,9 @@
 //! The person who is asked: by an authentication agent that the test is, through the real polkitd.
 
 use std::collections::HashMap;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::process::{Child, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -134,5 +135,64 @@ fn the_question_names_the_object_and_goes_with_its_caller() {
         while let Ok(told) = agent.try_recv() {
             assert!(matches!(told, Told::Cancel { .. }), "nobody is asked: {told:?}");
         }
+    });
+}
+
+/// Gives root a password in this world, and lets polkit's own helper check it.
+fn root_has_a_password(world: &World, bus: &str) {
+    // Of "secret".
+    let hash =
+        "$6$warren$XKrdVcG4PXdcMX9.B/hHf2VR4uqDkXa5HUXXN4JnfseZ0mWMDJNnTkt/QdsnJKJsdtSClleS5Apiw5ESyB.oD.";
+    world.write("shadow", &format!("root:{hash}:20000:0:99999:7:::\n"));
+    world.sh("chmod 600 /run/w/shadow && mount --bind /run/w/shadow /etc/shadow && mkdir /run/w/pam");
+    world.write("pam/polkit-1", "auth required pam_unix.so\naccount required pam_permit.so\n");
+    let socket = bus.trim_start_matches("unix:path=").split(',').next().unwrap_or_default();
+    // The helper is setuid, and so heeds no environment.
+    world.sh(&format!(
+        "mount --bind /run/w/pam /etc/pam.d && mkdir -p /run/dbus && ln -s {socket} /run/dbus/system_bus_socket"
+    ));
+}
+
+#[test]
+fn at_a_terminal_without_a_desktop_warrenctl_has_the_password_asked() {
+    world(async |world: World| {
+        let people = People::new(&world).await;
+        let network = people.root.define_network(NETWORK_XML).await.expect("root may define");
+        root_has_a_password(&world, &people.bus.address);
+        let mut terminal = command_as(BOB.uid, "script")
+            .args(["-qefc", "/run/w/bin/warrenctl --system net start lab", "/dev/null"])
+            .env("DBUS_SYSTEM_BUS_ADDRESS", &people.bus.address)
+            .env("SHELL", "/bin/sh")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("script is installed");
+        let shown = Arc::new(Mutex::new(String::new()));
+        let (mut screen, heard) = (terminal.stdout.take().expect("it is a pipe"), shown.clone());
+        std::thread::spawn(move || {
+            let mut buffer = [0; 1024];
+            while let Ok(n @ 1..) = screen.read(&mut buffer) {
+                heard.lock().expect("no panic").push_str(&String::from_utf8_lossy(&buffer[..n]));
+            }
+        });
+        let shown = || shown.lock().expect("no panic").clone();
+        let asked = "Authentication is required to manage the virtual network lab";
+        eventually("the password is asked for", Duration::from_secs(20), async || {
+            let shown = shown();
+            (shown.contains(asked) && shown.contains("Password: ")).then_some(())
+        })
+        .await;
+        assert_eq!(network.state().await, "inactive", "not before it is given");
+        terminal.stdin.as_mut().expect("it is a pipe").write_all(b"secret\n").expect("script reads");
+        let status = eventually("warrenctl ends", Duration::from_secs(30), async || {
+            terminal.try_wait().expect("a child can be asked")
+        })
+        .await;
+        assert!(status.success(), "{}", shown());
+        assert_eq!(network.state().await, "active");
+        eventually("the agent ends with it", Duration::from_secs(10), async || {
+            world.try_sh("pgrep -x pkttyagent").is_err().then_some(())
+        })
+        .await;
     });
 }

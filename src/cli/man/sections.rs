@@ -95,6 +95,17 @@ const JSON: Section = (
     ],
 );
 
+const AUTHORISATION: Section = (
+    "AUTHORISATION",
+    &[(
+        "Passwords",
+        "What the system service does for others than root, polkit(8) decides. Where it wants a password, the \
+         desktop's agent asks for it, else pkttyagent(1) at the terminal. Where neither standard input nor standard \
+         error is a terminal, nobody is asked, and the answer is InteractiveAuthorizationRequired. What would be \
+         asked for, 'permissions' tells.",
+    )],
+);
+
 const HOSTS: Section = (
     "OTHER HOSTS",
     &[(
@@ -109,7 +120,7 @@ const HOSTS: Section = (
 /// The sections of a page.
 pub(super) fn of(page: &str) -> Vec<Section> {
     match page {
-        "warrenctl" => vec![EXIT_STATUS, JSON, HOSTS, ENVIRONMENT, FILES],
+        "warrenctl" => vec![EXIT_STATUS, JSON, AUTHORISATION, HOSTS, ENVIRONMENT, FILES],
         _ => vec![EXIT_STATUS],
     }
 }

@@ -78,10 +78,11 @@ pub(super) fn record(map: &Map) -> Value {
     Value::Object(sorted.into_iter().map(|(key, value)| (key.clone(), value)).collect())
 }
 
-/// Lines of a name and a value, the values below each other.
+/// Lines of a name and a value, the values below each other; an empty value is said to be none.
 pub(super) fn lines(lines: &[(String, String)]) -> String {
     let width = lines.iter().map(|(name, _)| name.chars().count() + 1).max().unwrap_or(0);
-    lines.iter().map(|(name, value)| format!("{:width$}  {value}\n", format!("{name}:"))).collect()
+    let said = |value: &str| if value.is_empty() { "none".to_owned() } else { value.to_owned() };
+    lines.iter().map(|(name, value)| format!("{:width$}  {}\n", format!("{name}:"), said(value))).collect()
 }
 
 /// A titled table below the lines; nothing where there are no rows.
@@ -154,6 +155,7 @@ pub(super) fn title(key: &str) -> String {
         "uuid" => return "UUID".into(),
         "mac" => return "MAC".into(),
         "vcpus" => return "vCPUs".into(),
+        "cpus" => return "CPUs".into(),
         "pid" => return "PID".into(),
         "memory-bytes" => return "Memory".into(),
         _ => {}
@@ -236,6 +238,15 @@ mod tests {
         assert_eq!(kebab("Uuid"), "uuid");
         assert_eq!(title("state-reason"), "State reason");
         assert_eq!(title("uuid"), "UUID");
+    }
+
+    #[test]
+    fn a_line_without_a_value_says_so() {
+        let line = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(
+            lines(&[line("Scope", "session"), line("Warnings", "")]),
+            "Scope:     session\nWarnings:  none\n"
+        );
     }
 
     #[test]

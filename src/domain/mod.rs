@@ -115,9 +115,9 @@ pub enum Error {
     End(#[from] ProcessError),
     #[error("the start was cancelled")]
     Cancelled,
-    #[error("the domain '{name}' has no console '{device}'; it has {known}")]
+    #[error("the domain '{name}' has no console{}; it has {known}", named(device))]
     NoSuchConsole { name: String, device: String, known: String },
-    #[error("the domain '{name}' has no display '{device}' that can be opened; there are: {known}")]
+    #[error("the domain '{name}' has no display{} that can be opened; it has {known}", named(device))]
     NoSuchDisplay { name: String, device: String, known: String },
     #[error("cannot use the runtime directory")]
     Run(#[source] std::io::Error),
@@ -125,6 +125,11 @@ pub enum Error {
     Store(#[from] StoreError),
     #[error("the domain '{0}' is gone")]
     Gone(String),
+}
+
+/// A device by its name; nothing where any was asked for.
+fn named(device: &str) -> String {
+    if device.is_empty() { String::new() } else { format!(" '{device}'") }
 }
 
 impl Error {
@@ -180,4 +185,22 @@ fn host_side(mac: Mac) -> [u8; 6] {
     let mut bytes = mac.0;
     bytes[0] = if bytes[0] == 0xfe { 0xfa } else { 0xfe };
     bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_that_was_not_named_is_not_quoted() {
+        let no_display = |device: &str| {
+            Error::NoSuchDisplay { name: "web".into(), device: device.into(), known: "none".into() }
+                .to_string()
+        };
+        assert_eq!(no_display(""), "the domain 'web' has no display that can be opened; it has none");
+        assert_eq!(
+            no_display("vnc"),
+            "the domain 'web' has no display 'vnc' that can be opened; it has none"
+        );
+    }
 }

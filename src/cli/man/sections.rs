@@ -128,7 +128,7 @@ pub(super) fn of(page: &str) -> Vec<Section> {
 /// Page, command line, what it does.
 pub(super) const EXAMPLES: &[(&str, &str, &str)] = &[
     ("warrenctl", "warrenctl vm define guest.xml --start", "Defines a machine and starts it."),
-    ("warrenctl", "warrenctl --json vm list | jq -r .[].name", "The names of all machines, for a script."),
+    ("warrenctl", "warrenctl --json vm list | jq -r '.[].name'", "The names of all machines, for a script."),
     ("warrenctl", "warrenctl --host root@server vm list", "The machines of another host."),
     ("warrenctl-net-define", "warrenctl net define private.xml", "Defines a network, or replaces it."),
     (

@@ -156,7 +156,7 @@ fn is_bash() -> bool {
 const SHELL_IS_BASH: &str = "_CLAP_COMPLETE_COMP_TYPE";
 
 /// A word as it must be written in a shell.
-fn escape(word: &str) -> String {
+pub(super) fn escape(word: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || "._-+,:@%/".contains(c);
     word.chars().flat_map(|c| (!plain(c)).then_some('\\').into_iter().chain([c])).collect()
 }

@@ -30,7 +30,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode, CliError> {
 async fn speak(args: Args) -> Result<ExitCode, CliError> {
     let (scope, host) = (args.scope()?, args.host()?);
     if let (Command::Vm(VmVerb::Console { name, .. }), Some(host)) = (&args.command, &host) {
-        return Err(verb::console::not_over_ssh(host, name));
+        return Err(verb::console::not_over_ssh(host, scope, name));
     }
     let bus = Bus::connect(scope, host.as_ref()).await?;
     let session = Session { bus, json: args.json, host };

@@ -58,11 +58,18 @@ fn without_a_flag_the_other_hosts_system_service_is_meant() {
 #[test]
 fn what_cannot_be_is_said_before_anything_is_done() {
     let bus = Bus::with_service();
-    let (dir, mut command) = elsewhere(&bus, &["--host", "there", "vm", "console", "echo"]);
+    let (dir, mut command) = elsewhere(&bus, &["--host", "there", "vm", "console", "it's echo"]);
     let output = command.output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     let text = String::from_utf8(output.stderr).unwrap();
-    assert!(text.contains("does not pass over ssh") && text.contains("ssh -t there warrenctl"), "{text}");
+    assert!(text.contains("does not pass over ssh"), "{text}");
+    // What is proposed is written for the shells of both hosts, and means the same service there.
+    let proposed = text.split("run warrenctl there: ").nth(1).unwrap().trim();
+    let shells = format!(
+        "ssh() {{ shift 2; bash -c \"$*\"; }}; warrenctl() {{ printf '%s,' \"$@\"; }}; export -f warrenctl; {proposed}"
+    );
+    let there = std::process::Command::new("bash").args(["-c", &shells]).output().unwrap();
+    assert_eq!(String::from_utf8(there.stdout).unwrap(), "--system,vm,console,it's echo,", "{proposed}");
     for host in ["-oProxyCommand=reboot", "a b", "a;reboot", "a,b", ""] {
         let (_other, mut command) = elsewhere(&bus, &[&format!("--host={host}"), "net", "list"]);
         assert_eq!(command.output().unwrap().status.code(), Some(2), "{host}");

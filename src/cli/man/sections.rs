@@ -101,8 +101,8 @@ const AUTHORISATION: Section = (
         "Passwords",
         "What the system service does for others than root, polkit(8) decides. Where it wants a password, the \
          desktop's agent asks for it, else pkttyagent(1) at the terminal. Where neither standard input nor standard \
-         error is a terminal, nobody is asked, and the answer is InteractiveAuthorizationRequired. What would be \
-         asked for, 'permissions' tells.",
+         error is a terminal, nobody is asked, and the answer is InteractiveAuthorizationRequired. With \
+         --host nobody can be asked at this terminal. What would be asked for, 'permissions' tells.",
     )],
 );
 

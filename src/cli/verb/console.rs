@@ -15,6 +15,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::Session;
+use crate::cli::args::Scope;
+use crate::cli::complete;
 use crate::cli::error::CliError;
 use crate::cli::kind::Kind;
 use crate::cli::output;
@@ -54,12 +56,19 @@ pub(in crate::cli) async fn run(
     Ok(ExitCode::SUCCESS)
 }
 
-/// Why there is no console on another host, and what to do.
-pub(in crate::cli) fn not_over_ssh(host: &Host, name: &str) -> CliError {
+/// Why there is no console on another host, and what to do. The command passes two shells, and means the same
+/// service there.
+pub(in crate::cli) fn not_over_ssh(host: &Host, scope: Scope, name: &str) -> CliError {
+    let flag = match scope {
+        Scope::System => "--system",
+        Scope::Session => "--session",
+    };
+    let there = format!("warrenctl {flag} vm console {}", complete::escape(name));
     CliError::Usage(format!(
         "a console is a file descriptor, which does not pass over ssh; instead, run warrenctl there: \
-         ssh -t {} warrenctl vm console '{name}'",
-        host.as_str()
+         ssh -t {} '{}'",
+        host.as_str(),
+        there.replace('\'', r"'\''")
     ))
 }
 

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::bring_up::{self, Up};
 use super::leases::{LeaseChange, Leases, NetworkLease};
 use super::state::{self, Denial, Effect, Event, State};
-use super::{Context, Error, Handle, View};
+use super::{Context, Error, Handle, View, live};
 use crate::model::{Mac, NetworkDoc, Severity};
 use crate::store::{Envelope, Kind};
 use crate::sys::netlink::Neighbour;
@@ -173,9 +173,10 @@ impl Actor {
             Message::SetAccess { access, reply } => {
                 let _ = reply.send(self.change(|e| e.access = access));
             }
-            Message::Document { live, reply } => {
-                let running = self.up.as_ref().filter(|_| live).map(|up| &up.doc);
-                let _ = reply.send(Ok(running.unwrap_or(&self.doc).clone()));
+            Message::Document { live: running, reply } => {
+                let running = self.up.as_ref().filter(|_| running);
+                let doc = running.map_or_else(|| self.doc.clone(), |up| live::document(&up.doc, &up.bridge));
+                let _ = reply.send(Ok(doc));
             }
             Message::Leases { reply } => drop(reply.send(self.leases())),
             Message::Neighbours { reply } => drop(reply.send(self.neighbours().await)),

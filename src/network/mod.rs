@@ -12,6 +12,7 @@ mod bring_up;
 pub mod ground;
 mod handle;
 mod leases;
+mod live;
 mod recover;
 pub mod state;
 mod view;

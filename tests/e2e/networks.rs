@@ -97,6 +97,11 @@ fn two_networks_do_not_meet() {
             let written = subnet(net.xml().await).expect("the address is in the document");
             let net_part = address.rsplit_once('.').map(|(net, _)| net).expect("an IPv4 address");
             assert!(written.starts_with(net_part), "the chosen subnet is kept in the definition: {written}");
+            let bridge = String::try_from(net.property("Bridge").await).expect("a name");
+            let live: String =
+                net.ask_with("GetXml", [("live", true.into())].into()).await.expect("GetXml answers");
+            assert!(live.replace('\'', "\"").contains(&format!("<bridge name=\"{bridge}\"")), "{live}");
+            assert!(!net.xml().await.contains("<bridge"), "the chosen bridge is no part of the definition");
         }
     });
 }

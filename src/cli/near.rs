@@ -5,31 +5,19 @@ use zbus::fdo::ManagedObjects;
 
 use super::kind::Kind;
 use super::output;
-use super::proxy::Map;
 
-/// Words to add to the error; none where nothing is near.
+/// Words to add to the error; none where nothing is near, or where one of somebody else has this very name, of
+/// which the service has told.
 pub(super) fn hint(kind: Kind, typed: &str, objects: &ManagedObjects) -> String {
-    let all: Vec<&Map> = objects
+    let mut names: Vec<String> = objects
         .values()
         .flat_map(|interfaces| interfaces.iter().filter(|(name, _)| name.as_str() == kind.interface()))
-        .map(|(_, properties)| properties)
+        .map(|(_, properties)| output::part(properties, "Name"))
         .collect();
-    let name = |object: &&&Map| output::part(object, "Name");
-    // Names of machines are unique only for each owner.
-    let mut others: Vec<String> = all
-        .iter()
-        .filter(|object| name(object) == typed)
-        .map(|object| format!("{} (owner {})", output::part(object, "Uuid"), output::part(object, "Owner")))
-        .collect();
-    others.sort();
-    if !others.is_empty() {
-        return format!(
-            " of yours; others have one of that name, to be called by its UUID: {}",
-            others.join(", ")
-        );
+    if names.iter().any(|name| name == typed) {
+        return String::new();
     }
     let distance = |name: &str| strsim::damerau_levenshtein(typed, name);
-    let mut names: Vec<String> = all.iter().map(|object| name(&object)).collect();
     names.retain(|name| distance(name) <= 1 + typed.chars().count() / 4);
     names.sort_by_cached_key(|name| (distance(name), name.clone()));
     names.first().map_or(String::new(), |name| format!("; did you mean '{name}'?"))
@@ -46,11 +34,7 @@ mod tests {
     fn objects(machines: &[(&str, u32)]) -> ManagedObjects {
         let text = |text: &str| OwnedVariant::try_from(Variant::from(text.to_owned())).unwrap();
         let object = |(name, owner): &(&str, u32)| {
-            let properties = HashMap::from([
-                ("Name".to_owned(), text(name)),
-                ("Uuid".to_owned(), text(&format!("uuid-{owner}"))),
-                ("Owner".to_owned(), OwnedVariant::from(*owner)),
-            ]);
+            let properties = HashMap::from([("Name".to_owned(), text(name))]);
             let path = format!("/m/{name}{owner}").try_into().unwrap();
             (path, HashMap::from([(Kind::Domain.interface().try_into().unwrap(), properties)]))
         };
@@ -67,12 +51,7 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_of_somebody_else_is_told_by_its_uuid() {
-        let all = objects(&[("web", 1000), ("web", 1001)]);
-        assert_eq!(
-            hint(Kind::Domain, "web", &all),
-            " of yours; others have one of that name, to be called by its UUID: uuid-1000 (owner 1000), \
-             uuid-1001 (owner 1001)"
-        );
+    fn of_somebody_elses_the_service_tells() {
+        assert_eq!(hint(Kind::Domain, "web", &objects(&[("web", 1000), ("wet", 0)])), "");
     }
 }

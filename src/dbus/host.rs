@@ -1,15 +1,17 @@
 //! What `GetHost` and `Warnings` say of the machine. Owns the translation of host facts; what is slow to
 //! find out is found out once, when the service starts.
 
+use std::collections::HashMap;
+use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use zbus::Variant;
 
 use super::dict::{Dict, dict, list};
 use crate::manager::{Event, Manager};
-use crate::plan::host::QemuFacts;
+use crate::plan::host::{FirmwareFacts, FirmwareMapping, MachineFacts, QemuFacts};
 use crate::sys::netspace::NetSpace;
-use crate::sys::qemu_probe;
+use crate::sys::{firmware, qemu_probe};
 
 /// Facts on the host, gathered beside the first calls.
 #[derive(Debug, Clone, Default)]
@@ -37,7 +39,7 @@ impl Host {
         self.warnings.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// CPUs, memory, QEMUs, bridges and NICs.
+    /// CPUs, memory, QEMUs, firmware, bridges and NICs.
     pub(super) async fn facts(&self) -> Dict {
         let qemus = qemu_probe::probe_all().await;
         let links = match NetSpace::host().netlink().await {
@@ -55,6 +57,7 @@ impl Host {
             ("cpus", cpus.into()),
             ("memory-bytes", bytes.into()),
             ("emulators", list(qemus.iter().map(emulator).collect())),
+            ("firmware", list(firmware::installed().iter().map(firmware_facts).collect())),
             ("bridges", named(true).into()),
             ("interfaces", named(false).into()),
             ("firewall-backend", "nftables".into()),
@@ -84,6 +87,9 @@ fn no_kvm(is_there: bool) -> String {
 fn emulator(qemu: &QemuFacts) -> Dict {
     let (major, minor, micro) = qemu.version;
     let machines: Vec<String> = qemu.machines.iter().map(|m| m.name.clone()).collect();
+    let alias = |m: &MachineFacts| Some((m.alias.clone()?, m.name.clone()));
+    let aliases: HashMap<String, String> = qemu.machines.iter().filter_map(alias).collect();
+    let default = qemu.machines.iter().find(|m| m.is_default).map(|m| m.name.clone()).unwrap_or_default();
     let accelerators: Vec<String> =
         if qemu.kvm { vec!["kvm".into(), "tcg".into()] } else { vec!["tcg".into()] };
     dict([
@@ -91,8 +97,34 @@ fn emulator(qemu: &QemuFacts) -> Dict {
         ("version", format!("{major}.{minor}.{micro}").into()),
         ("arch", qemu.arch.clone().into()),
         ("machines", machines.into()),
+        ("machine-aliases", aliases.into()),
+        ("default-machine", default.into()),
+        ("cpu-models", qemu.cpu_models.iter().cloned().collect::<Vec<_>>().into()),
         ("accelerators", accelerators.into()),
     ])
+}
+
+/// One firmware, by the words of QEMU's `docs/interop/firmware.json`.
+fn firmware_facts(firmware: &FirmwareFacts) -> Dict {
+    let text = |path: &Path| path.display().to_string();
+    let (path, template) = match &firmware.mapping {
+        FirmwareMapping::Flash { executable, template } => {
+            (text(&executable.path), template.as_ref().map(|file| text(&file.path)))
+        }
+        FirmwareMapping::Memory(path) => (text(path), None),
+    };
+    let mut archs: Vec<String> = firmware.targets.iter().map(|t| t.arch.clone()).collect();
+    archs.dedup();
+    let machines: Vec<String> = firmware.targets.iter().flat_map(|t| t.machines.clone()).collect();
+    let mut facts = dict([
+        ("path", path.into()),
+        ("interfaces", firmware.interfaces.clone().into()),
+        ("archs", archs.into()),
+        ("machines", machines.into()),
+        ("features", firmware.features.iter().cloned().collect::<Vec<_>>().into()),
+    ]);
+    facts.extend(template.map(|path| dict([("nvram-template", path.into())])).unwrap_or_default());
+    facts
 }
 
 #[cfg(test)]

@@ -23,6 +23,8 @@ pub struct QemuFacts {
     pub vhost_net: bool,
     /// The names of its device drivers, for `-device`, and of its character devices, as `chardev-socket`.
     pub devices: BTreeSet<String>,
+    /// The names of its CPU models, for `-cpu`.
+    pub cpu_models: BTreeSet<String>,
     /// The firmware that is installed for QEMU on this host: of what fits, the first is to be used.
     pub firmware: Vec<FirmwareFacts>,
 }

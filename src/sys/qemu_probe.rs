@@ -4,7 +4,7 @@
 //! file is unchanged, for the next daemon too. Must never start a guest: a probed program has no machine.
 //! Must never let one program that does not answer keep what is known of the others.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -207,6 +207,7 @@ async fn ask(path: &Path, stream: UnixStream) -> Result<QemuFacts, QmpError> {
     let devices = qmp.execute("qom-list-types", concrete_devices, DEADLINE).await?;
     let concrete_chardevs = json!({"implements": "chardev", "abstract": false});
     let chardevs = qmp.execute("qom-list-types", concrete_chardevs, DEADLINE).await?;
+    let cpus = qmp.execute("query-cpu-definitions", Value::Null, DEADLINE).await?;
     Ok(QemuFacts {
         path: path.to_owned(),
         version: (part("major"), part("minor"), part("micro")),
@@ -215,17 +216,18 @@ async fn ask(path: &Path, stream: UnixStream) -> Result<QemuFacts, QmpError> {
         // QEMU falls back to TCG unless /dev/kvm opens and speaks the right API.
         kvm: kvm["enabled"].as_bool().unwrap_or(false),
         vhost_net: false,
-        devices: list(&devices)
-            .chain(list(&chardevs))
-            .filter_map(|d| d["name"].as_str())
-            .map(str::to_owned)
-            .collect::<BTreeSet<_>>(),
+        devices: list(&devices).chain(list(&chardevs)).filter_map(name).collect(),
+        cpu_models: list(&cpus).filter_map(name).collect(),
         firmware: Vec::new(),
     })
 }
 
 fn list(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()
+}
+
+fn name(value: &Value) -> Option<String> {
+    value["name"].as_str().map(str::to_owned)
 }
 
 fn machine(value: &Value) -> Option<MachineFacts> {
@@ -248,6 +250,7 @@ mod tests {
         assert!(x86_64.canonical_machine("pc").unwrap().starts_with("pc-i440fx-"));
         assert!(x86_64.devices.contains("virtio-net-pci"));
         assert!(x86_64.devices.contains("chardev-socket"));
+        assert!(x86_64.cpu_models.contains("qemu64") && x86_64.cpu_models.contains("max"));
         assert_eq!(probe(&x86_64.path).await.unwrap(), *x86_64);
     }
 

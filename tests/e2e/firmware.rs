@@ -1,5 +1,7 @@
 //! UEFI: a guest that boots through it, its variables, and what is missing of it.
 
+use std::collections::HashMap;
+
 use crate::common::{GuestXml, Service, World, assert_error, world};
 
 /// A test guest that boots through UEFI without Secure Boot: its kernel is not signed.
@@ -34,6 +36,26 @@ fn a_guest_boots_through_uefi_and_its_variables_stay() {
         }
         guest.undefine().await;
         assert_eq!(world.sh("find /run/w -name VARS"), "");
+    });
+}
+
+#[test]
+fn the_host_tells_its_firmware_and_what_qemu_has() {
+    world(async |world: World| {
+        let service = Service::system(&world).await;
+        let host: HashMap<String, zbus::OwnedVariant> = service
+            .client
+            .call("/org/warren1", "org.warren1.Manager.GetHost", &())
+            .await
+            .expect("anybody may");
+        let told = |key: &str, what: &[&str]| {
+            let value = format!("{:?}", host[key]);
+            for word in what {
+                assert!(value.contains(word), "{key} has no {word}: {value}");
+            }
+        };
+        told("firmware", &["OVMF", "nvram-template", "uefi", "x86_64", "pc-q35-*"]);
+        told("emulators", &["qemu-system-x86_64", "\"qemu64\"", "\"q35\"", "default-machine", "\"tcg\""]);
     });
 }
 

@@ -7,9 +7,9 @@ use crate::cli::error::CliError;
 use crate::cli::output;
 
 /// The order of the columns of `emulators` and what else the service lists.
-const ORDER: [&str; 5] = ["arch", "version", "path", "accelerators", "name"];
+const ORDER: [&str; 7] = ["arch", "version", "path", "accelerators", "interfaces", "features", "name"];
 /// Lists too long for a table; they are in the JSON.
-const LONG: [&str; 2] = ["machines", "cpu-models"];
+const LONG: [&str; 3] = ["machines", "machine-aliases", "cpu-models"];
 
 /// Shows what the host has to offer.
 pub(in crate::cli) async fn run(session: &Session) -> Result<ExitCode, CliError> {

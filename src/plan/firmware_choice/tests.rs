@@ -33,6 +33,7 @@ fn qemu() -> QemuFacts {
         kvm: false,
         vhost_net: false,
         devices: [].into(),
+        cpu_models: Default::default(),
         firmware: vec![
             flash("enrolled", &["pc-q35-*"], &["secure-boot", "enrolled-keys", "requires-smm"]),
             flash("secure", &["pc-q35-*"], &["secure-boot", "requires-smm"]),

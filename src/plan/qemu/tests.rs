@@ -27,6 +27,7 @@ pub(super) fn facts(arch: &str, kvm: bool) -> QemuFacts {
         kvm,
         vhost_net: false,
         devices: devices.split_whitespace().map(str::to_owned).collect(),
+        cpu_models: Default::default(),
         firmware: Vec::new(),
     }
 }

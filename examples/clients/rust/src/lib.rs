@@ -110,7 +110,7 @@ pub mod manager {
 
         /// What this host has to offer.
         ///
-        /// - `host`: CPUs and memory; each QEMU with version, architectures, machine types, accelerators; bridges and NICs of the host; the firewall backend.
+        /// - `host`: cpus u; memory-bytes t; emulators aa{sv}, each QEMU with path s, version s, arch s, machines as, machine-aliases a{ss}, default-machine s, cpu-models as and accelerators as; firmware aa{sv}, the first that fits goes first, each with path s, interfaces as, archs as, machines as (patterns), features as and with variables nvram-template s, in the words of QEMU's firmware.json; bridges as; interfaces as, the other NICs; firewall-backend s.
         fn get_host(&self) -> Result<Map>;
 
         /// What polkit would answer the caller for each action. Never prompts. Errors: NoSuchNetwork, NoSuchDomain.

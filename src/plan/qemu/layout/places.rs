@@ -61,6 +61,7 @@ fn of_layout(def: &DomainDef, asked: &DomainDef, family: Family) -> Option<Place
         kvm: true,
         vhost_net: false,
         devices: BTreeSet::new(),
+        cpu_models: BTreeSet::new(),
         firmware: Vec::new(),
     };
     let handed = Handed::for_a_look(asked, 3, false);

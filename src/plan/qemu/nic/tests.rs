@@ -18,6 +18,7 @@ fn qemu(version: (u32, u32, u32), vhost_net: bool) -> QemuFacts {
         kvm: false,
         vhost_net,
         devices: devices.split_whitespace().map(str::to_owned).collect(),
+        cpu_models: Default::default(),
         firmware: Vec::new(),
     }
 }

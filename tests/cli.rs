@@ -152,7 +152,7 @@ fn lists_are_tables_for_people_and_json_for_scripts() {
     assert_eq!(
         table,
         "Name  State    vCPUs  Memory   Owner  UUID\n\
-         echo  running  2      128 MiB  1000   c7a5fdbd-edaf-9455-926a-d65c16db1809\n"
+         echo  running  2      128 MiB  0      c7a5fdbd-edaf-9455-926a-d65c16db1809\n"
     );
     let json: serde_json::Value = serde_json::from_str(&output(&bus, &["--json", "vm", "list"])).unwrap();
     assert_eq!(json[0]["memory-bytes"], 128 << 20);

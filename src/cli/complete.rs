@@ -124,8 +124,15 @@ fn scope(words: impl Iterator<Item = String>) -> Option<Scope> {
 }
 
 fn names(objects: ManagedObjects, kind: Kind) -> Vec<Word> {
-    let having = having(objects, kind.interface());
-    words(having.iter().map(|(_, map)| (output::part(map, "Name"), output::part(map, "State"))))
+    let me = rustix::process::getuid().as_raw();
+    words(having(objects, kind.interface()).iter().map(|(_, map)| name(kind, map, me)))
+}
+
+/// A machine of others has no name that means it: it goes by its UUID.
+fn name(kind: Kind, object: &Map, me: u32) -> Word {
+    let part = |key| output::part(object, key);
+    let is_named = kind == Kind::Network || [me, 0].map(|uid| uid.to_string()).contains(&part("Owner"));
+    if is_named { (part("Name"), part("State")) } else { (part("Uuid"), part("Name")) }
 }
 
 fn numbers(objects: ManagedObjects) -> Vec<Word> {
@@ -163,6 +170,8 @@ pub(super) fn escape(word: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use zbus::OwnedVariant;
+
     use super::*;
 
     #[test]
@@ -173,6 +182,23 @@ mod tests {
         assert_eq!(scope(words("warrenctl --host a vm start")), None);
         assert_eq!(scope(words("warrenctl --host=a vm start")), None);
         assert_eq!(scope(words("warrenctl -Ha vm start")), None);
+    }
+
+    #[test]
+    fn only_names_that_mean_something_are_offered() {
+        let text = |text: &str| OwnedVariant::try_from(zbus::Variant::from(text)).unwrap();
+        let of = |owner: u32| {
+            let texts = [("Name", "web"), ("State", "running"), ("Uuid", "u-1")];
+            let mut map: Map = texts.map(|(key, value)| (key.to_owned(), text(value))).into();
+            map.insert("Owner".into(), owner.into());
+            map
+        };
+        let word = |a: &str, b: &str| (a.to_owned(), b.to_owned());
+        for owner in [0, 1000] {
+            assert_eq!(name(Kind::Domain, &of(owner), 1000), word("web", "running"));
+        }
+        assert_eq!(name(Kind::Domain, &of(1001), 1000), word("u-1", "web"));
+        assert_eq!(name(Kind::Network, &of(1001), 1000), word("web", "running"));
     }
 
     #[test]

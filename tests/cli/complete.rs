@@ -168,4 +168,8 @@ impl Spaced {
     fn name(&self) -> &str {
         "my guest"
     }
+    #[zbus(property)]
+    fn owner(&self) -> u32 {
+        0
+    }
 }

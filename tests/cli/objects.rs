@@ -339,7 +339,7 @@ impl Domain {
     }
     #[zbus(property)]
     fn owner(&self) -> u32 {
-        1000
+        0
     }
     #[zbus(property)]
     fn uuid(&self) -> &str {

@@ -37,8 +37,8 @@ async fn lives(world: &World, program: &str, script: &str, content: &str, guest:
     before.restored(world).await;
     assert_eq!(world.sh("lsns -n -t net,user | wc -l"), namespaces, "no namespace is left");
     // What is to be known until the next boot.
-    let known =
-        ["lock", "boot-id", "autostarted", "next-job"].map(|name| format!("! -name {name}")).join(" ");
+    let known = ["lock", "boot-id", "autostarted", "next-job", "qemu.json"];
+    let known = known.map(|name| format!("! -name {name}")).join(" ");
     assert_eq!(world.sh(&format!("find '{}' ! -type d {known}", runtime.display())), "");
 }
 

@@ -1,7 +1,6 @@
 //! Completion for shells. Owns the scripts and the names that are offered; must never start the service,
 //! wait long or say anything but candidates.
 
-use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::io::Write;
 use std::time::Duration;
@@ -15,7 +14,7 @@ use super::args::{Args, Scope, default_scope};
 use super::error::CliError;
 use super::kind::Kind;
 use super::output;
-use super::proxy::{Bus, JOB, Map};
+use super::proxy::{Bus, JOB, Map, having};
 
 /// Says to this program that a shell asks for candidates, and which shell.
 const VARIABLE: &str = "WARRENCTL_COMPLETE";
@@ -125,7 +124,7 @@ fn scope(words: impl Iterator<Item = String>) -> Option<Scope> {
 
 fn names(objects: ManagedObjects, kind: Kind) -> Vec<Word> {
     let me = rustix::process::getuid().as_raw();
-    words(having(objects, kind.interface()).iter().map(|(_, map)| name(kind, map, me)))
+    words(having(objects, kind.interface()).map(|(_, map)| name(kind, &map, me)))
 }
 
 /// A machine of others has no name that means it: it goes by its UUID.
@@ -137,13 +136,7 @@ fn name(kind: Kind, object: &Map, me: u32) -> Word {
 
 fn numbers(objects: ManagedObjects) -> Vec<Word> {
     let number = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
-    words(having(objects, JOB).iter().map(|(path, map)| (number(path), output::part(map, "Operation"))))
-}
-
-/// The objects that have an interface, with its properties.
-fn having(objects: ManagedObjects, interface: &str) -> Vec<(String, Map)> {
-    let of = |interfaces: HashMap<_, Map>| interfaces.into_iter().find(|(name, _)| *name == interface);
-    objects.into_iter().filter_map(|(path, all)| Some((path.to_string(), of(all)?.1))).collect()
+    words(having(objects, JOB).map(|(path, map)| (number(path.as_str()), output::part(&map, "Operation"))))
 }
 
 /// In order, and each once: names of machines are unique only for each owner.

@@ -5,15 +5,13 @@ use zbus::fdo::ManagedObjects;
 
 use super::kind::Kind;
 use super::output;
+use super::proxy::having;
 
 /// Words to add to the error; none where nothing is near, or where one of somebody else has this very name, of
 /// which the service has told.
-pub(super) fn hint(kind: Kind, typed: &str, objects: &ManagedObjects) -> String {
-    let mut names: Vec<String> = objects
-        .values()
-        .flat_map(|interfaces| interfaces.iter().filter(|(name, _)| name.as_str() == kind.interface()))
-        .map(|(_, properties)| output::part(properties, "Name"))
-        .collect();
+pub(super) fn hint(kind: Kind, typed: &str, objects: ManagedObjects) -> String {
+    let mut names: Vec<String> =
+        having(objects, kind.interface()).map(|(_, properties)| output::part(&properties, "Name")).collect();
     if names.iter().any(|name| name == typed) {
         return String::new();
     }
@@ -44,14 +42,14 @@ mod tests {
     #[test]
     fn the_nearest_name_is_told() {
         let all = objects(&[("guest_1", 0), ("guest_12", 0), ("web", 0)]);
-        assert_eq!(hint(Kind::Domain, "gest_1", &all), "; did you mean 'guest_1'?");
-        assert_eq!(hint(Kind::Domain, "geust_12", &all), "; did you mean 'guest_12'?");
-        assert_eq!(hint(Kind::Domain, "mail", &all), "");
-        assert_eq!(hint(Kind::Network, "gest_1", &all), "", "that is a machine");
+        assert_eq!(hint(Kind::Domain, "gest_1", all.clone()), "; did you mean 'guest_1'?");
+        assert_eq!(hint(Kind::Domain, "geust_12", all.clone()), "; did you mean 'guest_12'?");
+        assert_eq!(hint(Kind::Domain, "mail", all.clone()), "");
+        assert_eq!(hint(Kind::Network, "gest_1", all), "", "that is a machine");
     }
 
     #[test]
     fn of_somebody_elses_the_service_tells() {
-        assert_eq!(hint(Kind::Domain, "web", &objects(&[("web", 1000), ("wet", 0)])), "");
+        assert_eq!(hint(Kind::Domain, "web", objects(&[("web", 1000), ("wet", 0)])), "");
     }
 }

@@ -139,7 +139,7 @@ impl Bus {
             Ok(path) => Ok(self.object(kind, path)),
             Err(e) if e.is(&format!("NoSuch{word}")) => {
                 let objects = self.managed_objects().await.unwrap_or_default();
-                Err(e.with(&near::hint(kind, name, &objects)))
+                Err(e.with(&near::hint(kind, name, objects)))
             }
             Err(e) => Err(e),
         }
@@ -233,6 +233,15 @@ impl Bus {
         let answer = proxy.call_with_flags(method, flags, body).await?;
         answer.ok_or_else(|| CliError::Unreachable("it gave no answer".into()))
     }
+}
+
+/// The objects that have this interface, with its properties.
+pub(super) fn having(
+    objects: ManagedObjects,
+    interface: &str,
+) -> impl Iterator<Item = (OwnedObjectPath, Map)> {
+    let of = move |all: HashMap<_, Map>| all.into_iter().find(|(name, _)| *name == interface);
+    objects.into_iter().filter_map(move |(path, all)| Some((path, of(all)?.1)))
 }
 
 /// The bus speaks of an object where people speak of a job.

@@ -6,16 +6,12 @@ use super::Session;
 use crate::cli::error::CliError;
 use crate::cli::kind::Kind;
 use crate::cli::output;
-use crate::cli::proxy::Map;
+use crate::cli::proxy::{Map, having};
 
 /// Lists all objects of a kind by name, with one call.
 pub(in crate::cli) async fn run(session: &Session, kind: Kind) -> Result<ExitCode, CliError> {
     let objects = session.bus.managed_objects().await?;
-    let mut found: Vec<Map> = objects
-        .into_values()
-        .flat_map(|interfaces| interfaces.into_iter().filter(|(name, _)| name.as_str() == kind.interface()))
-        .map(|(_, properties)| properties)
-        .collect();
+    let mut found: Vec<Map> = having(objects, kind.interface()).map(|(_, properties)| properties).collect();
     // Names of machines are unique only for each owner.
     found.sort_by_cached_key(|properties| (shown(properties, "Name"), shown(properties, "Uuid")));
     if session.json {

@@ -3,8 +3,9 @@
 //! Owns what counts as state: links, firewall tables, processes and files of runtime state. Must never
 //! change anything.
 
-use std::collections::BTreeSet;
-use std::time::Duration;
+use std::collections::{BTreeSet, HashMap};
+use std::fs::DirEntry;
+use std::time::{Duration, Instant};
 
 use super::world::{World, eventually};
 
@@ -50,21 +51,34 @@ impl HostState {
 /// The command lines of all processes of the world that run, sorted; zombies are gone, and so are the
 /// short-lived tools of this harness.
 fn processes() -> Vec<String> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir("/proc").expect("/proc is mounted").flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if name.bytes().all(|b| b.is_ascii_digit()) {
-            // Of a zombie it is empty; a process that ends meanwhile cannot be read.
-            let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
-            let line = String::from_utf8_lossy(&line).trim_end_matches('\0').replace('\0', " ");
-            // Nor does the daemon's question to a QEMU what it can do count, which is over at once.
-            if !line.is_empty() && !line.contains("-machine none") {
-                found.push(line);
-            }
-        }
+    let deadline = Instant::now() + Duration::from_secs(1);
+    let mut found = running();
+    // What the daemon starts is a copy of the daemon until it has become its own program.
+    while found.values().any(|(line, parent)| {
+        line.contains("/warrend ") && found.get(parent).is_some_and(|(parents, _)| parents == line)
+    }) && Instant::now() < deadline
+    {
+        std::thread::sleep(Duration::from_millis(1));
+        found = running();
     }
-    found.sort();
-    found
+    let mut lines: Vec<_> = found.into_values().map(|(line, _)| line).collect();
+    lines.sort();
+    lines
+}
+
+/// By pid: the command line and the parent's pid.
+fn running() -> HashMap<u32, (String, u32)> {
+    let read = |entry: DirEntry| {
+        let pid = entry.file_name().to_str()?.parse().ok()?;
+        // Of a zombie it is empty; a process that ends meanwhile cannot be read.
+        let line = std::fs::read(entry.path().join("cmdline")).ok()?;
+        let line = String::from_utf8_lossy(&line).trim_end_matches('\0').replace('\0', " ");
+        let status = std::fs::read_to_string(entry.path().join("status")).ok()?;
+        let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().parse().ok()?;
+        // Nor does the daemon's question to a QEMU what it can do count, which is over at once.
+        (!line.is_empty() && !line.contains("-machine none")).then_some((pid, (line, parent)))
+    };
+    std::fs::read_dir("/proc").expect("/proc is mounted").flatten().filter_map(read).collect()
 }
 
 /// Waits until no process of the world has `word` in its command line.

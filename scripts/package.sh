@@ -7,16 +7,12 @@
 # compressed badly, for tests.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-export PATH="$HOME/.cargo/bin:$PATH"
-
-say() { printf 'package: %s\n' "$*"; }
-die() { printf 'package: %s\n' "$*" >&2; exit 1; }
+self=package
+. scripts/common.sh
 
 readonly out=$PWD/target/packages
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 readonly version
-
-as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
 
 # Lays down the files; $1 is the directory of the programs, the rest is for make.
 make_root() {
@@ -47,14 +43,10 @@ make_deb() {
 }
 
 make_rpm() {
-    if ! command -v rpmbuild >/dev/null; then
-        say "installing rpmbuild"
-        if command -v apt-get >/dev/null; then
-            as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends rpm
-        else
-            as_root dnf install -y rpm-build systemd-rpm-macros
-        fi
-    fi
+    case "$(distribution)" in
+        fedora) install_missing rpm-build systemd-rpm-macros ;;
+        *) command -v rpmbuild >/dev/null || install_missing rpm ;;
+    esac
     build "${1:-}" ZSH_DIR=site-functions
     rm -f "$out"/*.rpm
     # The programs are built already, by the tool chain that this repository asks for and not by a package.

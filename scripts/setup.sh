@@ -5,12 +5,11 @@
 # kin, with dnf on Fedora and its kin; by sudo when not root. Checks the Rust tool chain and
 # /dev/net/tun. Safe to run again: where nothing is missing it changes nothing.
 set -euo pipefail
+self=setup
+. "$(dirname "$0")/common.sh"
 
 # The oldest rustc that builds Warren; Cargo.toml's `rust-version` says the same.
 readonly RUST_MIN="1.89"
-
-say() { printf 'setup: %s\n' "$*"; }
-die() { printf 'setup: %s\n' "$*" >&2; exit 1; }
 
 # What each package is for, so that nobody has to guess why it is wanted.
 readonly DEBIAN_PACKAGES=(
@@ -51,72 +50,28 @@ readonly FEDORA_PACKAGES=(
     glib2 python3-dbus python3-gobject-base util-linux-script systemd zsh fish
 )
 
-as_root() {
-    if [ "$(id -u)" = 0 ]; then
-        "$@"
-    elif command -v sudo >/dev/null; then
-        sudo "$@"
-    else
-        die "root is needed for '$*', and sudo is not installed: run 'make' as root once"
-    fi
+wanted_packages() {
+    case "$(distribution)" in
+        fedora) printf '%s\n' "${FEDORA_PACKAGES[@]}" ;;
+        *)
+            # A cloud kernel that is there without its meta package serves as well.
+            local without=
+            ! compgen -G '/boot/vmlinuz-*-cloud-amd64' >/dev/null || without=linux-image-cloud-amd64
+            printf '%s\n' "${DEBIAN_PACKAGES[@]}" | grep -vx "$without"
+            ;;
+    esac
 }
 
-install_debian() {
-    local missing=() package
-    for package in "${DEBIAN_PACKAGES[@]}"; do
-        dpkg-query -W -f '${db:Status-Status}\n' "$package" 2>/dev/null | grep -qx installed || missing+=("$package")
-    done
-    # A cloud kernel that is there without its meta package serves as well.
-    if compgen -G '/boot/vmlinuz-*-cloud-amd64' >/dev/null; then
-        local kept=()
-        for package in "${missing[@]}"; do
-            [ "$package" = linux-image-cloud-amd64 ] || kept+=("$package")
-        done
-        missing=("${kept[@]}")
-    fi
-    if [ "${#missing[@]}" = 0 ]; then
-        say "all system packages are installed"
-        return
-    fi
-    say "installing with apt-get: ${missing[*]}"
-    export DEBIAN_FRONTEND=noninteractive
-    as_root apt-get update -q
-    # The kernel is only read by test guests: no boot loader, no recommends, nothing that starts.
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${missing[@]}"
-}
-
-install_fedora() {
-    local missing=() package
-    for package in "${FEDORA_PACKAGES[@]}"; do
-        rpm -q --whatprovides "$package" >/dev/null 2>&1 || missing+=("$package")
-    done
-    if [ "${#missing[@]}" = 0 ]; then
-        say "all system packages are installed"
-        return
-    fi
-    say "installing with dnf: ${missing[*]}"
-    as_root dnf install -y --setopt=install_weak_deps=False "${missing[@]}"
-}
-
-# To install one package may remove another that stood in its way, so it is looked again.
 install_packages() {
-    install_for_this_system
-    install_for_this_system
-}
-
-install_for_this_system() {
-    if command -v apt-get >/dev/null; then
-        install_debian
-    elif command -v dnf >/dev/null; then
-        install_fedora
-    else
-        die "neither apt-get nor dnf is here; install by hand what Debian calls: ${DEBIAN_PACKAGES[*]}"
-    fi
+    local wanted
+    mapfile -t wanted < <(wanted_packages)
+    install_missing "${wanted[@]}"
+    # To install one package may remove another that stood in its way, so it is looked again.
+    install_missing "${wanted[@]}"
+    say "all system packages are installed"
 }
 
 check_rust() {
-    # Not every login reads the profile that rustup wrote.
-    [ -d "$HOME/.cargo/bin" ] && PATH="$HOME/.cargo/bin:$PATH"
     local how="get it from https://rustup.rs (curl --proto '=https' -sSf https://sh.rustup.rs | sh), then open a new shell"
     command -v cargo >/dev/null || die "cargo is not installed; $how"
     local have

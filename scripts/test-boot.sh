@@ -6,7 +6,8 @@
 # this machine's apt does. Needs root for that. The guest has no network.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-export PATH="$HOME/.cargo/bin:$PATH"
+self=boot
+. scripts/common.sh
 
 readonly SUITE=bookworm
 # What the package depends on, and what a machine has.
@@ -19,29 +20,13 @@ readonly SILENCE=${WARREN_BOOT_SILENCE:-420}
 # The highest exposure that the unit may have; docs/packaging.md says what it is made of.
 readonly LIMIT=4.6
 
-say() { printf 'boot: %s\n' "$*"; }
-die() { printf 'boot: %s\n' "$*" >&2; exit 1; }
-as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
-
 target=$(cargo metadata --format-version 1 --no-deps --offline --locked | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 readonly target boot=$target/boot
 
 install_tools() {
-    local missing=() pair keyring=debian-archive-keyring
-    command -v apt-get >/dev/null || keyring=debian-keyring
-    for pair in debootstrap:debootstrap dpkg-deb:dpkg mke2fs:e2fsprogs qemu-system-x86_64:qemu-system-x86; do
-        PATH=$PATH:/usr/sbin:/sbin command -v "${pair%:*}" >/dev/null || missing+=("${pair#*:}")
-    done
-    [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || missing+=("$keyring")
-    [ "${#missing[@]}" != 0 ] || return 0
-    say "installing: ${missing[*]}"
-    if command -v apt-get >/dev/null; then
-        as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${missing[@]}"
-    elif command -v dnf >/dev/null; then
-        as_root dnf install -y "${missing[@]}"
-    else
-        die "neither apt-get nor dnf is here to install them"
-    fi
+    local keyring=debian-archive-keyring emulator=qemu-system-x86
+    [ "$(distribution)" != fedora ] || keyring=debian-keyring emulator=qemu-system-x86-core
+    install_missing debootstrap "$keyring" dpkg e2fsprogs "$emulator"
 }
 
 mirror() {

@@ -120,6 +120,12 @@ impl Client {
         bus.name_has_owner(name.try_into().expect("a valid bus name")).await.expect("the bus answers")
     }
 
+    /// How many names there are on the bus.
+    pub(crate) async fn names(&self) -> usize {
+        let bus = zbus::fdo::DBusProxy::new(&self.connection).await.expect("the bus answers");
+        bus.list_names().await.expect("the bus answers").len()
+    }
+
     /// All objects with their properties.
     pub(crate) async fn objects(&self) -> ManagedObjects {
         let member = "org.freedesktop.DBus.ObjectManager.GetManagedObjects";

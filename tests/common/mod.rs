@@ -21,4 +21,4 @@ pub(crate) use daemon::Daemon;
 pub(crate) use guest::{Console, GuestXml, example, guest_files};
 pub(crate) use service::Service;
 pub(crate) use snapshot::{HostState, none_runs};
-pub(crate) use world::{ALICE, BOB, CAROL, World, command_as, eventually, world};
+pub(crate) use world::{ALICE, BOB, CAROL, World, command_as, eventually, world, world_alone};

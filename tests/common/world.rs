@@ -10,6 +10,7 @@ use std::fmt::Write as _;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use super::guest::guest_files;
@@ -33,8 +34,22 @@ pub(crate) const BOB: User = User { name: "warren-bob", uid: 61002 };
 /// A third one.
 pub(crate) const CAROL: User = User { name: "warren-carol", uid: 61003 };
 
+/// Held by each test for as long as its world is there, and by one that measures times alone.
+static MACHINE: RwLock<()> = RwLock::new(());
+
 /// Runs the test `body` in a world of its own. Panics with all that was printed there if it fails.
 pub(crate) fn world<F: AsyncFnOnce(World)>(body: F) {
+    let _beside_others = MACHINE.read().unwrap_or_else(PoisonError::into_inner);
+    run(body);
+}
+
+/// As [`world`], while no other test of this binary has a world.
+pub(crate) fn world_alone<F: AsyncFnOnce(World)>(body: F) {
+    let _alone = MACHINE.write().unwrap_or_else(PoisonError::into_inner);
+    run(body);
+}
+
+fn run<F: AsyncFnOnce(World)>(body: F) {
     if std::env::var_os(INSIDE).is_some() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         runtime.expect("a tokio runtime starts").block_on(async { body(World::lay_out()).await });

@@ -25,9 +25,9 @@ pub(super) enum CliError {
     /// This side of the bus failed.
     #[error("{what}: {source}")]
     Local { what: String, source: io::Error },
-    /// A job had failed before anybody here listened for its error.
-    #[error("{0}")]
-    JobFailed(String),
+    /// What was waited for has not come, or not as it should. `name` is for scripts.
+    #[error("{message}")]
+    Waited { name: &'static str, message: String },
 }
 
 impl CliError {
@@ -38,7 +38,7 @@ impl CliError {
 
     fn status(&self) -> u8 {
         match self {
-            Self::Refused { .. } | Self::Local { .. } | Self::JobFailed(_) => 1,
+            Self::Refused { .. } | Self::Local { .. } | Self::Waited { .. } => 1,
             Self::Usage(_) => 2,
             Self::Unreachable(_) => 3,
         }
@@ -51,7 +51,7 @@ impl CliError {
             Self::Unreachable(_) => ("Unreachable", self.to_string()),
             Self::Usage(_) => ("Usage", self.to_string()),
             Self::Local { .. } => ("Local", self.to_string()),
-            Self::JobFailed(_) => ("JobFailed", self.to_string()),
+            Self::Waited { name, message } => (*name, message.clone()),
         };
         json!({ "name": name, "message": message, "exit-status": self.status() })
     }
@@ -62,7 +62,7 @@ impl CliError {
             Self::Refused { name, message } => Self::Refused { name, message: message + more },
             Self::Unreachable(message) => Self::Unreachable(message + more),
             Self::Usage(message) => Self::Usage(message + more),
-            Self::JobFailed(message) => Self::JobFailed(message + more),
+            Self::Waited { name, message } => Self::Waited { name, message: message + more },
             Self::Local { what, source } => {
                 Self::Local { what, source: io::Error::new(source.kind(), format!("{source}{more}")) }
             }

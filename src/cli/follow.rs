@@ -4,7 +4,7 @@
 use std::io::IsTerminal;
 use std::time::Duration;
 
-use futures_util::{FutureExt, StreamExt};
+use futures_util::StreamExt;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::signal::unix::{SignalKind, signal};
 use zbus::{Message, MessageStream, OwnedObjectPath};
@@ -56,16 +56,22 @@ pub(super) async fn join(bus: &Bus, job: &str) -> Result<(), CliError> {
     match part("State").as_str() {
         "completed" => Ok(()),
         "failed" => {
-            // It may have failed a moment ago, and have said why.
-            while let Some(Some(Ok(message))) = completions.next().now_or_never() {
-                if let Some(end) = end_of(job, &message) {
-                    return end;
+            // It may have failed a moment ago, and be about to say why.
+            let said = async {
+                while let Some(message) = completions.next().await {
+                    if let Some(end) = message.ok().and_then(|m| end_of(job, &m)) {
+                        return end;
+                    }
                 }
-            }
-            Err(CliError::JobFailed(format!(
-                "{job} ({}) failed before it was waited for; only who listened then knows why",
-                part("Operation")
-            )))
+                Err(closed())
+            };
+            tokio::time::timeout(LOOK, said).await.unwrap_or_else(|_| {
+                let message = format!(
+                    "{job} ({}) failed before it was waited for; only who listened then knows why",
+                    part("Operation")
+                );
+                Err(CliError::Waited { name: "JobFailed", message })
+            })
         }
         "cancelled" => verdict("cancelled", String::new(), format!("{job} was cancelled")),
         _ => until_end(bus, job, completions, &part("Operation"), false).await,
@@ -91,7 +97,7 @@ const WAITING: &str = "{msg} {spinner} {elapsed}";
 const GOING: &str = "{msg} [{bar:30}] {percent}% {elapsed}";
 
 /// A bar on stderr; indicatif draws nothing where that is no terminal.
-fn bar(what: &str) -> ProgressBar {
+pub(super) fn bar(what: &str) -> ProgressBar {
     let bar = ProgressBar::new(1000).with_message(what.to_owned());
     shape(&bar, WAITING);
     bar
@@ -123,7 +129,7 @@ async fn wait(
                 Some(message) => if let Some(end) = message.ok().and_then(|m| end_of(job, &m)) {
                     return end;
                 },
-                None => return Err(CliError::Unreachable("the bus closed the connection".into())),
+                None => return Err(closed()),
             },
             _ = interrupts.recv() => {
                 if cancelled || !ours {
@@ -145,6 +151,10 @@ async fn wait(
             },
         }
     }
+}
+
+fn closed() -> CliError {
+    CliError::Unreachable("the bus closed the connection".into())
 }
 
 /// What a `Completed` signal says, if it is of this job.

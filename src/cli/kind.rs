@@ -39,6 +39,16 @@ impl Kind {
         }
     }
 
+    /// The states that its objects can be in: the closed list of the contract.
+    pub(super) fn states(self) -> &'static [&'static str] {
+        match self {
+            Self::Network => &["inactive", "starting", "active", "stopping"],
+            Self::Domain => {
+                &["shutoff", "starting", "running", "paused", "pmsuspended", "stopping", "crashed"]
+            }
+        }
+    }
+
     /// Its properties in the order in which they are shown; what a newer service has besides comes after.
     pub(super) fn properties(self) -> &'static [&'static str] {
         match self {

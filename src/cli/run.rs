@@ -1,6 +1,7 @@
 //! From what was typed to the verb that does it. Must never do anything itself.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use super::args::{Args, Command, JobVerb, NetVerb, VmVerb};
 use super::complete;
@@ -58,7 +59,7 @@ async fn network(session: &Session, verb: NetVerb) -> Result<ExitCode, CliError>
             verb::stop::run(session, KIND, &name, force.then_some("force"), no_wait).await
         }
         NetVerb::Undefine { name } => verb::undefine::run(session, KIND, &name).await,
-        NetVerb::List => verb::list::run(session, KIND).await,
+        NetVerb::List { state, how } => verb::list::run(session, KIND, &state, &how).await,
         NetVerb::Show { name, xml: true, live } => verb::xml::run(session, KIND, &name, live, false).await,
         NetVerb::Show { name, .. } => verb::show::run(session, KIND, &name).await,
         NetVerb::Leases { name } => verb::leases::run(session, &name).await,
@@ -82,13 +83,16 @@ async fn domain(session: &Session, verb: VmVerb) -> Result<ExitCode, CliError> {
         VmVerb::Stop { name, graceful, no_wait } => {
             verb::stop::run(session, KIND, &name, graceful.then_some("graceful"), no_wait).await
         }
-        VmVerb::Shutdown { name } => verb::control::run(session, &name, "Shutdown").await,
+        VmVerb::Shutdown { name, wait: true, timeout } => {
+            verb::shutdown::run(session, &name, timeout.map(Duration::from_secs)).await
+        }
+        VmVerb::Shutdown { name, .. } => verb::control::run(session, &name, "Shutdown").await,
         VmVerb::Reboot { name } => verb::control::run(session, &name, "Reboot").await,
         VmVerb::Reset { name } => verb::control::run(session, &name, "Reset").await,
         VmVerb::Suspend { name } => verb::control::run(session, &name, "Suspend").await,
         VmVerb::Resume { name } => verb::control::run(session, &name, "Resume").await,
         VmVerb::Undefine { name } => verb::undefine::run(session, KIND, &name).await,
-        VmVerb::List => verb::list::run(session, KIND).await,
+        VmVerb::List { state, how } => verb::list::run(session, KIND, &state, &how).await,
         VmVerb::Show { name, xml: true, live, secrets } => {
             verb::xml::run(session, KIND, &name, live, secrets).await
         }

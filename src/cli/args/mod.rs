@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 pub(super) use net::NetVerb;
-pub(super) use others::{DefineOptions, JobVerb, Target, Watch};
+pub(super) use others::{DefineOptions, JobVerb, ListOptions, Target, Watch};
 pub(super) use vm::VmVerb;
 
 use super::error::CliError;

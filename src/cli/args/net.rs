@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Subcommand, ValueHint};
 
 use crate::cli::complete::networks;
+use crate::cli::kind::Kind;
 
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum NetVerb {
@@ -53,7 +55,13 @@ pub(in crate::cli) enum NetVerb {
         name: String,
     },
     /// List all networks
-    List,
+    List {
+        /// Only those in one of these states; by commas
+        #[arg(long, value_name = "STATE", value_delimiter = ',', value_parser = PossibleValuesParser::new(Kind::Network.states()))]
+        state: Vec<String>,
+        #[command(flatten)]
+        how: super::others::ListOptions,
+    },
     /// Show a network
     Show {
         /// Name or UUID

@@ -44,6 +44,17 @@ pub(in crate::cli) struct Target {
     pub(in crate::cli) vm: Option<String>,
 }
 
+/// How a list is printed; as JSON it is always complete.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct ListOptions {
+    /// Print only the names, one a line
+    #[arg(long)]
+    pub(in crate::cli) names: bool,
+    /// Print only the UUIDs, one a line
+    #[arg(short, long, conflicts_with = "names")]
+    pub(in crate::cli) quiet: bool,
+}
+
 /// How a document is taken.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct DefineOptions {

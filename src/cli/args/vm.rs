@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Subcommand, ValueHint};
 
 use crate::cli::complete::machines;
+use crate::cli::kind::Kind;
 
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum VmVerb {
@@ -57,12 +59,24 @@ pub(in crate::cli) enum VmVerb {
         no_wait: bool,
     },
     /// Ask the guest to shut down
+    ///
+    /// A guest may take its time, or not heed it at all: without --wait this ends as soon as it was asked. The
+    /// exit status is 1 if the --timeout is over; the guest is left as it is then, and may still shut down.
+    /// Ctrl-C ends the waiting and leaves the guest alone too.
     Shutdown {
         /// Name or UUID
         #[arg(add = machines())]
         name: String,
+        /// Wait until the machine is off
+        #[arg(long)]
+        wait: bool,
+        /// Not longer than this
+        #[arg(long, value_name = "SECONDS", requires = "wait", value_parser = clap::value_parser!(u64).range(1..))]
+        timeout: Option<u64>,
     },
     /// Ask the guest to reboot
+    ///
+    /// This ends as soon as it was asked. When it is up again, only the guest itself knows.
     Reboot {
         /// Name or UUID
         #[arg(add = machines())]
@@ -93,7 +107,13 @@ pub(in crate::cli) enum VmVerb {
         name: String,
     },
     /// List all machines
-    List,
+    List {
+        /// Only those in one of these states; by commas
+        #[arg(long, value_name = "STATE", value_delimiter = ',', value_parser = PossibleValuesParser::new(Kind::Domain.states()))]
+        state: Vec<String>,
+        #[command(flatten)]
+        how: super::others::ListOptions,
+    },
     /// Show a machine
     Show {
         /// Name or UUID

@@ -1,22 +1,33 @@
-//! `list`
+//! `list [--state STATES] [--names | --quiet]`
 
 use std::process::ExitCode;
 
 use super::Session;
+use crate::cli::args::ListOptions;
 use crate::cli::error::CliError;
 use crate::cli::kind::Kind;
 use crate::cli::output;
 use crate::cli::proxy::{Map, having};
 
-/// Lists all objects of a kind by name, with one call.
-pub(in crate::cli) async fn run(session: &Session, kind: Kind) -> Result<ExitCode, CliError> {
+/// Lists all objects of a kind by name, or those in one of some states, with one call.
+pub(in crate::cli) async fn run(
+    session: &Session,
+    kind: Kind,
+    states: &[String],
+    how: &ListOptions,
+) -> Result<ExitCode, CliError> {
     let objects = session.bus.managed_objects().await?;
     let mut found: Vec<Map> = having(objects, kind.interface()).map(|(_, properties)| properties).collect();
+    found.retain(|properties| states.is_empty() || states.contains(&shown(properties, "State")));
     // Names of machines are unique only for each owner.
     found.sort_by_cached_key(|properties| (shown(properties, "Name"), shown(properties, "Uuid")));
     if session.json {
         let list = found.iter().map(|properties| output::object(kind, properties).into());
         output::json(&serde_json::Value::Array(list.collect()))?;
+    } else if how.names || how.quiet {
+        let property = if how.names { "Name" } else { "Uuid" };
+        let lines: String = found.iter().map(|object| shown(object, property) + "\n").collect();
+        output::write(lines.as_bytes())?;
     } else {
         output::line(&table(kind, &found))?;
     }

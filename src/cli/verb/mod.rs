@@ -16,6 +16,7 @@ pub(super) mod leases;
 pub(super) mod list;
 pub(super) mod permissions;
 pub(super) mod show;
+pub(super) mod shutdown;
 pub(super) mod start;
 pub(super) mod status;
 pub(super) mod stop;

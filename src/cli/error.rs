@@ -114,6 +114,9 @@ impl From<fdo::Error> for CliError {
         if NOBODY.contains(&short) || short.starts_with("Spawn.") {
             let remedy = match short {
                 "ServiceUnknown" => "; is the package warren installed there?",
+                "NoReply" | "Disconnected" => {
+                    "; it may have ended in the middle, so look before doing it again"
+                }
                 "TimedOut" => LOG,
                 _ if short.starts_with("Spawn.") => LOG,
                 _ => "",

@@ -170,7 +170,9 @@ fn end_of(job: &str, message: &Message) -> Option<Result<(), CliError>> {
 fn verdict(state: &str, name: String, message: String) -> Result<(), CliError> {
     match state {
         "completed" => Ok(()),
-        "cancelled" if name.is_empty() => {
+        // Who has cancelled it knows why: the signal says nothing more.
+        "cancelled" => {
+            let message = if message.is_empty() { "the job was cancelled".into() } else { message };
             Err(CliError::Refused { name: "org.warren1.Error.Cancelled".into(), message })
         }
         _ => Err(CliError::Refused { name, message }),

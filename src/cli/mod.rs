@@ -37,7 +37,8 @@ pub fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let command = man::with_examples(Args::command(), "warrenctl");
-    let args = match command.try_get_matches().and_then(|found| Args::from_arg_matches(&found)) {
+    let found = command.try_get_matches().and_then(|found| Args::from_arg_matches(&found));
+    let args = match found.map_err(near::with_verb) {
         Ok(args) => args,
         // Where scripts are promised JSON, wrong usage is no exception.
         Err(e) if e.use_stderr() && std::env::args_os().any(|arg| arg == "--json") => {

@@ -1,11 +1,49 @@
 //! What somebody may have meant by a name that means nothing. Owns what is near enough; must never take it
 //! for what was said.
 
+use clap::CommandFactory;
+use clap::error::{ContextKind, ContextValue};
 use zbus::fdo::ManagedObjects;
 
+use super::args::Args;
 use super::kind::Kind;
 use super::output;
 use super::proxy::having;
+
+/// Words that other programs of this kind have for a verb, and the verb here.
+const ELSEWHERE: [(&str, &str); 11] = [
+    ("create", "define --start"),
+    ("delete", "undefine"),
+    ("destroy", "stop"),
+    ("dhcp-leases", "leases"),
+    ("domifaddr", "addresses"),
+    ("dumpxml", "show --xml"),
+    ("info", "show"),
+    ("ls", "list"),
+    ("ps", "list"),
+    ("rm", "undefine"),
+    ("status", "show"),
+];
+
+/// The error with a proposal, where clap has none for a verb that is not known here.
+pub(super) fn with_verb(mut error: clap::Error) -> clap::Error {
+    let Some(ContextValue::String(typed)) = error.get(ContextKind::InvalidSubcommand) else { return error };
+    if error.get(ContextKind::SuggestedSubcommand).is_some() {
+        return error;
+    }
+    let verb = ELSEWHERE.iter().find(|(other, _)| other == typed).map_or(typed.as_str(), |(_, ours)| *ours);
+    let all = Args::command();
+    let has = |kind: &str| {
+        let verb = verb.split(' ').next().unwrap_or_default();
+        all.find_subcommand(kind).is_some_and(|kind| kind.find_subcommand(verb).is_some())
+    };
+    let proposed: Vec<String> =
+        ["net", "vm"].into_iter().filter(|kind| has(kind)).map(|kind| format!("{kind} {verb}")).collect();
+    if !proposed.is_empty() {
+        error.insert(ContextKind::SuggestedSubcommand, ContextValue::Strings(proposed));
+    }
+    error
+}
 
 /// Words to add to the error; none where nothing is near, or where one of somebody else has this very name, of
 /// which the service has told.
@@ -25,6 +63,7 @@ pub(super) fn hint(kind: Kind, typed: &str, objects: ManagedObjects) -> String {
 mod tests {
     use std::collections::HashMap;
 
+    use clap::Parser;
     use zbus::{OwnedVariant, Variant};
 
     use super::*;
@@ -46,6 +85,32 @@ mod tests {
         assert_eq!(hint(Kind::Domain, "geust_12", all.clone()), "; did you mean 'guest_12'?");
         assert_eq!(hint(Kind::Domain, "mail", all.clone()), "");
         assert_eq!(hint(Kind::Network, "gest_1", all), "", "that is a machine");
+    }
+
+    #[test]
+    fn a_verb_of_other_programs_is_answered_with_ours() {
+        let said = |line: &str| with_verb(Args::try_parse_from(line.split(' ')).unwrap_err()).to_string();
+        for (line, tip) in [
+            ("warrenctl vm destroy a", "'net stop', 'vm stop'"),
+            ("warrenctl list", "'net list', 'vm list'"),
+            ("warrenctl dumpxml a", "'net show --xml', 'vm show --xml'"),
+            ("warrenctl vm leases a", "exists: 'net leases'"),
+            ("warrenctl vm lsit", "exists: 'list'"),
+        ] {
+            let said = said(line);
+            assert!(said.contains(tip), "{line}: {said}");
+        }
+        assert!(!said("warrenctl vm dance").contains("tip"));
+    }
+
+    #[test]
+    fn every_proposed_verb_is_one() {
+        let all = Args::command();
+        for (other, ours) in ELSEWHERE {
+            let kinds = [all.find_subcommand("net"), all.find_subcommand("vm")].map(Option::unwrap);
+            let has = |verb: &str| kinds.iter().any(|kind| kind.find_subcommand(verb).is_some());
+            assert!(has(ours.split(' ').next().unwrap()) && !has(other), "{other}: {ours}");
+        }
     }
 
     #[test]

@@ -1,11 +1,15 @@
 //! Tables for people and JSON for scripts. Owns how values look; must never ask the service.
 
 use std::collections::BTreeMap;
+use std::future::pending;
 use std::io::{self, Write};
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{Cell, ContentArrangement, Table};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 use serde_json::Value;
+use tokio::sync::oneshot;
 use zbus::{OwnedVariant, Variant};
 
 use super::colour;
@@ -25,6 +29,28 @@ pub(super) fn write_while_read(bytes: &[u8]) -> Result<bool, CliError> {
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(false),
         Err(e) => Err(CliError::Local { what: "cannot write to standard output".into(), source: e }),
         Ok(()) => Ok(true),
+    }
+}
+
+/// Until nobody reads stdout any more, as after `| grep -m1`. The thread that waits for it ends with the
+/// process.
+pub(super) async fn reader_gone() {
+    let (tell, told) = oneshot::channel();
+    std::thread::spawn(move || {
+        let out = io::stdout();
+        // Of nothing but what is always told: an error or a hang-up.
+        let mut asked = [PollFd::new(&out, PollFlags::empty())];
+        let said = loop {
+            match poll(&mut asked, None) {
+                Err(Errno::INTR) => {}
+                said => break said,
+            }
+        };
+        said.ok().and_then(|_| tell.send(()).ok())
+    });
+    // Where it cannot be told, writing tells.
+    if told.await.is_err() {
+        pending().await
     }
 }
 
@@ -60,14 +86,16 @@ pub(super) fn table(header: &[&str], rows: Vec<Vec<String>>) -> String {
     table.trim_fmt()
 }
 
-/// A table of `aa{sv}`: the columns of `order` that any row has, then the others by name.
+/// A table of `aa{sv}`: the columns of `order`, then the others by name; those in which nothing stands are left
+/// out.
 pub(super) fn records(rows: &[Map], order: &[&str]) -> String {
     let mut keys: Vec<&str> = rows.iter().flat_map(|row| row.keys().map(String::as_str)).collect();
     keys.sort_by_key(|key| rank(order, key));
     keys.dedup();
+    let cell = |row: &Map, key: &str| row.get(key).map_or(String::new(), |value| fact(key, value));
+    keys.retain(|key| rows.iter().any(|row| !cell(row, key).is_empty()));
     let header: Vec<String> = keys.iter().map(|key| title(key)).collect();
     let header: Vec<&str> = header.iter().map(String::as_str).collect();
-    let cell = |row: &Map, key: &str| row.get(key).map_or(String::new(), |value| text(value));
     let cells = rows.iter().map(|row| keys.iter().map(|key| cell(row, key)).collect()).collect();
     table(&header, cells)
 }
@@ -179,10 +207,12 @@ pub(super) fn text(value: &Variant<'_>) -> String {
     }
 }
 
-/// A value of an amount or of anything else, by its name on the bus.
+/// A value by its name on the bus: of an amount, of a port that is not there yet, or of anything else.
 pub(super) fn fact(name: &str, value: &Variant<'_>) -> String {
     match value {
         Variant::U64(bytes) if name == "memory-bytes" => memory(*bytes),
+        Variant::U32(0) | Variant::U16(0) if name == "port" => String::new(),
+        Variant::Bool(up) if name == "link" => (if *up { "up" } else { "down" }).into(),
         other => text(other),
     }
 }

@@ -38,6 +38,10 @@ const OBJECT_MANAGER: &str = "org.freedesktop.DBus.ObjectManager";
 /// there is no such limit.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// For who has no session bus, as after `su` or in a job of cron.
+const NO_SESSION: &str = "; a session bus comes with a login or by 'dbus-run-session', and DBUS_SESSION_BUS_ADDRESS \
+                          says where it is; the system service is --system";
+
 /// `a{sv}`.
 pub(super) type Map = HashMap<String, OwnedVariant>;
 /// `a{sv}` options of a call.
@@ -65,7 +69,14 @@ impl Bus {
             (None, Scope::Session) => zbus::connection::Builder::session(),
         };
         let builder = if interactive { builder } else { builder.method_timeout(PATIENCE) };
-        let connection = builder.build().await.map_err(|e| CliError::Unreachable(e.to_string()))?;
+        let connection = builder.build().await.map_err(|e| {
+            let remedy = match (host, scope) {
+                (Some(_), _) => "",
+                (None, Scope::System) => "; does the system bus run here?",
+                (None, Scope::Session) => NO_SESSION,
+            };
+            CliError::Unreachable(format!("{e}{remedy}"))
+        })?;
         Ok(Self { connection, interactive, agent })
     }
 

@@ -1,6 +1,7 @@
 //! `watch [--topics …] [--net NAME | --vm NAME]`
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -27,12 +28,14 @@ pub(in crate::cli) async fn run(session: &Session, watch: Watch) -> Result<ExitC
     let ask = || tokio::spawn(catch_up(session.bus.clone(), watch.topics.clone()));
     let mut asked = Some(ask());
     let mut first = true;
+    let mut reader_gone = pin!(output::reader_gone());
     let mut interrupts = signal(SignalKind::interrupt())
         .map_err(|e| CliError::Local { what: "cannot hear Ctrl-C".into(), source: e })?;
     loop {
         tokio::select! {
             biased;
             _ = interrupts.recv() => return Ok(ExitCode::SUCCESS),
+            () = &mut reader_gone => return Ok(ExitCode::SUCCESS),
             objects = async { asked.as_mut().expect("it is some").await }, if asked.is_some() => {
                 asked = None;
                 match objects.unwrap_or_else(|e| Err(CliError::Unreachable(e.to_string()))) {

@@ -7,12 +7,16 @@
 mod complete;
 #[path = "cli/edit.rs"]
 mod edit;
+#[path = "cli/list.rs"]
+mod list;
 #[path = "cli/objects.rs"]
 mod objects;
 #[path = "cli/remote.rs"]
 mod remote;
 #[path = "cli/service.rs"]
 mod service;
+#[path = "cli/shutdown.rs"]
+mod shutdown;
 #[path = "cli/terminal.rs"]
 mod terminal;
 #[path = "cli/verbs.rs"]
@@ -86,6 +90,8 @@ fn an_unreachable_service_is_3() {
         assert_eq!(code, 3, "{text}");
         assert!(text.starts_with("the Warren service cannot be reached: "), "{text}");
     }
+    let (_, text) = failure(warrenctl().args(["--session", "net", "list"]));
+    assert!(text.contains("dbus-run-session") && text.contains("--system"), "{text}");
     // A bus on which nobody has the name.
     let bus = Bus::empty();
     let (code, text) = failure(&mut on(&bus, &["vm", "list"]));

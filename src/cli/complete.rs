@@ -63,8 +63,24 @@ pub(super) fn script(shell: Shell) -> Result<(), CliError> {
         Ok(())
     };
     write().map_err(|e| CliError::Local { what: "cannot write the script".into(), source: e })?;
-    output::write(&script)
+    let mut script = String::from_utf8_lossy(&script).into_owned();
+    if shell == Shell::Bash {
+        script = script.replacen(ASKS, &format!("{UNCUT}{ASKS}"), 1);
+    }
+    output::write(script.as_bytes())
 }
+
+/// Where the script for bash asks this program.
+const ASKS: &str = "    COMPREPLY=( ";
+/// bash cuts `--state=x` into three words, of which the program must get two.
+const UNCUT: &str = r#"    local i
+    for ((i = _CLAP_COMPLETE_INDEX - 1; i > 0; i--)); do
+        if [[ "${words[i]}" == "=" ]]; then
+            words=("${words[@]:0:i}" "${words[@]:i+1}")
+            ((_CLAP_COMPLETE_INDEX--))
+        fi
+    done
+"#;
 
 /// Names of networks.
 pub(super) fn networks() -> ArgValueCompleter {

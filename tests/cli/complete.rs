@@ -45,6 +45,10 @@ fn verbs_options_and_names_are_offered() {
     assert_eq!(at(&["warrenctl", "vm", "start", "--no-w"]), ["--no-wait"]);
     assert_eq!(at(&["warrenctl", "watch", "--vm", ""]), ["echo"]);
     assert_eq!(at(&["warrenctl", "watch", "--topics", "leases,ad"]), ["leases,addresses"]);
+    assert_eq!(at(&["warrenctl", "vm", "list", "--state", "paused,ru"]), ["paused,running"]);
+    assert_eq!(at(&["warrenctl", "vm", "list", "--state=cr"]), ["--state=crashed"]);
+    assert_eq!(at(&["warrenctl", "net", "list", "--state", "s"]), ["starting", "stopping"]);
+    assert_eq!(at(&["warrenctl", "vm", "shutdown", "--w"]), ["--wait"]);
     assert_eq!(at(&["warrenctl", "job", "wait", ""])[0], "3");
     assert_eq!(at(&["warrenctl", "net", "access", "private", ""])[..2], ["admin", "users"]);
     assert_eq!(at(&["warrenctl", "--system", "vm", "start", "e"]), Vec::<String>::new(), "not on that bus");
@@ -95,6 +99,9 @@ fn completes(shell: &str, command: &str, first: &str) {
     terminal.wait_for("sourced> ");
     terminal.type_in("warrenctl vm reb\tec\t\n");
     bus.wait_for_call("Reboot");
+    terminal.type_in("warrenctl net list --state ina\t --nam\t; echo 'list''ed'\n");
+    terminal.wait_for("listed");
+    assert!(terminal.shown().contains("\rprivate\r\n"), "{:?}", terminal.shown());
     terminal.type_in("exit\n");
     let (_, shown) = terminal.end();
     assert!(!shown.contains("error"), "{shown}");
@@ -102,7 +109,17 @@ fn completes(shell: &str, command: &str, first: &str) {
 
 #[test]
 fn bash_completes() {
-    completes("bash", "bash --norc --noprofile -i", "");
+    let shell = "bash --norc --noprofile -i";
+    completes("bash", shell, "");
+    // It cuts words at '='.
+    let bus = Bus::with_service();
+    let (_dir, file) = script("bash");
+    let mut terminal = Terminal::run(&bus, shell, &[("HOME", "/nonexistent")]);
+    terminal.type_in(&format!("source {file}; PS1='sour''ced> '\n"));
+    terminal.wait_for("sourced> ");
+    terminal.type_in("warrenctl net list --state=ina\t --nam\t; echo 'list''ed'\n");
+    terminal.wait_for("listed");
+    assert!(terminal.shown().contains("\rprivate\r\n"), "{:?}", terminal.shown());
 }
 
 #[test]
@@ -116,14 +133,16 @@ fn fish_completes() {
     let (dir, file) = script("fish");
     let here = std::path::Path::new(env!("CARGO_BIN_EXE_warrenctl")).parent().unwrap();
     let output = Command::new("fish")
-        .args(["--no-config", "-c", &format!("source {file}; complete -C 'warrenctl vm start ec'")])
+        .args(["--no-config", "-c", &format!(
+            "source {file}; complete -C 'warrenctl vm start ec'; complete -C 'warrenctl vm list --state ru'"
+        )])
         .env("PATH", format!("{}:{}", here.display(), std::env::var("PATH").unwrap()))
         .env("HOME", dir.path())
         .env("WARREN_SCOPE", "session")
         .env("DBUS_SESSION_BUS_ADDRESS", bus.address())
         .output()
         .expect("fish is installed");
-    assert_eq!(String::from_utf8(output.stdout).unwrap(), "echo\trunning\n", "{:?}", output.stderr);
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "echo\trunning\nrunning\n", "{:?}", output.stderr);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::objects::{DOMAIN, ENDLESS, NETWORK};
+use crate::objects::{DOMAIN, ENDLESS, NETWORK, end};
 use crate::service::Bus;
 use crate::{failure, on, output};
 
@@ -184,6 +184,45 @@ fn a_job_is_listed_awaited_and_cancelled() {
 
     let (code, text) = failure(&mut on(&bus, &["job", "wait", "99"]));
     assert_eq!(code, 1, "a job that is not there: {text}");
+}
+
+/// A job that has failed, and only then says why.
+struct Failed;
+
+#[zbus::interface(name = "org.warren1.Job")]
+impl Failed {
+    #[zbus(property)]
+    async fn state(&self, #[zbus(connection)] connection: &zbus::Connection) -> String {
+        let connection = connection.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            end(&connection, FAILED, "failed", "org.warren1.Error.InUse", "guests are on it").await
+        });
+        "failed".into()
+    }
+}
+
+const FAILED: &str = "/org/warren1/job/7";
+
+#[test]
+fn a_job_that_has_just_failed_says_why_and_a_cancelled_one_that_it_was() {
+    let bus = Bus::with_service();
+    bus.run(|c| Box::pin(async move { c.object_server().at(FAILED, Failed).await.map(drop) }));
+    let (code, text) = failure(&mut on(&bus, &["job", "wait", "7"]));
+    assert_eq!((code, text.as_str()), (1, "org.warren1.Error.InUse: guests are on it\n"));
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_warrenctl"))
+        .args(["--session", "job", "wait", ENDLESS])
+        .env("DBUS_SESSION_BUS_ADDRESS", bus.address())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    bus.wait_for_endless_job();
+    // As the service says it: neither a name nor a message.
+    bus.run(|c| Box::pin(async move { end(&c, ENDLESS, "cancelled", "", "").await }));
+    let mut text = String::new();
+    std::io::Read::read_to_string(child.stderr.as_mut().unwrap(), &mut text).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+    assert_eq!(text, "org.warren1.Error.Cancelled: the job was cancelled\n");
 }
 
 #[test]

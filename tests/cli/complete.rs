@@ -101,7 +101,7 @@ fn completes(shell: &str, command: &str, first: &str) {
     bus.wait_for_call("Reboot");
     terminal.type_in("warrenctl net list --state ina\t --nam\t; echo 'list''ed'\n");
     terminal.wait_for("listed");
-    assert!(terminal.shown().contains("\rprivate\r\n"), "{:?}", terminal.shown());
+    assert!(terminal.shown().contains("private\r\n"), "{:?}", terminal.shown());
     terminal.type_in("exit\n");
     let (_, shown) = terminal.end();
     assert!(!shown.contains("error"), "{shown}");
@@ -119,7 +119,7 @@ fn bash_completes() {
     terminal.wait_for("sourced> ");
     terminal.type_in("warrenctl net list --state=ina\t --nam\t; echo 'list''ed'\n");
     terminal.wait_for("listed");
-    assert!(terminal.shown().contains("\rprivate\r\n"), "{:?}", terminal.shown());
+    assert!(terminal.shown().contains("private\r\n"), "{:?}", terminal.shown());
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod bad_input;
 mod callers;
 mod callers_table;
 mod cleanup;
+mod cli;
 mod clients;
 mod contract;
 mod crash;

@@ -58,8 +58,8 @@ pub(super) enum Command {
     /// Show events as they come
     ///
     /// Objects that come and go, their properties and states, and how jobs end; with --topics also what is
-    /// told only to those who may know it. Goes on until Ctrl-C (exit status 0) or until the bus is gone
-    /// (3); a service that ends and comes back is followed.
+    /// told only to those who may know it. Goes on until Ctrl-C or until nobody reads it any more (exit status
+    /// 0), or until the bus is gone (3); a service that ends and comes back is followed.
     Watch(Watch),
     /// Show the service: its version, its scope and what is wrong with its host
     Status,

@@ -28,6 +28,8 @@ pub(in crate::cli) enum NetVerb {
         name: String,
     },
     /// Start a network
+    ///
+    /// At a terminal, Ctrl-C undoes what was begun; a second Ctrl-C no longer waits for that (exit status 3).
     Start {
         /// Name or UUID
         #[arg(add = networks())]

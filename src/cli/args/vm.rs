@@ -32,6 +32,8 @@ pub(in crate::cli) enum VmVerb {
         no_secrets: bool,
     },
     /// Start a machine, and the networks that it needs
+    ///
+    /// At a terminal, Ctrl-C undoes what was begun; a second Ctrl-C no longer waits for that (exit status 3).
     Start {
         /// Name or UUID
         #[arg(add = machines())]

@@ -56,7 +56,7 @@ const JSON: Section = (
              in lower case with dashes; what stands here stays, and keys may be added. Properties of objects have \
              the names of the bus, as StateReason: state-reason.",
         ),
-        ("list", "An array of objects, each with its properties."),
+        ("list", "An array of objects, each with its properties, also with --names or --quiet."),
         (
             "show, define, edit",
             "The properties of one object; of a machine 'show' adds interfaces, disks, graphics and consoles, where \
@@ -88,8 +88,8 @@ const JSON: Section = (
         ),
         (
             "Errors",
-            "An object on standard error: name (of the D-Bus error, or Usage, Unreachable, Local or JobFailed), \
-             message, exit-status.",
+            "An object on standard error: name (of the D-Bus error, or Usage, Unreachable, Local, JobFailed, \
+             Timeout or Crashed), message, exit-status.",
         ),
         ("console, completions", "Are what they are, without JSON."),
     ],
@@ -128,7 +128,7 @@ pub(super) fn of(page: &str) -> Vec<Section> {
 /// Page, command line, what it does.
 pub(super) const EXAMPLES: &[(&str, &str, &str)] = &[
     ("warrenctl", "warrenctl vm define guest.xml --start", "Defines a machine and starts it."),
-    ("warrenctl", "warrenctl --json vm list | jq -r '.[].name'", "The names of all machines, for a script."),
+    ("warrenctl", "warrenctl --json vm list | jq -r '.[].pid'", "What a table does not show, for a script."),
     ("warrenctl", "warrenctl --host root@server vm list", "The machines of another host."),
     ("warrenctl-net-define", "warrenctl net define private.xml", "Defines a network, or replaces it."),
     (
@@ -141,6 +141,11 @@ pub(super) const EXAMPLES: &[(&str, &str, &str)] = &[
     ("warrenctl-net-stop", "warrenctl net stop --force default", "Stops it, though guests are on it."),
     ("warrenctl-net-undefine", "warrenctl net undefine private", "Forgets a network."),
     ("warrenctl-net-list", "warrenctl net list", "All networks."),
+    (
+        "warrenctl-net-list",
+        "warrenctl net list --state active --names",
+        "The names of those that are active.",
+    ),
     ("warrenctl-net-show", "warrenctl net show --xml default > default.xml", "Keeps a document."),
     ("warrenctl-net-leases", "warrenctl net leases default", "Who has which address."),
     ("warrenctl-net-autostart", "warrenctl net autostart default", "Starts it at each boot from now on."),
@@ -157,12 +162,23 @@ pub(super) const EXAMPLES: &[(&str, &str, &str)] = &[
     ("warrenctl-vm-start", "warrenctl vm start --no-wait guest", "Prints the job that starts it."),
     ("warrenctl-vm-stop", "warrenctl vm stop --graceful guest", "Switches it off once QEMU has written all."),
     ("warrenctl-vm-shutdown", "warrenctl vm shutdown guest", "Presses the power button, so to say."),
+    (
+        "warrenctl-vm-shutdown",
+        "warrenctl vm shutdown --wait --timeout 60 guest",
+        "Waits until it is off, a minute at most.",
+    ),
     ("warrenctl-vm-reboot", "warrenctl vm reboot guest", "Asks the guest to reboot."),
     ("warrenctl-vm-reset", "warrenctl vm reset guest", "Does not ask."),
     ("warrenctl-vm-suspend", "warrenctl vm suspend guest", "Its CPUs stand still; its memory stays."),
     ("warrenctl-vm-resume", "warrenctl vm resume guest", "They go on."),
     ("warrenctl-vm-undefine", "warrenctl vm undefine guest", "Forgets a machine."),
     ("warrenctl-vm-list", "warrenctl vm list", "All machines."),
+    ("warrenctl-vm-list", "warrenctl vm list --state running,paused", "Those that have memory."),
+    (
+        "warrenctl-vm-list",
+        "warrenctl vm list -q --state running | xargs -n 1 -P 0 warrenctl vm shutdown --wait",
+        "Shuts all down and waits for all of them.",
+    ),
     ("warrenctl-vm-show", "warrenctl vm show guest", "Its properties, NICs, disks and displays."),
     ("warrenctl-vm-show", "warrenctl vm show --xml --live guest", "The document as it runs, with its TAPs."),
     ("warrenctl-vm-addresses", "warrenctl vm addresses guest", "Where it can be reached."),
@@ -179,6 +195,7 @@ pub(super) const EXAMPLES: &[(&str, &str, &str)] = &[
     ("warrenctl-job-cancel", "warrenctl job cancel 3", "Asks that it be undone."),
     ("warrenctl-job-wait", "warrenctl job wait 3", "Ends when the job ends."),
     ("warrenctl-watch", "warrenctl watch", "What is public, of all objects."),
+    ("warrenctl-watch", "warrenctl watch --vm guest | grep -m 1 crashed", "Waits until it crashes."),
     ("warrenctl-watch", "warrenctl --json watch --topics leases --net default", "Leases of one network too."),
     ("warrenctl-status", "warrenctl status", "What the service says of itself."),
     ("warrenctl-host", "warrenctl --json host", "CPUs, memory, emulators, for a script."),

@@ -105,7 +105,8 @@ pub(super) fn bar(what: &str) -> ProgressBar {
 
 fn shape(bar: &ProgressBar, template: &str) {
     if let Ok(style) = ProgressStyle::with_template(template) {
-        bar.set_style(style);
+        // Every terminal has these, whatever its locale.
+        bar.set_style(style.tick_chars("|/-\\ ").progress_chars("=> "));
     }
 }
 

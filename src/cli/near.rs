@@ -50,7 +50,8 @@ pub(super) fn hint(kind: Kind, typed: &str, objects: ManagedObjects) -> String {
     if names.iter().any(|name| name == typed) {
         return String::new();
     }
-    let distance = |name: &str| strsim::damerau_levenshtein(typed, name);
+    let lower = typed.to_lowercase();
+    let distance = |name: &str| strsim::damerau_levenshtein(&lower, &name.to_lowercase());
     names.retain(|name| distance(name) <= 1 + typed.chars().count() / 4);
     names.sort_by_cached_key(|name| (distance(name), name.clone()));
     names.first().map_or(String::new(), |name| format!("; did you mean '{name}'?"))
@@ -80,6 +81,7 @@ mod tests {
         let all = objects(&[("guest_1", 0), ("guest_12", 0), ("web", 0)]);
         assert_eq!(hint(Kind::Domain, "gest_1", all.clone()), "; did you mean 'guest_1'?");
         assert_eq!(hint(Kind::Domain, "geust_12", all.clone()), "; did you mean 'guest_12'?");
+        assert_eq!(hint(Kind::Domain, "WEB", all.clone()), "; did you mean 'web'?");
         assert_eq!(hint(Kind::Domain, "mail", all.clone()), "");
         assert_eq!(hint(Kind::Network, "gest_1", all), "", "that is a machine");
     }

@@ -100,6 +100,27 @@ fn an_unreachable_service_is_3() {
 }
 
 #[test]
+fn the_exit_status_is_right_where_nobody_reads_the_error() {
+    let bus = Bus::with_service();
+    for (args, code) in [
+        (&["net", "show", "nothing"][..], 1),
+        (&["--json", "net", "show", "nothing"], 1),
+        (&["--json", "net", "dance"], 2),
+        (&["--system", "net", "list"], 3),
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_warrenctl"));
+        if code != 3 {
+            command.arg("--session");
+        }
+        command.env("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/nonexistent");
+        command.env("DBUS_SESSION_BUS_ADDRESS", bus.address()).args(args);
+        assert_eq!(command.stderr(writer).status().unwrap().code(), Some(code), "{args:?}");
+    }
+}
+
+#[test]
 fn the_scope_comes_from_flag_or_environment() {
     let bus = Bus::with_service();
     let mut command = warrenctl();

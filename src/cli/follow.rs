@@ -139,7 +139,7 @@ async fn wait(
                 cancelled = true;
                 match bus.job_cancel(job).await {
                     Ok(()) => bar.set_message("cancelling"),
-                    Err(e) => bar.suspend(|| eprintln!("it goes on: {e}")),
+                    Err(e) => bar.suspend(|| output::tell(format_args!("it goes on: {e}"))),
                 }
             }
             _ = look.tick() => match bus.job_progress(job).await {

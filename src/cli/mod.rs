@@ -56,9 +56,9 @@ pub fn main() -> ExitCode {
 
 fn fail(error: &CliError, json: bool) -> ExitCode {
     if json {
-        eprintln!("{}", error.to_json());
+        output::tell(error.to_json());
     } else {
-        eprintln!("{error}");
+        output::tell(error);
     }
     error.exit_code()
 }

@@ -1,6 +1,7 @@
 //! Tables for people and JSON for scripts. Owns how values look; must never ask the service.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::future::pending;
 use std::io::{self, Write};
 
@@ -50,13 +51,18 @@ pub(super) async fn reader_gone() {
     });
     // Where it cannot be told, writing tells.
     if told.await.is_err() {
-        pending().await
+        pending::<()>().await;
     }
 }
 
 /// Writes a line to stdout.
 pub(super) fn line(text: &str) -> Result<(), CliError> {
     write(format!("{}\n", text.trim_end_matches('\n')).as_bytes())
+}
+
+/// Writes a line to stderr. Where nobody reads that, the exit status still says what happened.
+pub(super) fn tell(what: impl Display) {
+    let _ = writeln!(io::stderr(), "{what}");
 }
 
 /// Writes a JSON value, indented.

@@ -346,7 +346,7 @@ impl Domain {
         "c7a5fdbd-edaf-9455-926a-d65c16db1809"
     }
 
-    /// A console that says what came before and repeats what it is told.
+    /// A console that says what came before and repeats what it is told, until it is told Ctrl-D.
     fn open_console(&self, options: Options) -> OwnedFd {
         self.state.log(format!("OpenConsole{}", told(&options)));
         let (ours, theirs) = UnixStream::pair().unwrap();
@@ -355,7 +355,7 @@ impl Domain {
             ours.write_all(b"history\n").unwrap();
             let mut buffer = [0; 512];
             while let Ok(n @ 1..) = ours.read(&mut buffer) {
-                if ours.write_all(&buffer[..n]).is_err() {
+                if buffer[..n].contains(&4) || ours.write_all(&buffer[..n]).is_err() {
                     return;
                 }
             }

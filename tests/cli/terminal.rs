@@ -116,3 +116,15 @@ fn a_job_has_a_bar_on_a_terminal() {
     assert_eq!(code, Some(1));
     assert!(shown.contains("org.warren1.Error.Cancelled: it was cancelled"), "{shown:?}");
 }
+
+#[test]
+fn a_console_says_when_the_other_side_has_closed_it() {
+    let bus = Bus::with_service();
+    for (key, closed) in [("\x04", true), ("\x1d", false)] {
+        let mut terminal = Terminal::run(&bus, "warrenctl vm console echo", &[]);
+        terminal.wait_for("history");
+        terminal.type_in(key);
+        let (code, shown) = terminal.end();
+        assert_eq!((code, shown.contains("The connection was closed.")), (Some(0), closed), "{shown:?}");
+    }
+}

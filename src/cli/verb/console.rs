@@ -44,11 +44,11 @@ pub(in crate::cli) async fn run(
     stream.set_nonblocking(true).map_err(broken)?;
     let stream = UnixStream::from_std(stream).map_err(broken)?;
     if io::stdin().is_terminal() {
-        eprintln!("Connected to {name}; Ctrl-] leaves.");
+        output::tell(format_args!("Connected to {name}; Ctrl-] leaves."));
         let raw = RawMode::enter().map_err(broken)?;
         let end = copy(stream, true, Duration::MAX).await;
         drop(raw);
-        eprintln!();
+        output::tell(if matches!(end, Ok(false)) { "\nThe connection was closed." } else { "" });
         end?;
     } else {
         copy(stream, false, Duration::from_secs(idle)).await?;
@@ -72,7 +72,8 @@ pub(in crate::cli) fn not_over_ssh(host: &Host, scope: Scope, name: &str) -> Cli
     ))
 }
 
-async fn copy(stream: UnixStream, keys: bool, idle: Duration) -> Result<(), CliError> {
+/// Passes all on in both directions until the end, and tells whether this side made it.
+async fn copy(stream: UnixStream, keys: bool, idle: Duration) -> Result<bool, CliError> {
     let (mut from_guest, mut to_guest) = stream.into_split();
     let mut typed = standard_input();
     let mut more = true;
@@ -83,7 +84,7 @@ async fn copy(stream: UnixStream, keys: bool, idle: Duration) -> Result<(), CliE
     loop {
         tokio::select! {
             got = from_guest.read(&mut buffer) => match got {
-                Ok(0) => return Ok(()),
+                Ok(0) => return Ok(false),
                 Ok(n) => output::write(&buffer[..n])?,
                 Err(e) => return ended(e),
             },
@@ -92,22 +93,22 @@ async fn copy(stream: UnixStream, keys: bool, idle: Duration) -> Result<(), CliE
                 Err(e) => return ended(e),
             },
             bytes = typed.recv(), if more && (keys || pending.is_empty()) => match bytes {
-                Some(bytes) if keys && bytes.contains(&LEAVE) => return Ok(()),
+                Some(bytes) if keys && bytes.contains(&LEAVE) => return Ok(true),
                 Some(bytes) => pending.extend(bytes),
-                None if keys => return Ok(()),
+                None if keys => return Ok(true),
                 None => more = false,
             },
             // A terminal that is left raw is of no use to anybody: leave by the front door.
-            _ = terminate.recv() => return Ok(()),
-            () = tokio::time::sleep(idle), if !more && pending.is_empty() => return Ok(()),
+            _ = terminate.recv() => return Ok(true),
+            () = tokio::time::sleep(idle), if !more && pending.is_empty() => return Ok(true),
         }
     }
 }
 
 /// A console that was closed on the other side has ended, not failed.
-fn ended(e: io::Error) -> Result<(), CliError> {
+fn ended(e: io::Error) -> Result<bool, CliError> {
     match e.kind() {
-        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => Ok(()),
+        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => Ok(false),
         _ => Err(broken(e)),
     }
 }

@@ -101,9 +101,9 @@ fn again(refusal: &CliError, conflict: bool) -> Result<bool, CliError> {
     if !io::stdin().is_terminal() {
         return Ok(false);
     }
-    eprintln!("{refusal}");
+    output::tell(refusal);
     if conflict {
-        eprintln!("Somebody else has changed it meanwhile; what you define now replaces that.");
+        output::tell("Somebody else has changed it meanwhile; what you define now replaces that.");
     }
     eprint!("Edit again? [Y/n] ");
     let mut answer = String::new();

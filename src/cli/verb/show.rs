@@ -40,7 +40,7 @@ async fn info(session: &Session, object: &Object) -> Result<Map, CliError> {
         Err(e) if e.is_denied() => {
             // In the JSON, that the parts are not there says it.
             if !session.json {
-                eprintln!("its devices are not shown: {e}");
+                output::tell(format_args!("its devices are not shown: {e}"));
             }
             Ok(Map::new())
         }

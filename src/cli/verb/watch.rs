@@ -42,8 +42,8 @@ pub(in crate::cli) async fn run(session: &Session, watch: Watch) -> Result<ExitC
                     Ok(objects) => view.learn(objects),
                     Err(e) if first => return Err(e),
                     // It may have gone again; the next one is asked anew.
-                    Err(e) if session.json => eprintln!("{}", e.to_json()),
-                    Err(e) => eprintln!("{e}"),
+                    Err(e) if session.json => output::tell(e.to_json()),
+                    Err(e) => output::tell(e),
                 }
                 first = false;
             }

@@ -192,7 +192,7 @@ struct Failed;
 #[zbus::interface(name = "org.warren1.Job")]
 impl Failed {
     #[zbus(property)]
-    async fn state(&self, #[zbus(connection)] connection: &zbus::Connection) -> String {
+    fn state(&self, #[zbus(connection)] connection: &zbus::Connection) -> String {
         let connection = connection.clone();
         tokio::spawn(async move {
             tokio::time::sleep(std::time::Duration::from_millis(100)).await;

@@ -3,7 +3,7 @@
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use crate::common::{ALICE, Bus, GuestXml, Service, World, command_as, eventually, world};
+use crate::common::{ALICE, BOB, Bus, GuestXml, Service, World, command_as, eventually, world};
 
 /// A command of Alice that finds her service.
 fn alice(bus: &Bus, program: &str) -> Command {
@@ -139,5 +139,29 @@ fn a_service_that_ends_before_it_has_answered_cannot_be_reached() {
             (warrenctl(&bus, &["vm", "list", "-q"]).0 == 0).then_some(())
         })
         .await;
+    });
+}
+
+#[test]
+fn who_may_not_is_told_so_and_who_has_no_bus_that_it_is_none() {
+    world(async |world: World| {
+        let service = Service::system(&world).await;
+        let bob = |address: &str, args: &[&str]| {
+            let mut command = command_as(BOB.uid, "/run/w/bin/warrenctl");
+            command.env("DBUS_SYSTEM_BUS_ADDRESS", address).env("DBUS_SESSION_BUS_ADDRESS", address);
+            ended(command.args(args).stdin(Stdio::null()).output().expect("it was built"))
+        };
+        let system = &service.bus.address;
+        let (code, listed, text) = bob(system, &["--system", "net", "list", "--names"]);
+        assert_eq!((code, listed.as_str()), (0, "default\n"), "{text}");
+        let (code, _, text) = bob(system, &["--system", "net", "start", "default"]);
+        assert_eq!(code, 1);
+        assert!(text.starts_with("org.freedesktop.DBus.Error.InteractiveAuthorizationRequired: "), "{text}");
+        assert!(text.contains("call warrenctl at a terminal or as root"), "{text}");
+        // Alice's bus lets nobody else in.
+        let alice = Bus::session(&world, ALICE.uid);
+        let (code, _, text) = bob(&alice.address, &["--session", "net", "list"]);
+        assert_eq!(code, 3, "{text}");
+        assert!(text.contains("DBUS_SESSION_BUS_ADDRESS"), "{text}");
     });
 }

@@ -11,10 +11,9 @@ use tokio::sync::mpsc;
 use zbus::address::Transport;
 use zbus::address::transport::UnixSocket;
 use zbus::connection::Builder;
-use zbus::message::{Flags, Message};
-use zbus::{Address, Connection, DBusError};
+use zbus::message::Message;
+use zbus::{Address, Connection};
 
-use super::error::Error;
 use super::inbox::Inbox;
 use super::socket::BusSocket;
 use crate::scope::ScopeKind;
@@ -38,26 +37,17 @@ pub async fn connect(kind: ScopeKind) -> zbus::Result<Connection> {
     let stream = UnixStream::connect_addr(&at)?;
     stream.set_nonblocking(true)?;
     let stream = tokio::net::UnixStream::from_std(stream)?;
-    let (refused, refusals) = mpsc::unbounded_channel();
-    let inbox = Arc::new(Inbox::new(refused));
+    let (refuse_by, refusals) = mpsc::unbounded_channel();
+    let inbox = Arc::new(Inbox::new(refuse_by));
     let connection = Builder::socket(BusSocket::new(stream, inbox)).build().await?;
     tokio::spawn(refuse(connection.clone(), refusals));
     Ok(connection)
 }
 
-/// Answers the calls for which there is no room.
-async fn refuse(connection: Connection, mut calls: mpsc::UnboundedReceiver<Message>) {
-    let error = Error::limit_exceeded("this connection has too many calls waiting; wait for some answers");
-    while let Some(call) = calls.recv().await {
-        let header = call.header();
-        if header.primary().flags().contains(Flags::NO_REPLY_EXPECTED) {
-            continue;
-        }
-        let sent = match error.create_reply(&header) {
-            Ok(reply) => connection.send(&reply).await,
-            Err(e) => Err(e),
-        };
-        if let Err(e) = sent {
+/// Sends the answers to calls that are not taken in.
+async fn refuse(connection: Connection, mut refusals: mpsc::UnboundedReceiver<Message>) {
+    while let Some(refusal) = refusals.recv().await {
+        if let Err(e) = connection.send(&refusal).await {
             tracing::debug!("a call could not be refused: {e}");
         }
     }

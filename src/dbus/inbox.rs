@@ -3,13 +3,20 @@
 //! Owns the calls that have come and are not handed on yet, those of each connection in their order, and gives
 //! each connection its turn, and no more than [`AT_ONCE`] calls that are being answered: ten thousand calls of one
 //! stand in nobody's way but its own. What is no call (answers to this service, signals of the bus) goes first.
-//! Must never keep more than [`ROOM`] for long, nor refuse a connection that has nothing waiting.
+//! Must never keep more than [`ROOM`] for long, nor refuse a connection that has nothing waiting; nor keep a
+//! descriptor that came with a call, nor a signal that somebody else than the bus has sent: nothing here takes either.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, mpsc};
+use zbus::DBusError;
 use zbus::message::{Flags, Message, Type};
+
+use super::error::Error;
+
+/// Who sends the only signals that are heard.
+const BUS: &str = "org.freedesktop.DBus";
 
 /// Bytes of calls that may wait, of all connections. Each that waits has an equal part of it.
 const ROOM: usize = 256 << 20;
@@ -26,7 +33,7 @@ const AT_ONCE: usize = 128;
 pub(super) struct Inbox {
     waiting: Mutex<Waiting>,
     more: Notify,
-    refused: mpsc::UnboundedSender<Message>,
+    refusals: mpsc::UnboundedSender<Message>,
 }
 
 #[derive(Debug, Default)]
@@ -57,12 +64,19 @@ fn taken_by(call: &Message) -> usize {
     call.data().len() + EACH
 }
 
+/// The answer to a call that is not taken in; none where none is expected.
+fn refusal(call: &Message, why: &Error) -> Option<Message> {
+    is_answered(call).then(|| why.create_reply(&call.header()).ok()).flatten()
+}
+
 impl Waiting {
-    /// Takes a call in; gives it back if its connection has its part of the room taken.
+    /// Takes a message in; or answers a call for which there is no room in its connection's part, or that brings
+    /// what nobody takes.
     fn put(&mut self, message: Message, room: usize) -> Option<Message> {
         let header = message.header();
         let sender = match (header.message_type(), header.sender()) {
             (Type::MethodCall, Some(sender)) => sender.as_str().to_owned(),
+            (Type::Signal, sender) if sender.is_some_and(|sender| sender.as_str() != BUS) => return None,
             _ => {
                 drop(header);
                 self.first.push_back(message);
@@ -73,10 +87,21 @@ impl Waiting {
         let part = room / self.calls.len().max(1);
         let calls = self.calls.entry(sender.clone()).or_default();
         let bytes = taken_by(&message);
-        if !calls.messages.is_empty() && calls.bytes + bytes > part {
-            // Its refusal is an answer like any other.
-            calls.under_way += usize::from(is_answered(&message));
-            return Some(message);
+        let why = if !message.data().fds().is_empty() {
+            Some(Error::not_yet("a call that brings descriptors"))
+        } else if !calls.messages.is_empty() && calls.bytes + bytes > part {
+            Some(Error::limit_exceeded("this connection has too many calls waiting; wait for some answers"))
+        } else {
+            None
+        };
+        if let Some(why) = why {
+            let refusal = refusal(&message, &why);
+            // It is an answer like any other.
+            calls.under_way += usize::from(refusal.is_some());
+            if calls.under_way == 0 && calls.messages.is_empty() {
+                self.calls.remove(&sender);
+            }
+            return refusal;
         }
         if calls.messages.is_empty() && calls.under_way < AT_ONCE {
             self.turns.push_back(sender);
@@ -120,9 +145,9 @@ impl Waiting {
 }
 
 impl Inbox {
-    /// An empty one; calls that it has no room for go to `refused`.
-    pub(super) fn new(refused: mpsc::UnboundedSender<Message>) -> Self {
-        Self { waiting: Mutex::default(), more: Notify::new(), refused }
+    /// An empty one; answers to calls that it does not take go to `refusals`.
+    pub(super) fn new(refusals: mpsc::UnboundedSender<Message>) -> Self {
+        Self { waiting: Mutex::default(), more: Notify::new(), refusals }
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
@@ -131,9 +156,9 @@ impl Inbox {
 
     /// A message has come.
     pub(super) fn put(&self, message: Message) {
-        if let Some(refused) = self.lock().put(message, ROOM) {
+        if let Some(refusal) = self.lock().put(message, ROOM) {
             // Nobody listens any more only when the service ends.
-            let _ = self.refused.send(refused);
+            let _ = self.refusals.send(refusal);
         }
         self.more.notify_one();
     }
@@ -238,5 +263,29 @@ mod tests {
             "of the room it has a half, now that two wait"
         );
         assert_eq!(taken(&mut waiting), ["A1", "B1", "A2", "A3"]);
+    }
+
+    #[test]
+    fn what_nobody_takes_is_not_kept() {
+        let mut waiting = Waiting::default();
+        let with_descriptor = |flags: Option<Flags>| {
+            let call = Message::method_call("/", "Start").sender(":1.1");
+            let call = flags.into_iter().fold(call, |call, flag| call.with_flags(flag));
+            let fd = std::fs::File::open("/dev/null").unwrap();
+            call.build(&zbus::Fd::from(std::os::fd::OwnedFd::from(fd))).unwrap()
+        };
+        let answer = waiting.put(with_descriptor(None), ROOM).unwrap();
+        assert_eq!(answer.header().error_name().unwrap().as_str(), "org.warren1.Error.NotSupported");
+        assert!(!waiting.answered(":1.1"));
+        assert!(waiting.put(with_descriptor(Some(Flags::NO_REPLY_EXPECTED)), ROOM).is_none());
+        let signal = |sender: &'static str| {
+            let signal = Message::signal("/", "org.freedesktop.DBus", "NameOwnerChanged").sender(sender);
+            signal.build(&()).unwrap()
+        };
+        assert!(waiting.put(signal(":1.1"), ROOM).is_none());
+        assert!(waiting.calls.is_empty() && waiting.turns.is_empty());
+        assert_eq!(taken(&mut waiting), [""; 0]);
+        assert!(waiting.put(signal(BUS), ROOM).is_none());
+        assert_eq!(taken(&mut waiting), ["NameOwnerChanged"]);
     }
 }

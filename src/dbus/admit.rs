@@ -2,7 +2,8 @@
 //!
 //! Owns which action stands before which method, and the words of the question where those of
 //! `policy/org.warren1.policy` do not fit. Must never decide: `auth` does, by polkit. The details that rules see are
-//! `object`, and of an object that exists `name` and `owner`; of what a document needs, `name` and `place`.
+//! `object`, and of an object that exists `name` and `owner`; of what a document needs, `name` and `place`, which has
+//! every place.
 
 use super::error::Error;
 use super::paths;
@@ -139,8 +140,11 @@ impl Call<'_> {
         needs: &Needs,
         question: Option<&'static str>,
     ) -> Result<(), Error> {
-        let Some(place) = needs.host_access.first() else { return Ok(()) };
-        let details = vec![("name", name.to_owned()), ("place", place.clone())];
+        if needs.host_access.is_empty() {
+            return Ok(());
+        }
+        // All of them: a rule for one place lets no other through.
+        let details = vec![("name", name.to_owned()), ("place", needs.host_access.join(", "))];
         let details = question.map_or(details.clone(), |question| asking(question, details));
         self.check(Action::HostAccess, &details).await
     }

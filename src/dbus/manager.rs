@@ -86,6 +86,9 @@ impl ManagerInterface {
         let (options, start) = define_options(options)?;
         let manager = &self.service.manager;
         let doc = NetworkDoc::parse(&xml)?;
+        if let Some(other) = manager.network_to_replace(&doc)? {
+            call.may_manage_network(&other).await?;
+        }
         call.network_may_have(doc.def().name.as_str(), &manager::network_needs(doc.def())).await?;
         let defined = manager.define_network(doc, call.caller.uid, options).await;
         manager.told().await;
@@ -163,7 +166,15 @@ impl ManagerInterface {
         call.may_define_domain().await?;
         Options::none(options)?;
         let report = match DomainDoc::parse_with_errors(&xml) {
-            Ok(doc) => self.service.manager.check_domain(doc, call.caller.uid).await?,
+            Ok(doc) => {
+                let (manager, uid) = (&self.service.manager, call.caller.uid);
+                let replaced = manager.domain_to_replace(&doc, uid)?;
+                if let Some(other) = &replaced {
+                    call.may_manage_domain(other).await?;
+                }
+                call.may_have(doc.def().name.as_str(), &manager::needs_of_a_look(doc.def())).await?;
+                manager.check_domain(doc, uid, replaced).await?
+            }
             Err(DocError::Config(findings)) => Report { findings, ..Report::default() },
             Err(e) => return Err(e.into()),
         };

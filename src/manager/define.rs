@@ -57,14 +57,16 @@ fn is_standard_emulator(path: &Path) -> bool {
     crate::sys::qemu_probe::standard_paths().contains(&path)
 }
 
+/// What it takes to say what a domain's definition would run: what a program can do is found out by running it.
+pub fn needs_of_a_look(def: &DomainDef) -> Needs {
+    let of_its_own = def.emulator.iter().filter(|path| !is_standard_emulator(path));
+    let host_access = of_its_own.map(|_| "/domain/devices/emulator".to_owned()).collect();
+    Needs { networks: Vec::new(), host_access }
+}
+
 /// What a domain's definition needs.
 pub fn needs(def: &DomainDef) -> Needs {
-    let mut needs = Needs::default();
-    if let Some(emulator) = &def.emulator
-        && !is_standard_emulator(emulator)
-    {
-        needs.host_access.push("/domain/devices/emulator".to_owned());
-    }
+    let mut needs = needs_of_a_look(def);
     // Arguments of the document's own can name anything that there is.
     if !def.direct.args.is_empty() || !def.direct.env.is_empty() || !def.direct.overrides.is_empty() {
         needs.host_access.push("/domain".to_owned());
@@ -219,7 +221,8 @@ impl Manager {
         self.tell(Event::NetworkAdded(handle));
     }
 
-    fn network_to_replace(&self, doc: &NetworkDoc) -> Result<Option<network::Handle>, Error> {
+    /// The network whose definition this document would replace.
+    pub fn network_to_replace(&self, doc: &NetworkDoc) -> Result<Option<network::Handle>, Error> {
         let name = doc.def().name.to_string();
         let by_name = self.directory.get(&name);
         let Some(uuid) = doc.def().uuid else { return Ok(by_name) };
@@ -248,7 +251,7 @@ impl Manager {
         Ok(complete::network(doc, &facts, &mut rand::rng())?)
     }
 
-    /// Defines a domain for `owner`; `None` from a dry run.
+    /// Defines a domain for `owner`, who must be that of the one that is replaced; `None` from a dry run.
     pub async fn define_domain(
         &self,
         mut doc: DomainDoc,
@@ -258,6 +261,10 @@ impl Manager {
         let _defining = self.defining.lock().await;
         let name = doc.def().name.to_string();
         let old = self.domain_to_replace(&doc, owner)?;
+        if let Some(other) = old.as_ref().filter(|old| old.view().owner != owner) {
+            // It came after the caller was asked whose it would replace.
+            return Err(Error::UuidTaken { kind: "domain", name, uuid: other.uuid() });
+        }
         let generation = old.as_ref().map_or(0, |h| h.view().generation);
         refuse_generation(&name, generation, options.if_generation)?;
         self.complete_domain(&mut doc, old.as_ref())?;
@@ -348,14 +355,18 @@ impl Manager {
         Ok(report)
     }
 
-    /// Everything there is to say of a domain's document; changes nothing.
-    pub async fn check_domain(&self, mut doc: DomainDoc, owner: u32) -> Result<Report, Error> {
+    /// Everything there is to say to `uid` of a domain's document, which would replace `old`; changes nothing.
+    pub async fn check_domain(
+        &self,
+        mut doc: DomainDoc,
+        uid: u32,
+        old: Option<domain::Handle>,
+    ) -> Result<Report, Error> {
         let mut report = Report::default();
-        let old = self.domain_to_replace(&doc, owner)?;
         if !doc.has_errors() {
             self.complete_domain(&mut doc, old.as_ref())?;
         }
-        let mut beyond = self.findings_on_surroundings(&doc, old.map(|h| h.uuid()));
+        let mut beyond = self.findings_on_surroundings(&doc, uid, old.map(|h| h.uuid()));
         match domain::planned(doc.def()).await {
             Ok(planned) => {
                 if !doc.has_errors() {
@@ -370,8 +381,9 @@ impl Manager {
         Ok(report)
     }
 
-    /// What only the registry can know: networks that are not there, MACs of other domains.
-    fn findings_on_surroundings(&self, doc: &DomainDoc, own: Option<Uuid>) -> Vec<Finding> {
+    /// What only the registry can know: networks that are not there, MACs of other domains. Which domain has one,
+    /// its owner is told, and root.
+    fn findings_on_surroundings(&self, doc: &DomainDoc, uid: u32, own: Option<Uuid>) -> Vec<Finding> {
         let mut findings = Vec::new();
         let mut warn = |path: String, message: String, remedy: &str| {
             let (severity, remedy) = (Severity::Warning, remedy.to_owned());
@@ -391,8 +403,12 @@ impl Manager {
             let Some(mac) = nic.mac else { continue };
             for (_, entry) in read(&self.domains).iter().filter(|(uuid, _)| Some(**uuid) != own) {
                 if entry.macs.contains(&Some(mac)) {
-                    let message =
-                        format!("{mac} is also the address of a NIC of '{}'", entry.handle.view().name);
+                    let whose = if uid == entry.owner || uid == 0 {
+                        format!("'{}'", entry.handle.view().name)
+                    } else {
+                        "another user's domain".to_owned()
+                    };
+                    let message = format!("{mac} is also the address of a NIC of {whose}");
                     warn(
                         format!("{}/mac/@address", nic.info.path),
                         message,

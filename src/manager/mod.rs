@@ -27,7 +27,7 @@ use crate::{domain, network};
 use domains::Domains;
 
 pub use addresses::{AddressSource, GuestAddress};
-pub use define::{DefineOptions, Needs, Report, needs, network_needs};
+pub use define::{DefineOptions, Needs, Report, needs, needs_of_a_look, network_needs};
 pub use jobs::{Job, JobState, Object};
 
 /// Why the manager did not do what it was asked.

@@ -19,7 +19,7 @@ use super::network::{NetworkInterface, lease};
 use super::paths;
 use super::service::Service;
 use super::subscribe::Topic;
-use crate::manager::{Event, Job, JobState};
+use crate::manager::{Event, Failure, Job, JobState};
 use crate::network::LeaseChange;
 use crate::{domain, network};
 
@@ -220,10 +220,16 @@ async fn job_ended(connection: &zbus::Connection, job: &Job) -> zbus::Result<()>
     if state == JobState::Completed {
         changed.insert("Progress", 1.0f64.into());
     }
-    let emitter = properties_changed(connection, paths::job(job.id), JOB, changed).await?;
-    let (name, message) = match &state {
-        JobState::Failed(name, message) => (&**name, &**message),
-        _ => ("", ""),
+    let path = paths::job(job.id);
+    let emitter = properties_changed(connection, path.clone(), JOB, changed).await?;
+    let JobState::Failed(failure) = &state else {
+        return JobInterface::completed(&emitter, state.as_str(), "", "").await;
     };
-    JobInterface::completed(&emitter, state.as_str(), name, message).await
+    let Failure { name, message, in_public } = &**failure;
+    // Who has begun it hears all of it, and first.
+    if let Ok(by) = UniqueName::try_from(job.by.clone()) {
+        let emitter = unicast(connection, path, by)?;
+        JobInterface::completed(&emitter, state.as_str(), name, message).await?;
+    }
+    JobInterface::completed(&emitter, state.as_str(), name, in_public).await
 }

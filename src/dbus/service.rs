@@ -17,7 +17,7 @@ use super::paths;
 use super::subscribe::{Subscriptions, Topic};
 use crate::auth::{Authority, Caller};
 use crate::domain;
-use crate::manager::{self, Manager, Object};
+use crate::manager::{self, Manager, Object, Work};
 
 /// Shared by all interfaces.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ pub struct Service {
 pub(super) struct Call<'s> {
     pub(super) service: &'s Service,
     pub(super) caller: Caller,
-    _share: Claim,
+    _shares: [Claim; 2],
     _busy: Busy<'s>,
 }
 
@@ -97,8 +97,8 @@ impl Service {
     /// Begins to answer a call.
     pub(super) async fn call(&self, header: &Header<'_>) -> Result<Call<'_>, Error> {
         let busy = Busy::new(self);
-        let (caller, share) = self.callers.enter(&self.authority, header).await?;
-        Ok(Call { service: self, caller, _share: share, _busy: busy })
+        let (caller, shares) = self.callers.enter(&self.authority, header).await?;
+        Ok(Call { service: self, caller, _shares: shares, _busy: busy })
     }
 }
 
@@ -112,13 +112,17 @@ impl Call<'_> {
         cancel: Option<domain::Handle>,
         work: impl Future<Output = Result<(), manager::Error>> + Send + 'static,
     ) -> Result<OwnedObjectPath, Error> {
-        let share = self.service.callers.claim(self.caller.uid, Resource::Job)?;
-        let work = async move {
+        let claim = |resource| self.service.callers.claim(self.caller.uid, resource);
+        let share = claim(Resource::Work)?;
+        // One that somebody waits for has an object only if it takes long, so there are few of those.
+        let kept = no_wait.then(|| claim(Resource::Job)).transpose()?;
+        let task = async move {
             let _share = share;
             work.await
         };
         let manager = &self.service.manager;
-        let job = manager.run_job(operation, object, no_wait, cancel, error_parts, work).await;
+        let work = Work { operation, object, no_wait, cancel, by: self.caller.sender.clone() };
+        let job = manager.run_job(work, error_parts, kept, task).await;
         manager.told().await;
         Ok(paths::job_or_done(job?))
     }

@@ -134,7 +134,7 @@ fn named(device: &str) -> String {
 
 impl Error {
     /// The kind of failure, for `StateReason`: that is public, so it has no address and no name of a file.
-    fn in_public(&self) -> &'static str {
+    pub fn in_public(&self) -> &'static str {
         match self {
             Self::NotSupported { .. } | Self::Config { .. } => "its definition cannot run on this host",
             Self::NoSuchNetwork { .. } | Self::NetworkInactive { .. } | Self::Network { .. } => {
@@ -145,6 +145,7 @@ impl Error {
             Self::ScriptRun { .. } | Self::ScriptFailed { .. } => "one of its scripts failed",
             Self::Spawn(_) | Self::QemuEnded(_) | Self::Qmp { .. } | Self::NoMonitor => "QEMU did not start",
             Self::Cancelled => "the start was cancelled",
+            Self::Denied { .. } => "its state does not allow it",
             _ => "the host could not do it",
         }
     }

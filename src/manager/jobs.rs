@@ -25,13 +25,24 @@ pub enum Object {
     Domain(Uuid),
 }
 
+/// Why a job did not complete.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// The error's name on the bus.
+    pub name: String,
+    /// All there is to say; for whom the call would have told it to.
+    pub message: String,
+    /// What everybody may know of it.
+    pub in_public: &'static str,
+}
+
 /// How a job stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names say it")]
 pub enum JobState {
     Running,
     Completed,
-    Failed(Arc<str>, Arc<str>),
+    Failed(Arc<Failure>),
     Cancelled,
 }
 
@@ -41,10 +52,25 @@ impl JobState {
         match self {
             Self::Running => "running",
             Self::Completed => "completed",
-            Self::Failed(..) => "failed",
+            Self::Failed(_) => "failed",
             Self::Cancelled => "cancelled",
         }
     }
+}
+
+/// What somebody asks for.
+#[derive(Debug)]
+pub struct Work {
+    /// The method, as `Start`.
+    pub operation: &'static str,
+    /// What it works on.
+    pub object: Object,
+    /// Nobody waits for it.
+    pub no_wait: bool,
+    /// The domain whose stop ends it.
+    pub cancel: Option<domain::Handle>,
+    /// Who asks, by the unique name on the bus.
+    pub by: String,
 }
 
 /// One piece of work.
@@ -56,6 +82,8 @@ pub struct Job {
     pub operation: &'static str,
     /// What it works on.
     pub object: Object,
+    /// Who has begun it, by the unique name on the bus.
+    pub by: String,
     state: RwLock<JobState>,
     cancel: Option<domain::Handle>,
     cancelled: std::sync::atomic::AtomicBool,
@@ -105,14 +133,12 @@ impl Counter {
 
 impl Manager {
     /// Does some work: `None` when it was done in time, else the job that goes on with it. `name_error`
-    /// gives an error's name and message on the bus. `cancel`: the domain whose stop ends the work.
+    /// gives an error's name and message on the bus; `kept` is dropped when the job's object goes.
     pub async fn run_job(
         self: &Arc<Self>,
-        operation: &'static str,
-        object: Object,
-        no_wait: bool,
-        cancel: Option<domain::Handle>,
+        Work { operation, object, no_wait, cancel, by }: Work,
         name_error: fn(Error) -> (String, String),
+        kept: impl Send + 'static,
         work: impl Future<Output = Result<(), Error>> + Send + 'static,
     ) -> Result<Option<u64>, Error> {
         let mut task = tokio::spawn(work);
@@ -123,6 +149,7 @@ impl Manager {
             id: self.jobs.take(),
             operation,
             object,
+            by,
             state: RwLock::new(JobState::Running),
             cancel,
             cancelled: std::sync::atomic::AtomicBool::new(false),
@@ -136,13 +163,16 @@ impl Manager {
                 Ok(()) => JobState::Completed,
                 Err(_) if cancelled => JobState::Cancelled,
                 Err(e) => {
+                    let in_public = e.in_public();
                     let (name, message) = name_error(e);
-                    JobState::Failed(name.into(), message.into())
+                    tracing::info!("the {operation} that {} began failed: {message}", job.by);
+                    JobState::Failed(Failure { name, message, in_public }.into())
                 }
             };
             manager.tell(Event::JobEnded(job));
             tokio::time::sleep(KEPT).await;
             manager.tell(Event::JobRemoved(id));
+            drop(kept);
         });
         Ok(Some(id))
     }

@@ -28,7 +28,7 @@ use domains::Domains;
 
 pub use addresses::{AddressSource, GuestAddress};
 pub use define::{DefineOptions, Needs, Report, needs, needs_of_a_look, network_needs};
-pub use jobs::{Job, JobState, Object};
+pub use jobs::{Failure, Job, JobState, Object, Work};
 
 /// Why the manager did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +73,17 @@ pub enum Error {
     JobEnded(&'static str),
     #[error("the job was cut off")]
     JobLost,
+}
+
+impl Error {
+    /// The kind of failure, without an address, a name of a file or whatever else is not everybody's.
+    fn in_public(&self) -> &'static str {
+        match self {
+            Self::Network(e) => e.in_public(),
+            Self::Domain(e) => e.in_public(),
+            _ => "it could not be done",
+        }
+    }
 }
 
 /// What there is to tell the bus, in the order in which it happened.

@@ -91,7 +91,7 @@ pub enum Error {
 
 impl Error {
     /// The kind of failure, for `StateReason`: that is public, so it has no address and no name of a file.
-    fn in_public(&self) -> &'static str {
+    pub fn in_public(&self) -> &'static str {
         match self {
             Self::SubnetInUse { .. } => "its subnet is in use",
             Self::BridgeInUse { .. } => "its bridge is in use",
@@ -105,6 +105,7 @@ impl Error {
                 "the bridge could not be made"
             }
             Self::TearDown(_) => "not all of it is gone",
+            Self::Denied { .. } | Self::InUse { .. } => "its state does not allow it",
             _ => "it could not be done",
         }
     }

@@ -2,21 +2,36 @@
 //!
 //! Owns the list of polkit actions, the identity of a caller as the bus gives it, and the question to
 //! polkit about the real caller; about root none is asked. Must never be asked in a property getter (it waits),
-//! answer a message without a sender, or know what an action is for: the callers choose the action.
+//! answer a message without a sender, let the open questions of some keep others from being asked, or know what an
+//! action is for: the callers choose the action.
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use tokio::sync::Semaphore;
 use zbus::message::{Flags, Header};
 use zbus::names::UniqueName;
 use zbus_polkit::policykit1::{AuthorityProxy, CheckAuthorizationFlags, Subject};
 
 /// How long polkit may take where it need not ask a person.
 const POLKIT_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Questions that polkit answers by itself and has at once; others wait. A system bus lets one connection have 128
+/// calls without an answer, and refuses the next.
+const AT_ONCE: usize = 48;
+
+/// Questions that wait for a person, of all users.
+const WITH_PERSON: usize = 64;
+
+/// The same of one user, who sees one at a time.
+const WITH_PERSON_EACH: usize = 16;
+
+/// How often it is looked whether a caller is still there, where the bus does not tell.
+const LOOK: Duration = Duration::from_secs(2);
 
 /// Who may do everything.
 const ROOT: u32 = 0;
@@ -74,6 +89,8 @@ pub enum AuthError {
     CallerLeft { action: Action },
     #[error("polkit did not answer about {action} within 5 seconds")]
     Timeout { action: Action },
+    #[error("{action} needs a password or a confirmation, and too many questions are open; answer some")]
+    TooManyQuestions { action: Action },
     #[error("polkit cannot be asked about {action}; is the package polkitd installed and running?")]
     Polkit { action: Action, source: zbus::Error },
 }
@@ -132,6 +149,26 @@ pub struct Authority {
     /// `None` in session scope, where the bus lets in nobody but the owner.
     polkit: Option<AuthorityProxy<'static>>,
     questions: AtomicU64,
+    at_once: Semaphore,
+    with_person: Mutex<HashMap<u32, usize>>,
+}
+
+/// A question that waits for a person, and counts while it does.
+struct Open<'a> {
+    all: &'a Mutex<HashMap<u32, usize>>,
+    uid: u32,
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = all.get_mut(&self.uid) {
+            *count -= 1;
+            if *count == 0 {
+                all.remove(&self.uid);
+            }
+        }
+    }
 }
 
 impl Authority {
@@ -144,7 +181,13 @@ impl Authority {
         } else {
             None
         };
-        Ok(Self { bus, polkit, questions: AtomicU64::new(1) })
+        Ok(Self {
+            bus,
+            polkit,
+            questions: AtomicU64::new(1),
+            at_once: Semaphore::new(AT_ONCE),
+            with_person: Mutex::default(),
+        })
     }
 
     /// The uid of a connection to the bus, as the bus says. It never changes, nor is a unique name used twice.
@@ -164,11 +207,16 @@ impl Authority {
         action: Action,
         details: &[(&str, String)],
     ) -> Result<(), AuthError> {
-        match self.ask(caller, action, details, caller.interactive).await? {
-            Permission::Yes => Ok(()),
-            Permission::Challenge if !caller.interactive => Err(AuthError::InteractionRequired { action }),
-            _ => Err(AuthError::Denied { action, uid: caller.uid }),
+        // What needs no person takes no share of the questions that wait for one.
+        let mut answer = self.permission(caller, action, details).await?;
+        if answer == Permission::Challenge {
+            if !caller.interactive {
+                return Err(AuthError::InteractionRequired { action });
+            }
+            let _open = self.open(caller.uid).ok_or(AuthError::TooManyQuestions { action })?;
+            answer = self.ask(caller, action, details, true).await?;
         }
+        if answer == Permission::Yes { Ok(()) } else { Err(AuthError::Denied { action, uid: caller.uid }) }
     }
 
     /// What the answer would be, without asking a person.
@@ -179,6 +227,17 @@ impl Authority {
         details: &[(&str, String)],
     ) -> Result<Permission, AuthError> {
         self.ask(caller, action, details, false).await
+    }
+
+    /// A share of the questions that wait for a person.
+    fn open(&self, uid: u32) -> Option<Open<'_>> {
+        let mut all = self.with_person.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.values().sum::<usize>() >= WITH_PERSON || all.get(&uid).is_some_and(|n| *n >= WITH_PERSON_EACH)
+        {
+            return None;
+        }
+        *all.entry(uid).or_default() += 1;
+        Some(Open { all: &self.with_person, uid })
     }
 
     async fn ask(
@@ -211,7 +270,12 @@ impl Authority {
                 }
             }
         } else {
-            let deadline = tokio::time::timeout(POLKIT_DEADLINE, answer);
+            let in_turn = async {
+                // It is never closed.
+                let _turn = self.at_once.acquire().await;
+                answer.await
+            };
+            let deadline = tokio::time::timeout(POLKIT_DEADLINE, in_turn);
             deadline.await.map_err(|_| AuthError::Timeout { action })?
         };
         let answer = answer.map_err(|source| AuthError::Polkit { action, source })?;
@@ -224,20 +288,26 @@ impl Authority {
 
     /// Returns when the connection with this unique name has left the bus.
     pub async fn gone(&self, sender: &str) {
-        let Ok(mut changes) = self.bus.receive_name_owner_changed_with_args(&[(0, sender)]).await else {
-            return std::future::pending().await;
-        };
+        let changes = self.bus.receive_name_owner_changed_with_args(&[(0, sender)]).await;
         // It may have left before we listened.
-        if let Ok(name) = zbus::names::BusName::try_from(sender)
-            && let Ok(false) = self.bus.name_has_owner(name).await
-        {
+        if !self.is_there(sender).await {
             return;
         }
-        while let Some(change) = changes.next().await {
-            if change.args().is_ok_and(|a| a.new_owner().is_none()) {
-                return;
+        if let Ok(mut changes) = changes {
+            while let Some(change) = changes.next().await {
+                if change.args().is_ok_and(|a| a.new_owner().is_none()) {
+                    return;
+                }
             }
         }
-        std::future::pending::<()>().await;
+        // A system bus tells one connection of 512 others at most.
+        while self.is_there(sender).await {
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    async fn is_there(&self, sender: &str) -> bool {
+        let Ok(name) = zbus::names::BusName::try_from(sender) else { return false };
+        self.bus.name_has_owner(name).await.unwrap_or(true)
     }
 }

@@ -90,6 +90,7 @@ impl From<AuthError> for Error {
             | AuthError::Denied { .. }
             | AuthError::CallerLeft { .. }
             | AuthError::UnknownCaller { .. } => ACCESS_DENIED,
+            AuthError::TooManyQuestions { .. } => warren!("LimitExceeded"),
             AuthError::Timeout { .. } => warren!("Timeout"),
             AuthError::Polkit { .. } => warren!("BackendFailed"),
         };

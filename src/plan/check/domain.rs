@@ -9,6 +9,9 @@ use std::collections::hash_map::Entry;
 use super::{Check, at, consoles, displays, host_devices, interface, small, storage, storage_start};
 use crate::model::{Device, DomainDef, DomainDoc, Finding, Severity};
 
+/// The longest title, in bytes: it is told with every other property of every object, in one message.
+const TITLE_LIMIT: usize = 1024;
+
 /// Everything there is to say about a domain's document, with what was noticed while reading it.
 pub fn domain(doc: &DomainDoc) -> Vec<Finding> {
     let mut check = Check::new(doc);
@@ -20,6 +23,10 @@ pub fn domain(doc: &DomainDoc) -> Vec<Finding> {
     }
     if def.vcpus == 0 {
         check.error("/domain/vcpu", "the domain has no CPU", "give at least 1");
+    }
+    if def.title.len() > TITLE_LIMIT {
+        let message = format!("the title has {} bytes, at most {TITLE_LIMIT} are taken", def.title.len());
+        check.error("/domain/title", message, "write what is longer into <description>");
     }
     for (name, given) in [("initrd", def.os.initrd.is_some()), ("cmdline", def.os.cmdline.is_some())] {
         if given && def.os.kernel.is_none() {

@@ -19,7 +19,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 
-use self::helper::{Answer, receive, send};
+use self::helper::{Answer, CHAIN_LIMIT, receive, send};
 use super::process::{RunAs, Spawn, SpawnError};
 
 pub use self::helper::serve;
@@ -229,7 +229,8 @@ fn ask(
         }
         let answer = receive::<Answer>(socket.as_fd()).map_err(broken)?;
         match answer {
-            Some((Answer::Image { path, qcow2, readonly, block }, Some(fd))) => {
+            // It runs as the owner, who may have taken it over.
+            Some((Answer::Image { path, qcow2, readonly, block }, Some(fd))) if chain.len() < CHAIN_LIMIT => {
                 chain.push(OpenedImage { fd, qcow2, readonly, block, path });
             }
             Some((Answer::Done, None)) => return Ok(chain),
@@ -261,6 +262,24 @@ fn readable(socket: &OwnedFd, until: Instant) -> io::Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_helper_that_never_ends_its_answer_is_not_believed() {
+        let (ours, theirs) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+        let helper = std::thread::spawn(move || {
+            let null = std::fs::File::open("/dev/null").unwrap();
+            let image = || Answer::Image { path: "/a".into(), qcow2: true, readonly: true, block: false };
+            while send(theirs.as_fd(), &image(), Some(null.as_fd())).is_ok() {}
+        });
+        let kind = ImageKind::Disk { block: false };
+        let request =
+            ImageRequest { path: "/a".into(), format_qcow2: true, readonly: true, optional: false, kind };
+        let answer = ask(&ours, &request, Instant::now() + DEADLINE, "uid 1000");
+        assert!(matches!(answer, Err(ImagesError::Helper { .. })), "{answer:?}");
+        drop(ours);
+        helper.join().unwrap();
+    }
 
     #[test]
     fn groups_come_from_the_user_database() {

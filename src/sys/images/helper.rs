@@ -22,7 +22,7 @@ use crate::sys::unix;
 /// The largest packet between the two sides: a path of 4096 bytes, escaped, fits several times.
 const PACKET: usize = 1 << 16;
 /// The deepest backing chain.
-const CHAIN_LIMIT: usize = 32;
+pub(super) const CHAIN_LIMIT: usize = 32;
 /// The largest kernel or initrd, in bytes: it is held in memory.
 const BLOB_LIMIT: u64 = 1 << 30;
 

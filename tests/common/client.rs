@@ -59,6 +59,11 @@ impl Client {
         self.connection.call_method(Some(SERVICE), path, Some(interface), method, body).await
     }
 
+    /// Sends a message, and waits for no answer.
+    pub(crate) async fn post(&self, message: &Message) {
+        self.connection.send(message).await.expect("the bus takes it");
+    }
+
     /// Any call to another service.
     pub(crate) async fn call_on<B, R>(
         &self,

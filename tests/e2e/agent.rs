@@ -16,7 +16,7 @@ const AGENT: &str = "/org/freedesktop/PolicyKit1/AuthenticationAgent";
 const POLKIT: &str = "org.freedesktop.PolicyKit1";
 
 #[derive(Debug, PartialEq, Eq)]
-enum Told {
+pub(crate) enum Told {
     Begin { action: String, message: String, details: HashMap<String, String>, cookie: String },
     Cancel { cookie: String },
 }
@@ -44,6 +44,13 @@ impl Agent {
     }
 }
 
+/// Such an agent on this connection, and what it is told.
+pub(crate) async fn answers_nothing(client: &Client) -> UnboundedReceiver<Told> {
+    let (sender, agent) = unbounded_channel();
+    client.serve_at(AGENT, Agent(sender)).await;
+    agent
+}
+
 async fn told(agent: &mut UnboundedReceiver<Told>) -> Told {
     let told = tokio::time::timeout(Duration::from_secs(15), agent.recv()).await;
     told.expect("polkit tells the agent in time").expect("the agent is there")
@@ -56,7 +63,7 @@ fn caller(bus: &str, call: &str) -> Child {
 }
 
 /// Makes polkit ask this agent for the calls of that process, and lets it call.
-async fn ask_for(child: &mut Child, client: &Client) {
+pub(crate) async fn ask_for(child: &mut Child, client: &Client) {
     let status = format!("/proc/{}/status", child.id());
     eventually("it runs as Bob", Duration::from_secs(10), async || {
         let status = std::fs::read_to_string(&status).expect("the child runs");
@@ -92,8 +99,7 @@ fn the_question_names_the_object_and_goes_with_its_caller() {
     world(async |world: World| {
         let people = People::new(&world).await;
         let network = people.root.define_network(NETWORK_XML).await.expect("root may define");
-        let (sender, mut agent) = unbounded_channel();
-        people.other.serve_at(AGENT, Agent(sender)).await;
+        let mut agent = answers_nothing(&people.other).await;
 
         let call = format!("{} org.warren1.Network Start 'a{{sv}}' 0", network.path.as_str());
         let mut child = caller(&people.bus.address, &call);

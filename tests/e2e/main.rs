@@ -20,6 +20,7 @@ mod examples;
 mod firmware;
 mod foreign;
 mod harness;
+mod hostile;
 mod load;
 mod networks;
 mod nics;

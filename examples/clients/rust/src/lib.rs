@@ -76,7 +76,7 @@ pub mod manager {
         #[zbus(allow_interactive_auth)]
         fn check_network(&self, xml: &str, options: Options<'_>) -> Result<Map>;
 
-        /// Says everything that is wrong with a document and what a domain made from it would run; changes nothing. Errors: InvalidXml only where there is no tree to speak of.
+        /// Says everything that is wrong with a document and what a domain made from it would run; changes nothing. A document that would replace another's domain needs the right to that, and an <emulator> that Warren would not choose itself needs host-access, since it is run to see what it can do. Errors: InvalidXml only where there is no tree to speak of.
         ///
         /// - `xml`: In libvirt's XML.
         /// - `options`: No option is known yet; an unknown key is InvalidArgs.
@@ -347,7 +347,7 @@ pub mod domain {
         #[zbus(property(emits_changed_signal = "const"))]
         fn uuid(&self) -> Result<String>;
 
-        /// As in the document; may be empty.
+        /// As in the document, of at most 1024 bytes; may be empty.
         #[zbus(property)]
         fn title(&self) -> Result<String>;
 
@@ -573,7 +573,7 @@ pub mod job {
         #[zbus(allow_interactive_auth)]
         fn cancel(&self, options: Options<'_>) -> Result<()>;
 
-        /// The end of the job, once: its state, and for one that did not complete the name and message of the error that a call would have got.
+        /// The end of the job: its state, and for one that failed the name and message of the error that a call would have got. All hear it once, with no more in the message than what is public; who has begun a job that failed hears it before that too, with the whole message, by a signal to its connection alone.
         ///
         /// - `state`: completed, failed or cancelled.
         /// - `error_name`: The error's name; empty unless it failed.

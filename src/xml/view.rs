@@ -39,7 +39,8 @@ pub struct Remark {
     pub remedy: String,
 }
 
-/// At most so many remarks are kept; a document with more is not helped by the rest.
+/// At most so many remarks of each weight are kept; a document with more is not helped by the rest. Lesser ones never
+/// stand in the way of an error, by which a document is refused.
 const MAX_REMARKS: usize = 500;
 
 /// Runs `read` over the root of `doc` and gives its answer with all remarks: those it made, and one
@@ -239,7 +240,7 @@ impl<'a> View<'a> {
 
     fn remark(&self, weight: Weight, attr: Option<&str>, message: String, remedy: String) {
         let mut remarks = self.log.remarks.borrow_mut();
-        if remarks.len() >= MAX_REMARKS {
+        if remarks.iter().filter(|remark| remark.weight == weight).nth(MAX_REMARKS - 1).is_some() {
             return;
         }
         let (line, column) = (self.element.line(), self.element.column());
@@ -314,6 +315,17 @@ mod tests {
         let doc = Document::parse(text).unwrap();
         let ((), remarks) = read(&doc, f);
         remarks.iter().map(|r| format!("{}:{} {} {}", r.line, r.column, r.path, r.message)).collect()
+    }
+
+    #[test]
+    fn many_lesser_remarks_hide_no_error() {
+        let doc = Document::parse("<a/>").unwrap();
+        let ((), found) = read(&doc, |view| {
+            (0..2 * MAX_REMARKS).for_each(|_| view.warning("odd", ""));
+            view.error("wrong", "");
+        });
+        assert_eq!(found.len(), MAX_REMARKS + 1);
+        assert!(found.iter().any(|remark| remark.weight == Weight::Error));
     }
 
     #[test]

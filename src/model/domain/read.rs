@@ -9,12 +9,25 @@ use super::{
 };
 use crate::model::doc::{Definition, accept_notes, host_path, text_of};
 use crate::model::{MemorySize, Uuid};
+use crate::xml::Element;
 use crate::xml::view::View;
+
+/// The most elements in one, as devices, CPUs or their features: rules compare each with all beside it, and what
+/// waits for the answer is everybody.
+const MAX_CHILDREN: usize = 4096;
 
 impl Definition for DomainDef {
     const ROOT: &'static str = "domain";
 
     fn read(root: &View<'_>) -> Option<Self> {
+        if let Some(crowded) = crowded(root.element()) {
+            root.accept();
+            let (name, line, count) = (crowded.name(), crowded.line(), crowded.children().count());
+            let message =
+                format!("<{name}> in line {line} has {count} elements, at most {MAX_CHILDREN} are taken");
+            root.error(message, "leave some out, or make several domains");
+            return None;
+        }
         accept_notes(root);
         // The number of a running guest, which libvirt writes and does not read.
         root.attr("id");
@@ -95,6 +108,14 @@ fn sysinfo(root: &View<'_>, uuid: Option<Uuid>) -> Vec<SysinfoDef> {
     all
 }
 
+/// An element with too many others in it; what is in notes is not read.
+fn crowded(element: &Element) -> Option<&Element> {
+    if element.children().nth(MAX_CHILDREN).is_some() {
+        return Some(element);
+    }
+    element.children().filter(|child| child.name() != "metadata").find_map(crowded)
+}
+
 fn devices(view: &View<'_>) -> Vec<Device> {
     let has_serial = view.element().child("serial").is_some();
     let mut ports = chardev::Ports::default();
@@ -166,6 +187,22 @@ mod tests {
         let outer =
             "<domain type='qemu'><name>n</name><memory>219200</memory><os><type arch='i686'>hvm</type></os>";
         DomainDoc::parse(&format!("{outer}\n<devices>\n{devices}\n</devices>\n</domain>")).unwrap()
+    }
+
+    #[test]
+    fn elements_are_counted_before_they_are_read() {
+        let hubs = |count| "<hub type='usb'/>".repeat(count);
+        assert_eq!(doc(&hubs(4096)).def().devices.len(), 4096);
+        let refused = |inner: &str| match DomainDoc::parse(&format!("<domain>\n{inner}</domain>")) {
+            Err(DocError::Config(findings)) => findings.iter().map(ToString::to_string).collect::<String>(),
+            other => panic!("{other:?}"),
+        };
+        let devices = refused(&format!("<name>n</name><devices>{}</devices>", hubs(4097)));
+        assert!(devices.contains("<devices> in line 2 has 4097 elements, at most 4096"), "{devices}");
+        let features = refused(&format!("<cpu>{}</cpu>", "<feature/>".repeat(5000)));
+        assert!(features.contains("<cpu>"), "{features}");
+        let notes = refused(&format!("<metadata><a>{}</a></metadata>", "<b/>".repeat(5000)));
+        assert!(!notes.contains("at most"), "{notes}");
     }
 
     fn findings(doc: &DomainDoc) -> String {

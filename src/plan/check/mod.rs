@@ -77,7 +77,13 @@ impl<'a, D: Definition> Check<'a, D> {
         Self { doc, findings: doc.findings().to_vec() }
     }
 
+    /// Beyond so many of one severity a document is not helped, and each is looked for in it.
+    const MOST: usize = 500;
+
     fn add(&mut self, severity: Severity, path: &str, message: String, remedy: &str) {
+        if self.findings.iter().filter(|f| f.severity == severity).nth(Self::MOST - 1).is_some() {
+            return;
+        }
         let (line, column) = position(self.doc.tree(), path);
         self.findings.push(Finding {
             severity,

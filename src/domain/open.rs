@@ -5,6 +5,7 @@
 
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::json;
 
@@ -15,8 +16,9 @@ use super::state::Denial;
 use super::{Error, info};
 use crate::sys::qmp::Qmp;
 
-/// Under this name QEMU holds the descriptor until it is a display's client.
-const FD_NAME: &str = "warren-display";
+/// QEMU holds each descriptor under a name of its own until it is a display's client: one of the same name would
+/// take the place of another caller's.
+static NEXT: AtomicU64 = AtomicU64::new(1);
 
 impl Actor {
     /// One end of a console. `force`: those who have it open are cut off.
@@ -56,12 +58,16 @@ impl Actor {
 
 async fn connect(qmp: &Qmp, kind: &str) -> Result<OwnedFd, Error> {
     let (ours, theirs) = UnixStream::pair().map_err(Error::Run)?;
-    let command = "getfd";
-    qmp.execute_with_fd(command, json!({ "fdname": FD_NAME }), Some(theirs.into()), DEADLINE)
+    let (command, name) = ("getfd", format!("warren-display-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
+    qmp.execute_with_fd(command, json!({ "fdname": name }), Some(theirs.into()), DEADLINE)
         .await
         .map_err(|source| Error::Qmp { command, source })?;
-    let client = json!({ "protocol": kind, "fdname": FD_NAME, "skipauth": true });
-    execute_with(qmp, "add_client", client).await?;
+    let client = json!({ "protocol": kind, "fdname": name, "skipauth": true });
+    if let Err(e) = execute_with(qmp, "add_client", client).await {
+        // It would be kept until QEMU ends. Where it was taken all the same, there is none of that name.
+        let _ = execute_with(qmp, "closefd", json!({ "fdname": name })).await;
+        return Err(e);
+    }
     Ok(ours.into())
 }
 

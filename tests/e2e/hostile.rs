@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 use std::fs::File;
+use std::io::Read;
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -221,6 +223,24 @@ fn jobs_that_have_ended_do_not_pile_up() {
         assert_error(refused.expect("twenty are too many"), "LimitExceeded", &["uid 61001 has 8"]);
         guest.start().await;
         stop(&guest.seen_by(&people.ruled)).await.expect("another user is not affected");
+    });
+}
+
+#[test]
+fn each_who_opens_a_display_gets_one() {
+    world(async |world: World| {
+        let people = People::new(&world).await;
+        let guest = people.owner.define_domain(DOMAIN_XML).await.expect("the owner may define");
+        guest.start().await;
+        let displays = (0..8).map(|_| guest.ask::<zbus::OwnedFd>("OpenGraphics"));
+        for display in futures_util::future::join_all(displays).await {
+            let mut display = UnixStream::from(OwnedFd::from(display.expect("the owner may open it")));
+            display.set_nonblocking(false).expect("a socket can be made blocking");
+            display.set_read_timeout(Some(Duration::from_secs(10))).expect("a socket takes a deadline");
+            let mut hello = [0; 4];
+            display.read_exact(&mut hello).expect("QEMU speaks first");
+            assert_eq!(&hello, b"RFB ");
+        }
     });
 }
 

@@ -23,8 +23,11 @@ use crate::sys::{process, qemu_probe};
 /// How often an idle service looks whether it may end.
 const IDLE_CHECK: Duration = Duration::from_millis(500);
 
-/// How long a service waits for the one before it to end.
-const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a service that ends has for what it has been asked.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// How long a service waits for the one before it to end: longer than that one's farewell.
+const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long the last reply has to leave.
 const LAST_REPLY: Duration = Duration::from_millis(200);
@@ -98,11 +101,11 @@ async fn run(kind: ScopeKind, logging: Logging) -> Result<(), DaemonError> {
     qemu_probe::keep_in(&scope.dirs.run);
     let manager = Arc::new(Manager::new(scope.clone(), boot_id, events)?);
     manager.recover().await?;
-    let connection = dbus::connect(kind).await.map_err(|e| DaemonError::Bus(kind.as_str(), e))?;
+    let (connection, inbox) = dbus::connect(kind).await.map_err(|e| DaemonError::Bus(kind.as_str(), e))?;
     let authority = Authority::new(&connection, kind == ScopeKind::System)
         .await
         .map_err(|e| DaemonError::Bus(kind.as_str(), e))?;
-    let service = Arc::new(Service::new(manager.clone(), authority));
+    let service = Arc::new(Service::new(manager.clone(), authority, inbox));
     dbus::serve(&connection, &service, told, logging).await?;
     notify(sd_notify::NotifyState::Ready);
     tracing::info!("serving the {} bus", kind.as_str());
@@ -156,8 +159,8 @@ async fn idle(service: &Service) {
     }
 }
 
-/// Gives up the name first, so that the bus keeps new calls for the next service, and answers what it
-/// has taken on.
+/// Gives up the name first, so that the bus keeps new calls for the next service, and answers what has come
+/// before that.
 async fn leave(connection: &zbus::Connection, service: &Service) {
     notify(sd_notify::NotifyState::Stopping);
     if let Err(e) = connection.release_name(dbus::NAME).await {
@@ -168,8 +171,8 @@ async fn leave(connection: &zbus::Connection, service: &Service) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    let _ = tokio::time::timeout(Duration::from_secs(5), answered).await;
-    // A call counts as answered when its handler is through; this lets the reply out. The publisher never
-    // gives its share of the connection up, so it would wait for ever.
+    let _ = tokio::time::timeout(FAREWELL, answered).await;
+    // Where the bus is reached without turns, a call counts as answered when its handler is through; this lets the
+    // reply out. The publisher never gives its share of the connection up, so it would wait for ever.
     let _ = tokio::time::timeout(LAST_REPLY, connection.clone().graceful_shutdown()).await;
 }

@@ -18,30 +18,30 @@ use super::inbox::Inbox;
 use super::socket::BusSocket;
 use crate::scope::ScopeKind;
 
-/// Connects to the bus of this scope.
-pub async fn connect(kind: ScopeKind) -> zbus::Result<Connection> {
+/// Connects to the bus of this scope; the inbox knows which calls have come and are not answered yet.
+pub async fn connect(kind: ScopeKind) -> zbus::Result<(Connection, Arc<Inbox>)> {
+    let (refuse_by, refusals) = mpsc::unbounded_channel();
+    let inbox = Arc::new(Inbox::new(refuse_by));
     let address = match kind {
         ScopeKind::System => Address::system()?,
         ScopeKind::Session => Address::session()?,
     };
     let Transport::Unix(unix) = address.transport() else {
         // Over TCP, say: reached as the library does it, and without turns.
-        return Builder::address(address).build().await;
+        return Ok((Builder::address(address).build().await?, inbox));
     };
     let at = match unix.path() {
         UnixSocket::File(path) => SocketAddr::from_pathname(path)?,
         UnixSocket::Abstract(name) => SocketAddr::from_abstract_name(name.as_encoded_bytes())?,
         // Where a bus listens, never where one is reached.
-        _ => return Builder::address(address).build().await,
+        _ => return Ok((Builder::address(address).build().await?, inbox)),
     };
     let stream = UnixStream::connect_addr(&at)?;
     stream.set_nonblocking(true)?;
     let stream = tokio::net::UnixStream::from_std(stream)?;
-    let (refuse_by, refusals) = mpsc::unbounded_channel();
-    let inbox = Arc::new(Inbox::new(refuse_by));
-    let connection = Builder::socket(BusSocket::new(stream, inbox)).build().await?;
+    let connection = Builder::socket(BusSocket::new(stream, inbox.clone())).build().await?;
     tokio::spawn(refuse(connection.clone(), refusals));
-    Ok(connection)
+    Ok((connection, inbox))
 }
 
 /// Sends the answers to calls that are not taken in.

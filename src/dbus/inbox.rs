@@ -30,7 +30,7 @@ const AT_ONCE: usize = 128;
 
 /// All that has come.
 #[derive(Debug)]
-pub(super) struct Inbox {
+pub struct Inbox {
     waiting: Mutex<Waiting>,
     more: Notify,
     refusals: mpsc::UnboundedSender<Message>,
@@ -173,6 +173,11 @@ impl Inbox {
         }
     }
 
+    /// Whether all calls that have come are answered, and the answers are out.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.lock().calls.is_empty()
+    }
+
     /// No more will come.
     pub(super) fn close(&self, why: zbus::Error) {
         self.lock().closed = Some(why);
@@ -209,6 +214,25 @@ mod tests {
         let next = || waiting.take();
         let member = |m: Message| m.header().member().map(ToString::to_string).unwrap_or_default();
         std::iter::from_fn(next).map(member).collect()
+    }
+
+    #[test]
+    fn it_is_quiet_when_all_that_came_is_answered() {
+        let inbox = Inbox::new(mpsc::unbounded_channel().0);
+        assert!(inbox.is_quiet());
+        let (first, second) = (call(":1.1", "A"), call(":1.2", "B"));
+        inbox.put(first.clone());
+        inbox.put(second.clone());
+        assert!(!inbox.is_quiet(), "none is begun");
+        let taken = |inbox: &Inbox| inbox.lock().take().is_some();
+        assert!(taken(&inbox) && taken(&inbox) && !inbox.is_quiet(), "none is answered");
+        let answer = |call: &Message| {
+            inbox.sent(&Message::method_return(&call.header()).build(&()).unwrap());
+        };
+        answer(&first);
+        assert!(!inbox.is_quiet());
+        answer(&second);
+        assert!(inbox.is_quiet());
     }
 
     #[test]

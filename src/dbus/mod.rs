@@ -33,6 +33,7 @@ pub use admit::questions;
 pub use connect::connect;
 pub use error::Error;
 pub use host::Host;
+pub use inbox::Inbox;
 pub use service::Service;
 
 use crate::logging::Logging;

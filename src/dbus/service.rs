@@ -13,6 +13,7 @@ use zbus::message::Header;
 
 use super::callers::{Callers, Claim, Resource};
 use super::error::Error;
+use super::inbox::Inbox;
 use super::paths;
 use super::subscribe::{Subscriptions, Topic};
 use crate::auth::{Authority, Caller};
@@ -31,6 +32,8 @@ pub struct Service {
     /// Who is told what is not public.
     pub(super) subscriptions: Subscriptions,
     callers: Callers,
+    /// What has come and is not answered, begun or not.
+    inbox: Arc<Inbox>,
     in_flight: AtomicUsize,
     last_call: std::sync::Mutex<Instant>,
 }
@@ -64,14 +67,15 @@ impl Drop for Busy<'_> {
 }
 
 impl Service {
-    /// Over a registry and an authority.
-    pub fn new(manager: Arc<Manager>, authority: Authority) -> Self {
+    /// Over a registry, an authority, and what comes from the bus.
+    pub fn new(manager: Arc<Manager>, authority: Authority, inbox: Arc<Inbox>) -> Self {
         Self {
             host: super::Host::look(manager.clone()),
             callers: Callers::new(manager.scope().config.limits),
             subscriptions: Subscriptions::default(),
             manager,
             authority,
+            inbox,
             in_flight: AtomicUsize::new(0),
             last_call: std::sync::Mutex::new(Instant::now()),
         }
@@ -88,7 +92,7 @@ impl Service {
 
     /// How long nothing was asked; `None` while something is.
     pub fn quiet_for(&self) -> Option<std::time::Duration> {
-        if self.in_flight.load(Ordering::Relaxed) > 0 {
+        if self.in_flight.load(Ordering::Relaxed) > 0 || !self.inbox.is_quiet() {
             return None;
         }
         Some(self.last_call.lock().unwrap_or_else(std::sync::PoisonError::into_inner).elapsed())

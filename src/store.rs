@@ -165,7 +165,8 @@ impl Store {
         }
     }
 
-    /// Reads all definitions of a kind. A broken file is renamed to `….broken`, so that nothing
+    /// Reads all definitions of a kind, and removes what a service that was killed had begun to write. A broken
+    /// file is renamed to `….broken`, so that nothing
     /// overwrites it, and reported beside the others.
     pub fn load(&self, kind: Kind) -> Result<(Vec<Stored>, Vec<StoreError>), StoreError> {
         let dir = self.state.join(kind.dir());
@@ -173,6 +174,10 @@ impl Store {
         let (mut found, mut broken) = (Vec::new(), Vec::new());
         for entry in fs::read_dir(&dir).map_err(read)? {
             let path = entry.map_err(read)?.path();
+            if is_unfinished(&path) {
+                forget(&path);
+                continue;
+            }
             let Some(uuid) = uuid_of_file(&path) else { continue };
             match read_definition(&path) {
                 Ok((envelope, xml)) => found.push(Stored { uuid, envelope, xml }),
@@ -224,14 +229,24 @@ pub fn forget_former_boot(run: &Path, boot_id: &str) -> Result<(), StoreError> {
     fs::write(&marker, boot_id).map_err(failed)
 }
 
-/// Writes live state: complete or not at all. Not synced, since RUN is gone after a boot anyway.
+/// Writes live state.
 pub fn save_live<T: Serialize>(dir: &Path, state: &T) -> Result<(), StoreError> {
     let path = dir.join("state.json");
-    let failed = |source| StoreError::Write { path: path.clone(), source };
-    let text = serde_json::to_vec_pretty(state).map_err(|e| failed(e.into()))?;
-    let new = dir.join("state.json.new");
-    fs::write(&new, text).map_err(failed)?;
-    fs::rename(&new, &path).map_err(failed)
+    match serde_json::to_vec_pretty(state) {
+        Ok(text) => write_live(&path, &text),
+        Err(e) => Err(StoreError::Write { path, source: e.into() }),
+    }
+}
+
+/// Writes a file of RUN: complete or not at all. Not synced, since RUN is gone after a boot anyway.
+pub fn write_live(path: &Path, content: &[u8]) -> Result<(), StoreError> {
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new");
+    let written = fs::write(&new, content).and_then(|()| fs::rename(&new, path));
+    written.map_err(|source| {
+        let _ = fs::remove_file(&new);
+        StoreError::Write { path: path.to_owned(), source }
+    })
 }
 
 /// Reads live state; `None` where there is none.
@@ -266,6 +281,19 @@ fn uuid_of_file(path: &Path) -> Option<Uuid> {
         return None;
     }
     Uuid::try_parse(path.file_stem()?.to_str()?).ok()
+}
+
+/// Whether it is a definition that [`write_atomically`] has not come to the end of: `.UUID.xml.RANDOM`.
+fn is_unfinished(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str());
+    let name = name.and_then(|name| name.strip_prefix('.')).and_then(|name| name.rsplit_once('.'));
+    name.is_some_and(|(whole, _)| uuid_of_file(Path::new(whole)).is_some())
+}
+
+fn forget(path: &Path) {
+    if let Err(e) = fs::remove_file(path) {
+        tracing::warn!("what was not written to its end stays: {e}");
+    }
 }
 
 /// The envelope's start tag stands on a line of its own, so that the document inside is found again to
@@ -402,5 +430,22 @@ mod tests {
         assert!(broken[0].to_string().contains(&bad.to_string()));
         assert!(store.path(Kind::Domain, &bad).with_extension("xml.broken").exists());
         assert!(store.load(Kind::Domain).unwrap().1.is_empty());
+    }
+
+    #[test]
+    fn what_was_not_written_to_its_end_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let path = store.path(Kind::Domain, &Uuid::from_u128(1));
+        // Dropped without its end, it would remove itself; a service that is killed does not.
+        let mut file = atomic_write_file::AtomicWriteFile::open(&path).unwrap();
+        file.write_all(b"<w:obj").unwrap();
+        std::mem::forget(file);
+        let somebodys = path.with_file_name(".keep");
+        fs::write(&somebodys, "").unwrap();
+        let count = || fs::read_dir(dir.path().join("domains")).unwrap().count();
+        assert_eq!(count(), 2);
+        assert!(store.load(Kind::Domain).unwrap().0.is_empty());
+        assert!(somebodys.exists() && count() == 1);
     }
 }

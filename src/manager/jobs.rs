@@ -3,6 +3,7 @@
 //! Owns the numbers of jobs (never used twice within a boot) and their end. Must never keep a call
 //! waiting longer than [`PATIENCE`].
 
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
@@ -120,11 +121,18 @@ impl Counter {
         Self { path, next: Mutex::new(next) }
     }
 
+    /// In its place, and always as long: nothing is cut off first, and a full disk has room for it.
+    fn keep(&self, next: u64) -> io::Result<()> {
+        let mut options = fs_err::OpenOptions::new();
+        let mut file = options.write(true).create(true).truncate(false).open(&self.path)?;
+        write!(file, "{next:020}")
+    }
+
     fn take(&self) -> u64 {
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
         let id = *next;
         *next += 1;
-        if let Err(e) = fs_err::write(&self.path, next.to_string()) {
+        if let Err(e) = self.keep(*next) {
             tracing::warn!("the number of the next job is not kept: {e}");
         }
         id
@@ -175,5 +183,21 @@ impl Manager {
             drop(kept);
         });
         Ok(Some(id))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_service_goes_on_counting() {
+        let dir = tempfile::tempdir().unwrap();
+        let counter = Counter::new(dir.path());
+        assert_eq!((counter.take(), counter.take()), (1, 2));
+        assert_eq!(Counter::new(dir.path()).take(), 3);
+        // As a former version wrote it.
+        fs_err::write(dir.path().join("next-job"), "41").unwrap();
+        assert_eq!((Counter::new(dir.path()).take(), Counter::new(dir.path()).take()), (41, 42));
     }
 }

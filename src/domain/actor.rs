@@ -29,7 +29,7 @@ pub(super) enum Message {
     Start { options: StartOptions, reply: Reply<()> },
     Stop { graceful: bool, reply: Reply<()> },
     Undefine { reply: Reply<()> },
-    Redefine { doc: Box<DomainDoc>, envelope: Envelope, reply: Reply<()> },
+    Redefine { doc: Box<DomainDoc>, generation: u64, reply: Reply<()> },
     SetAutostart { autostart: bool, reply: Reply<()> },
     Document { live: bool, reply: Reply<DomainDoc> },
     Info { reply: Reply<Info> },
@@ -153,7 +153,9 @@ impl Actor {
                 let _ = reply.send(result);
                 return ended;
             }
-            Message::Redefine { doc, envelope, reply } => {
+            Message::Redefine { doc, generation, reply } => {
+                // What was set beside the definition while it waited here stays.
+                let envelope = Envelope { generation, ..self.envelope.clone() };
                 let _ = reply.send(self.redefine(*doc, envelope));
             }
             Message::SetAutostart { autostart, reply } => {

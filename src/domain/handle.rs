@@ -11,7 +11,6 @@ use super::actor::Message;
 use super::{Command, Error, Info, View};
 use crate::mailbox::{self, Reply};
 use crate::model::DomainDoc;
-use crate::store::Envelope;
 
 /// A domain, from outside. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -62,9 +61,9 @@ impl Handle {
         self.ask(|reply| Message::Undefine { reply }).await
     }
 
-    /// Takes a new definition of the same domain. What runs is untouched.
-    pub async fn redefine(&self, doc: DomainDoc, envelope: Envelope) -> Result<(), Error> {
-        self.ask(|reply| Message::Redefine { doc: Box::new(doc), envelope, reply }).await
+    /// Takes a new definition of the same domain, with this generation. What runs is untouched.
+    pub async fn redefine(&self, doc: DomainDoc, generation: u64) -> Result<(), Error> {
+        self.ask(|reply| Message::Redefine { doc: Box::new(doc), generation, reply }).await
     }
 
     /// Whether it is started once in a boot.

@@ -157,6 +157,11 @@ fn refuse_generation(name: &str, is: u64, wanted: Option<u64>) -> Result<(), Err
     }
 }
 
+/// What is known beside a document that is new.
+fn first_envelope(owner: u32) -> Envelope {
+    Envelope { owner, generation: 1, autostart: false, access: "admin".into() }
+}
+
 fn subnets(doc: &NetworkDoc) -> Vec<ipnet::IpNet> {
     doc.def().ips.iter().filter_map(|ip| ip.net).collect()
 }
@@ -182,17 +187,13 @@ impl Manager {
             return Ok(None);
         }
         let uuid = doc.def().uuid.unwrap_or_default();
-        let envelope =
-            Envelope { owner, generation: generation + 1, autostart: false, access: "admin".into() };
         if let Some(handle) = old {
-            let view = handle.view();
-            let (owner, access) = (view.owner, view.access.clone());
-            let envelope = Envelope { owner, autostart: view.autostart, access, ..envelope };
-            let subnets = subnets(&doc);
-            handle.redefine(doc, envelope).await?;
+            let (owner, subnets) = (handle.view().owner, subnets(&doc));
+            handle.redefine(doc, generation + 1).await?;
             write(&self.networks).insert(uuid, NetworkEntry { handle, owner, subnets });
         } else {
             tracing::info!(network = %name, "network defined");
+            let envelope = first_envelope(owner);
             self.store.save(Kind::Network, &uuid, &envelope, &doc.to_xml())?;
             self.enter_network(network::Seed { doc, uuid, envelope, adopted: None });
         }
@@ -274,17 +275,14 @@ impl Manager {
             return Ok(None);
         }
         let uuid = doc.def().uuid.unwrap_or_default();
-        let envelope =
-            Envelope { owner, generation: generation + 1, autostart: false, access: "admin".into() };
         if let Some(handle) = old {
-            let view = handle.view();
-            let owner = view.owner;
-            let envelope = Envelope { owner, autostart: view.autostart, ..envelope };
+            let owner = handle.view().owner;
             let (macs, def) = (complete::interface_macs(&doc), Arc::new(doc.def().clone()));
-            handle.redefine(doc, envelope).await?;
+            handle.redefine(doc, generation + 1).await?;
             write(&self.domains).insert(uuid, DomainEntry { handle, owner, macs, def });
         } else {
             tracing::info!(domain = %name, "domain defined");
+            let envelope = first_envelope(owner);
             self.store.save(Kind::Domain, &uuid, &envelope, &doc.to_xml())?;
             self.enter_domain(domain::Seed { doc, uuid, envelope, recovered: Recovered::Off });
         }

@@ -28,7 +28,7 @@ pub(super) enum Message {
     Start { reason: &'static str, reply: Reply<()> },
     Stop { force: bool, reply: Reply<()> },
     Undefine { reply: Reply<()> },
-    Redefine { doc: Box<NetworkDoc>, envelope: Envelope, reply: Reply<()> },
+    Redefine { doc: Box<NetworkDoc>, generation: u64, reply: Reply<()> },
     SetAutostart { autostart: bool, reply: Reply<()> },
     SetAccess { access: String, reply: Reply<()> },
     Document { live: bool, reply: Reply<NetworkDoc> },
@@ -164,7 +164,9 @@ impl Actor {
                 let _ = reply.send(result);
                 return ended;
             }
-            Message::Redefine { doc, envelope, reply } => {
+            Message::Redefine { doc, generation, reply } => {
+                // What was set beside the definition while it waited here stays.
+                let envelope = Envelope { generation, ..self.envelope.clone() };
                 let _ = reply.send(self.redefine(*doc, envelope));
             }
             Message::SetAutostart { autostart, reply } => {

@@ -10,7 +10,6 @@ use super::actor::{Message, Plugged, PortRequest};
 use super::{Error, NetworkLease, View};
 use crate::mailbox::{self, Reply};
 use crate::model::NetworkDoc;
-use crate::store::Envelope;
 use crate::sys::netlink::Neighbour;
 
 /// A network, from outside. Cheap to clone.
@@ -60,9 +59,9 @@ impl Handle {
         self.ask(|reply| Message::Undefine { reply }).await
     }
 
-    /// Takes a new definition of the same network. What runs is untouched.
-    pub async fn redefine(&self, doc: NetworkDoc, envelope: Envelope) -> Result<(), Error> {
-        self.ask(|reply| Message::Redefine { doc: Box::new(doc), envelope, reply }).await
+    /// Takes a new definition of the same network, with this generation. What runs is untouched.
+    pub async fn redefine(&self, doc: NetworkDoc, generation: u64) -> Result<(), Error> {
+        self.ask(|reply| Message::Redefine { doc: Box::new(doc), generation, reply }).await
     }
 
     /// Whether it is started once in a boot.

@@ -103,7 +103,7 @@ async fn hold(context: &Context, uuid: &Uuid, doc: &DomainDoc, guest: &Guest) {
             mac,
             teaming: nic.teaming.is_some(),
         };
-        if let Err(e) = handle.plug(request).await {
+        if let Err(e) = handle.keep(request).await {
             tracing::warn!(domain = %uuid, "a port on '{network}' is not taken again: {}", crate::chain(&e));
         }
     }

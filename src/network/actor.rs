@@ -35,6 +35,7 @@ pub(super) enum Message {
     Leases { reply: Reply<Vec<NetworkLease>> },
     Neighbours { reply: Reply<Vec<Neighbour>> },
     Plug { request: PortRequest, reply: Reply<Plugged> },
+    Keep { request: PortRequest, reply: Reply<()> },
     Unplug { domain: Uuid, reply: Reply<()> },
 }
 
@@ -92,7 +93,7 @@ struct Actor {
 pub fn spawn(context: Context, seed: Seed) -> Handle {
     let (mailbox, messages) = mpsc::channel(MAILBOX);
     let Seed { doc, uuid, envelope, adopted } = seed;
-    let up = adopted.map(|a| a.0);
+    let (up, warnings) = adopted.map_or((None, Vec::new()), |a| (Some(a.up), a.warnings));
     let (state, reason) = match up {
         Some(_) => (State::Active, "adopted"),
         None => (State::Inactive, "none"),
@@ -106,7 +107,7 @@ pub fn spawn(context: Context, seed: Seed) -> Handle {
         reason: reason.to_owned(),
         up,
         ports: BTreeMap::new(),
-        warnings: Vec::new(),
+        warnings,
         restarts: 0,
         leases: Leases::new(),
         view: watch::Sender::new(Arc::new(View {
@@ -183,6 +184,10 @@ impl Actor {
             Message::Leases { reply } => drop(reply.send(self.leases())),
             Message::Neighbours { reply } => drop(reply.send(self.neighbours().await)),
             Message::Plug { request, reply } => drop(reply.send(self.plug(request))),
+            Message::Keep { request, reply } => {
+                self.ports.insert((request.domain, request.mac), request);
+                let _ = reply.send(Ok(()));
+            }
             Message::Unplug { domain, reply } => {
                 self.ports.retain(|(owner, _), _| *owner != domain);
                 let _ = reply.send(Ok(()));
@@ -295,7 +300,8 @@ impl Actor {
         }
         self.enter(next, "requested");
         let Some(up) = self.up.take() else { return Ok(()) };
-        let problems = bring_up::down(&self.context, &self.uuid, &up.space, up.doc.def(), up.dnsmasq).await;
+        let problems =
+            bring_up::down(&self.context, &self.uuid, &up.space, up.doc.def().mac, up.dnsmasq).await;
         self.warnings.clear();
         let gone = self.leases.end();
         self.tell_leases(gone);

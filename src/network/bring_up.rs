@@ -60,7 +60,7 @@ pub(super) async fn up(context: &Context, uuid: &Uuid, doc: &NetworkDoc) -> Resu
     match steps(context, uuid, doc, &space).await {
         Ok(up) => Ok(up),
         Err(e) => {
-            for problem in down(context, uuid, &space, doc.def(), None).await {
+            for problem in down(context, uuid, &space, doc.def().mac, None).await {
                 tracing::warn!(network = %uuid, "while undoing a start that failed: {problem}");
             }
             Err(e)
@@ -265,7 +265,7 @@ pub(super) async fn down(
     context: &Context,
     uuid: &Uuid,
     space: &NetSpace,
-    def: &NetworkDef,
+    mac: Option<Mac>,
     dnsmasq: Option<Dnsmasq>,
 ) -> Vec<String> {
     let mut problems = Vec::new();
@@ -284,7 +284,7 @@ pub(super) async fn down(
     };
     // Both take their time and do not need each other. The rules stay until the bridge is gone, so that no
     // guest is on it without them.
-    let (dnsmasq, bridge) = tokio::join!(dnsmasq, remove_bridge(context, uuid, space, def));
+    let (dnsmasq, bridge) = tokio::join!(dnsmasq, remove_bridge(context, uuid, space, mac));
     note("dnsmasq", dnsmasq);
     note("the bridge", bridge.map_err(|e| crate::chain(&e)));
     let table = plan::firewall::table_name(uuid);
@@ -300,7 +300,7 @@ async fn remove_bridge(
     context: &Context,
     uuid: &Uuid,
     space: &NetSpace,
-    def: &NetworkDef,
+    mac: Option<Mac>,
 ) -> Result<(), Error> {
     let failed = |source| Error::Netlink { step: "removing the bridge", source };
     let recorded = store::load_live::<Live>(&context.scope.network_run_dir(uuid)).ok().flatten();
@@ -308,7 +308,7 @@ async fn remove_bridge(
     for link in netlink.links().await.map_err(failed)? {
         let by_alias = link.alias.as_deref() == Some(alias(uuid).as_str());
         let by_mac = link.alias.is_none()
-            && link.mac == def.mac.map(|m| m.0)
+            && link.mac == mac.map(|m| m.0)
             && recorded.as_ref().is_some_and(|live| live.bridge == link.name);
         if link.kind.as_deref() == Some("bridge") && (by_alias || by_mac) {
             netlink.delete(link.index).await.map_err(failed)?;

@@ -99,6 +99,11 @@ impl Handle {
         self.ask(|reply| Message::Plug { request, reply }).await
     }
 
+    /// Knows again the port of a guest that a former service started: its place is there when the network is.
+    pub async fn keep(&self, request: PortRequest) -> Result<(), Error> {
+        self.ask(|reply| Message::Keep { request, reply }).await
+    }
+
     /// Gives up all ports of a domain. Never fails: a network that is gone has no ports.
     pub async fn unplug(&self, domain: Uuid) {
         let _ = self.ask(|reply| Message::Unplug { domain, reply }).await;

@@ -14,7 +14,11 @@ use crate::sys::nft;
 
 /// A network taken over from a former service.
 #[derive(Debug)]
-pub struct Adopted(pub(super) Up);
+pub struct Adopted {
+    pub(super) up: Up,
+    /// What is wrong with it by now.
+    pub(super) warnings: Vec<String>,
+}
 
 /// What stands for one UUID in RUN.
 #[derive(Debug)]
@@ -28,32 +32,27 @@ pub enum Leftover {
 /// Looks at what RUN says of a network, and adopts it or removes it.
 pub async fn recover(context: &Context, uuid: &Uuid, defined: bool) -> Result<Leftover, Error> {
     let dir = context.scope.network_run_dir(uuid);
-    let live = match store::load_live::<Live>(&dir) {
-        Ok(Some(live)) if live.boot_id == *context.boot_id => live,
-        Ok(_) => {
-            store::remove_live(&dir)?;
-            return Ok(Leftover::Clean);
-        }
-        Err(e) => {
-            tracing::warn!("{}", crate::chain(&e));
-            store::remove_live(&dir)?;
-            return Ok(Leftover::Clean);
-        }
-    };
-    let doc = match NetworkDoc::parse(&live.xml) {
-        Ok(doc) => doc,
-        Err(e) => {
-            tracing::warn!(network = %uuid, "the live definition is broken: {e}");
-            store::remove_live(&dir)?;
-            return Ok(Leftover::Clean);
-        }
-    };
-    let space = context.ground.hold(&bring_up::holder(uuid)).await?;
-    if live.active && defined && bridge_is_there(&space, uuid, &live.bridge).await? {
-        let up = take_over(context, uuid, doc, live.bridge, &space).await?;
-        return Ok(Leftover::Adopted(Box::new(Adopted(up))));
+    if !dir.exists() {
+        return Ok(Leftover::Clean);
     }
-    for problem in bring_up::down(context, uuid, &space, doc.def(), None).await {
+    let live = store::load_live::<Live>(&dir).unwrap_or_else(|e| {
+        tracing::warn!("{}", crate::chain(&e));
+        None
+    });
+    let space = context.ground.hold(&bring_up::holder(uuid)).await?;
+    let mut mac = None;
+    if let Some(live) = live.filter(|live| live.boot_id == *context.boot_id) {
+        match NetworkDoc::parse(&live.xml) {
+            Ok(doc) if live.active && defined && bridge_is_there(&space, uuid, &live.bridge).await? => {
+                let adopted = take_over(context, uuid, doc, live.bridge, &space).await;
+                return Ok(Leftover::Adopted(Box::new(adopted)));
+            }
+            Ok(doc) => mac = doc.def().mac,
+            Err(e) => tracing::warn!(network = %uuid, "the live definition is broken: {e}"),
+        }
+    }
+    // Without a record what stands is found by its alias, its table and the identity of its dnsmasq.
+    for problem in bring_up::down(context, uuid, &space, mac, None).await {
         tracing::warn!(network = %uuid, "while removing what a former service left: {problem}");
     }
     Ok(Leftover::Clean)
@@ -70,16 +69,23 @@ async fn bridge_is_there(
     Ok(link.is_some_and(|l| l.alias.as_deref() == Some(bring_up::alias(uuid).as_str())))
 }
 
-/// The rules are loaded again in any case: it is one transaction, and they may have been flushed.
+/// The rules are loaded again in any case: it is one transaction, and they may have been flushed. What fails does
+/// not take the network from the guests that are on it.
 async fn take_over(
     context: &Context,
     uuid: &Uuid,
     doc: NetworkDoc,
     bridge: String,
     space: &crate::sys::netspace::NetSpace,
-) -> Result<Up, Error> {
-    if let Some(rules) = crate::plan::firewall::plan(doc.def(), uuid, &bridge) {
-        nft::apply(space, &rules.to_string()).await?;
+) -> Adopted {
+    let mut warnings = Vec::new();
+    if let Some(rules) = crate::plan::firewall::plan(doc.def(), uuid, &bridge)
+        && let Err(e) = nft::apply(space, &rules.to_string()).await
+    {
+        warnings.push(format!(
+            "the firewall's rules may be gone, and cannot be made again: {}",
+            crate::chain(&e)
+        ));
     }
     let running = dnsmasq::adopt(&context.scope.network_run_dir(uuid)).unwrap_or_else(|e| {
         tracing::warn!(network = %uuid, "dnsmasq is not found again: {e}");
@@ -87,7 +93,13 @@ async fn take_over(
     });
     let dnsmasq = match running {
         Some(dnsmasq) => Some(dnsmasq),
-        None => bring_up::start_dnsmasq(context, uuid, doc.def(), &bridge, space).await?,
+        None => bring_up::start_dnsmasq(context, uuid, doc.def(), &bridge, space).await.unwrap_or_else(|e| {
+            warnings.push(format!("no DHCP and no DNS: dnsmasq ended: {}", crate::chain(&e)));
+            None
+        }),
     };
-    Ok(Up { bridge, space: space.clone(), dnsmasq, doc })
+    for warning in &warnings {
+        tracing::error!(network = %doc.def().name, "{warning}");
+    }
+    Adopted { up: Up { bridge, space: space.clone(), dnsmasq, doc }, warnings }
 }

@@ -47,7 +47,11 @@ pub(super) enum Report {
     },
     Qmp(QmpEvent),
     QmpClosed,
-    Reconnected(Qmp),
+    Reconnected {
+        qmp: Qmp,
+        /// What QEMU does now, in our words and its own.
+        missed: Option<(State, String)>,
+    },
     Exited(Exit),
     /// QEMU was asked to end and did not.
     StillThere(Error),
@@ -431,11 +435,7 @@ impl Actor {
                     self.reconnect();
                 }
             }
-            Report::Reconnected(qmp) => {
-                if let Some(guest) = &mut self.guest {
-                    guest.qmp = Some(qmp);
-                }
-            }
+            Report::Reconnected { qmp, missed } => self.reconnected(qmp, missed),
             Report::Exited(exit) => self.exited(&exit),
             Report::StillThere(e) => {
                 let text = crate::chain(&e);

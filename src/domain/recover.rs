@@ -13,6 +13,7 @@ use super::actor::{Actor, Report};
 use super::events::pass_on;
 use super::guest::{Guest, Live, holder, identity_file};
 use super::start::connect_monitor;
+use super::state::Event;
 use super::{Context, Error, State, commands, consoles};
 use crate::model::{DomainDoc, InterfaceKind};
 use crate::network::PortRequest;
@@ -49,12 +50,15 @@ pub enum Recovered {
 /// Looks at what RUN says of a domain; adopts its guest or removes what is left of it.
 pub async fn recover(context: &Context, uuid: &Uuid, defined: bool) -> Result<Recovered, Error> {
     let dir = context.scope.domain_run_dir(uuid);
+    // Without it, what lies beside it may still name a QEMU.
+    let unknown = || Live { boot_id: context.boot_id.to_string(), ..Live::default() };
     let live = match store::load_live::<Live>(&dir) {
         Ok(Some(live)) if live.boot_id == *context.boot_id => live,
-        Ok(_) => Live::default(),
+        Ok(Some(_)) => Live::default(),
+        Ok(None) => unknown(),
         Err(e) => {
             tracing::warn!("{}", crate::chain(&e));
-            Live { boot_id: context.boot_id.to_string(), ..Live::default() }
+            unknown()
         }
     };
     let same_boot = live.boot_id == *context.boot_id;
@@ -149,6 +153,19 @@ async fn status(qmp: &Qmp) -> Result<(State, String), Error> {
 }
 
 impl Actor {
+    /// The monitor is there again; what QEMU did meanwhile is told as if it had been heard.
+    pub(super) fn reconnected(&mut self, qmp: Qmp, missed: Option<(State, String)>) {
+        let Some(guest) = &mut self.guest else { return };
+        guest.qmp = Some(qmp);
+        match missed {
+            Some((_, word)) if word == "shutdown" => self.powered_off("guest-shutdown"),
+            Some((State::Running, _)) => self.note(Event::Ran, "resumed"),
+            Some((State::PmSuspended, _)) => self.note(Event::Slept, "guest"),
+            Some(_) => self.note(Event::Halted, "halted"),
+            None => {}
+        }
+    }
+
     /// Tries again, until QEMU is gone, to reach its monitor; then reports what was missed.
     pub(super) fn reconnect(&self) {
         let Some(process) = self.guest.as_ref().and_then(|g| g.process.clone()) else { return };
@@ -165,7 +182,8 @@ impl Actor {
             };
             tokio::select! {
                 (qmp, events) = attempts => {
-                    let _ = reports.send(Report::Reconnected(qmp));
+                    let missed = status(&qmp).await.ok();
+                    let _ = reports.send(Report::Reconnected { qmp, missed });
                     pass_on(events, &reports).await;
                 }
                 _ = process.exited() => {}

@@ -4,13 +4,17 @@
 //! Owns the order: networks before domains, then leftovers that belong to nobody. Must never let one
 //! broken object keep the others from coming back.
 
+use std::collections::VecDeque;
+use std::path::PathBuf;
+
+use futures_util::future::join_all;
 use uuid::Uuid;
 
 use super::{Error, Manager};
 use crate::domain;
 use crate::model::{DomainDoc, NetworkDoc};
 use crate::network::{self, Leftover};
-use crate::store::{self, Kind, Stored};
+use crate::store::{self, Kind, StoreError, Stored};
 
 /// The network that is there from the start.
 const DEFAULT_NETWORK: &str = include_str!("../../examples/default.xml");
@@ -67,15 +71,18 @@ impl Manager {
 
     async fn recover_domains(&self) -> Result<(), Error> {
         let context = self.domain_context();
+        let mut known = Vec::new();
         for Stored { uuid, envelope, xml } in self.load(Kind::Domain)? {
-            let doc = match DomainDoc::parse(&xml) {
-                Ok(doc) => doc,
-                Err(e) => {
-                    self.set_aside(Kind::Domain, &uuid, &e.to_string());
-                    continue;
-                }
-            };
-            let recovered = domain::recover(&context, &uuid, true).await.unwrap_or_else(|e| {
+            match DomainDoc::parse(&xml) {
+                Ok(doc) => known.push((doc, uuid, envelope)),
+                Err(e) => self.set_aside(Kind::Domain, &uuid, &e.to_string()),
+            }
+        }
+        // All at once: whoever waits for the service does not wait for each guest that hangs.
+        let recovered =
+            join_all(known.iter().map(|(_, uuid, _)| domain::recover(&context, uuid, true))).await;
+        for ((doc, uuid, envelope), recovered) in known.into_iter().zip(recovered) {
+            let recovered = recovered.unwrap_or_else(|e| {
                 tracing::error!(domain = %doc.def().name, "could not be taken over: {}", crate::chain(&e));
                 domain::Recovered::Off
             });
@@ -97,26 +104,80 @@ impl Manager {
         live
     }
 
-    /// Starts what is marked for it, unless that was done in this boot already.
+    /// Starts what is marked for it, once in a boot. What is still to be started is noted, so that the next
+    /// service goes on where this one is killed.
     pub async fn autostart(&self) {
-        let marker = self.scope.dirs.run.join("autostarted");
-        if fs_err::read_to_string(&marker).is_ok_and(|boot| *boot == *self.boot_id) {
-            return;
-        }
-        if let Err(e) = fs_err::write(&marker, self.boot_id.as_bytes()) {
-            tracing::error!("nothing is started automatically, since that cannot be noted: {e}");
-            return;
-        }
-        for network in self.networks().into_iter().filter(|h| h.view().autostart) {
-            if let Err(e) = network.start("autostart").await {
-                tracing::error!(network = %network.view().name, "not started: {}", crate::chain(&e));
+        let mut ahead = match self.noted_ahead() {
+            Some(noted) => noted,
+            None => {
+                let marked = self.marked();
+                if let Err(e) = self.note_ahead(&marked) {
+                    let why = crate::chain(&e);
+                    tracing::error!("nothing is started automatically, since that cannot be noted: {why}");
+                    return;
+                }
+                marked
+            }
+        };
+        while let Some(uuid) = ahead.pop_front() {
+            if let Ok(network) = self.network(&uuid) {
+                autostart_network(&network).await;
+            } else if let Ok(domain) = self.domain(&uuid) {
+                autostart_domain(&domain).await;
+            }
+            if let Err(e) = self.note_ahead(&ahead) {
+                tracing::warn!("what was started is not noted: {}", crate::chain(&e));
             }
         }
-        for domain in self.domains().into_iter().filter(|h| h.view().autostart) {
-            let options = domain::StartOptions { paused: false, start_networks: true, reason: "autostart" };
-            if let Err(e) = domain.start(options).await {
-                tracing::error!(domain = %domain.view().name, "not started: {}", crate::chain(&e));
-            }
-        }
+    }
+
+    /// What the service before this one did not come to in this boot; `None` where there was none.
+    fn noted_ahead(&self) -> Option<VecDeque<Uuid>> {
+        let note = fs_err::read_to_string(self.autostart_note()).ok()?;
+        let mut lines = note.lines();
+        (lines.next()? == &*self.boot_id).then(|| lines.filter_map(|line| line.parse().ok()).collect())
+    }
+
+    /// What is to be started in a boot, networks first.
+    fn marked(&self) -> VecDeque<Uuid> {
+        let (networks, domains) = (self.networks(), self.domains());
+        let networks = networks.iter().filter(|h| h.view().autostart).map(network::Handle::uuid);
+        let domains = domains.iter().filter(|h| h.view().autostart).map(domain::Handle::uuid);
+        networks.chain(domains).collect()
+    }
+
+    fn note_ahead(&self, ahead: &VecDeque<Uuid>) -> Result<(), StoreError> {
+        let lines = ahead.iter().map(|uuid| format!("\n{uuid}"));
+        let note = format!("{}{}", self.boot_id, lines.collect::<String>());
+        store::write_live(&self.autostart_note(), note.as_bytes())
+    }
+
+    /// In RUN: the boot, and a line for each that is to be started yet.
+    fn autostart_note(&self) -> PathBuf {
+        self.scope.dirs.run.join("autostarted")
+    }
+}
+
+/// Starts it if it is still marked and is off: one that was being started when the service before was killed may
+/// run.
+async fn autostart_network(network: &network::Handle) {
+    let view = network.view();
+    if view.autostart
+        && view.state == network::State::Inactive
+        && let Err(e) = network.start("autostart").await
+    {
+        tracing::error!(network = %view.name, "not started: {}", crate::chain(&e));
+    }
+}
+
+/// As [`autostart_network`].
+async fn autostart_domain(domain: &domain::Handle) {
+    let view = domain.view();
+    let options = domain::StartOptions { paused: false, start_networks: true, reason: "autostart" };
+    if view.autostart
+        && !view.state.is_live()
+        && let Err(e) = domain.start(options).await
+    {
+        tracing::error!(domain = %view.name, "not started: {}", crate::chain(&e));
     }
 }

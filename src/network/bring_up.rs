@@ -4,6 +4,8 @@
 //! step that fails undoes all before it. Must never leave something in the kernel that RUN does not
 //! know of: what is about to be made is recorded first.
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -56,7 +58,14 @@ pub(super) fn holder(uuid: &Uuid) -> String {
 
 /// Brings a complete definition up, or leaves nothing behind.
 pub(super) async fn up(context: &Context, uuid: &Uuid, doc: &NetworkDoc) -> Result<Up, Error> {
-    let space = context.ground.hold(&holder(uuid)).await?;
+    let mut space = context.ground.hold(&holder(uuid)).await?;
+    if context.scope.network_run_dir(uuid).exists() {
+        // What could not be removed when it was stopped would stand in its own way.
+        for problem in down(context, uuid, &space, doc.def().mac, None).await {
+            tracing::warn!(network = %uuid, "while removing what is left of it: {problem}");
+        }
+        space = context.ground.hold(&holder(uuid)).await?;
+    }
     match steps(context, uuid, doc, &space).await {
         Ok(up) => Ok(up),
         Err(e) => {
@@ -260,7 +269,8 @@ fn save(context: &Context, uuid: &Uuid, doc: &NetworkDoc, bridge: &str, active: 
     Ok(store::save_live(&dir, &Live { boot_id, active, bridge: bridge.to_owned(), xml: doc.to_xml() })?)
 }
 
-/// Undoes all that [`up`] makes, as far as it is there; goes on after a failure and tells them all.
+/// Undoes all that [`up`] makes, as far as it is there; goes on after a failure and tells them all. While something
+/// is left, RUN knows of it.
 pub(super) async fn down(
     context: &Context,
     uuid: &Uuid,
@@ -289,9 +299,18 @@ pub(super) async fn down(
     note("the bridge", bridge.map_err(|e| crate::chain(&e)));
     let table = plan::firewall::table_name(uuid);
     note("the rules", nft::delete_table(space, "inet", &table).await.map_err(|e| crate::chain(&e)));
-    note("the runtime files", store::remove_live(&dir).map_err(|e| crate::chain(&e)));
+    let record = if problems.is_empty() { store::remove_live(&dir) } else { half_made(&dir) };
+    problems.extend(record.err().map(|e| format!("the runtime files: {}", crate::chain(&e))));
     context.ground.release(&holder(uuid)).await;
     problems
+}
+
+/// Nobody is to take it over as it is.
+fn half_made(dir: &Path) -> Result<(), store::StoreError> {
+    match store::load_live::<Live>(dir)? {
+        Some(live) => store::save_live(dir, &Live { active: false, ..live }),
+        None => Ok(()),
+    }
 }
 
 /// Removes the bridge that RUN names, if it is ours: by alias, or, where the daemon died between making

@@ -174,7 +174,7 @@ impl Manager {
         owner: u32,
         options: DefineOptions,
     ) -> Result<Option<Uuid>, Error> {
-        let _defining = self.defining.lock().await;
+        let _defining = self.defining_networks.lock().await;
         let name = doc.def().name.to_string();
         let old = self.network_to_replace(&doc)?;
         let generation = old.as_ref().map_or(0, |h| h.view().generation);
@@ -259,7 +259,7 @@ impl Manager {
         owner: u32,
         options: DefineOptions,
     ) -> Result<Option<Uuid>, Error> {
-        let _defining = self.defining.lock().await;
+        let _defining = self.defining_domains.lock().await;
         let name = doc.def().name.to_string();
         let old = self.domain_to_replace(&doc, owner)?;
         if let Some(other) = old.as_ref().filter(|old| old.view().owner != owner) {

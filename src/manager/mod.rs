@@ -134,8 +134,11 @@ pub struct Manager {
     uids: domain::Uids,
     networks: RwLock<BTreeMap<Uuid, NetworkEntry>>,
     domains: RwLock<Domains>,
-    /// Held while a definition is completed and entered, so that names, MACs and subnets stay unique.
-    defining: tokio::sync::Mutex<()>,
+    /// Held while a network's definition is completed and entered, so that names and subnets stay unique. A network
+    /// that is at work takes its new definition when it is through.
+    defining_networks: tokio::sync::Mutex<()>,
+    /// The same for domains, their names and MACs; never held while a network is at work.
+    defining_domains: tokio::sync::Mutex<()>,
     events: mpsc::UnboundedSender<Event>,
     jobs: jobs::Counter,
 }
@@ -163,7 +166,8 @@ impl Manager {
             uids: domain::Uids::new(scope.guest_uids()),
             networks: RwLock::default(),
             domains: RwLock::default(),
-            defining: tokio::sync::Mutex::default(),
+            defining_networks: tokio::sync::Mutex::default(),
+            defining_domains: tokio::sync::Mutex::default(),
             events,
             jobs: jobs::Counter::new(&scope.dirs.run),
             scope,
@@ -278,7 +282,7 @@ impl Manager {
     /// Forgets a network that is not active.
     pub async fn undefine_network(&self, uuid: &Uuid) -> Result<(), Error> {
         let handle = self.network(uuid)?;
-        let _defining = self.defining.lock().await;
+        let _defining = self.defining_networks.lock().await;
         handle.undefine().await?;
         self.directory.set(&handle.view().name, None);
         write(&self.networks).remove(uuid);
@@ -289,7 +293,7 @@ impl Manager {
     /// Forgets a domain that is not running.
     pub async fn undefine_domain(&self, uuid: &Uuid) -> Result<(), Error> {
         let handle = self.domain(uuid)?;
-        let _defining = self.defining.lock().await;
+        let _defining = self.defining_domains.lock().await;
         handle.undefine().await?;
         write(&self.domains).remove(uuid);
         self.tell(Event::DomainRemoved(*uuid));

@@ -232,6 +232,10 @@ fn make_dir(path: &Path, mode: u32, me: u32) -> Result<(), ScopeError> {
     if meta.uid() != me || !meta.is_dir() {
         return Err(ScopeError::ForeignDirectory { path: path.to_owned(), owner: meta.uid(), me });
     }
+    // What is as it should be is not touched: on a disk that has become read-only there is still much to do.
+    if meta.permissions().mode() & 0o7777 == mode {
+        return Ok(());
+    }
     fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).map_err(failed)
 }
 

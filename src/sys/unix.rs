@@ -159,10 +159,14 @@ pub fn group_of_file(path: &Path) -> Option<u32> {
     std::fs::metadata(path).ok().map(|m| m.gid())
 }
 
-/// Makes `path` and what is missing above it; the last with `mode`.
+/// Makes `path` and what is missing above it; the last with `mode`. One that is there as it should be is not
+/// touched: a disk that has become read-only is good for reading.
 pub fn make_dir(path: &Path, mode: u32) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
     fs::create_dir_all(path)?;
+    if fs::metadata(path)?.permissions().mode() & 0o7777 == mode {
+        return Ok(());
+    }
     fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
 }
 

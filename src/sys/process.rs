@@ -60,10 +60,10 @@ pub fn boot_id() -> io::Result<String> {
 }
 
 /// What a child noted of itself in its identity file (see [`Spawn::identity_file`]); `None` where there
-/// is no file, or an empty one: the child never came so far.
+/// is no file, or an empty one: the child never came so far. Nor does what is not such a line name anybody.
 pub fn read_identity(path: &Path) -> io::Result<Option<Identity>> {
-    match fs_err::read_to_string(path) {
-        Ok(line) => Ok(Identity::of_stat(&line)),
+    match fs_err::read(path) {
+        Ok(line) => Ok(Identity::of_stat(&String::from_utf8_lossy(&line))),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(e),
     }

@@ -201,7 +201,11 @@ impl Spawn {
         let _reserved = reserve(&self.fds).map_err(prepare)?;
         command.fd_mappings(self.fds).map_err(|e| prepare(io::Error::other(e)))?;
         match command.spawn() {
-            Ok(child) => Process::of_child(child.id().cast_signed()).map_err(prepare),
+            Ok(mut child) => Process::of_child(child.id().cast_signed()).map_err(|source| {
+                // Without descriptors left for it, say: nobody would ever end it.
+                let _ = child.kill().and_then(|()| child.wait());
+                prepare(source)
+            }),
             Err(source) => {
                 // The pipe is left open by `command` alone.
                 drop(command);

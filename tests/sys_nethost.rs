@@ -147,7 +147,7 @@ async fn network_of(space: &NetSpace, dir: &Path, user: Option<RunAs>) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(2), gone).await.expect("a TAP ends with its last descriptor");
+    tokio::time::timeout(SOON, gone).await.expect("a TAP ends with its last descriptor");
 
     nft::apply(space, "table inet warren_t { chain c { type filter hook forward priority 0; }; }")
         .await

@@ -229,7 +229,15 @@ mod tests {
     async fn a_stopped_and_deaf_process_dies_all_the_same() {
         let process =
             Spawn::new("sh").args(["-c", "trap '' TERM; while :; do sleep 1; done"]).spawn().unwrap();
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        // SIGTERM is bit 14 of those that it ignores.
+        let is_deaf = || {
+            let status = fs_err::read_to_string(format!("/proc/{}/status", process.identity().pid)).unwrap();
+            let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:\t")).unwrap();
+            u64::from_str_radix(ignored, 16).unwrap() & 1 << 14 != 0
+        };
+        while !is_deaf() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         process.signal(Signal::STOP).unwrap();
         assert_eq!(process.terminate(Duration::from_millis(200)).await.unwrap(), Exit::Signal(9));
     }

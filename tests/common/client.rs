@@ -131,6 +131,13 @@ impl Client {
         bus.list_names().await.expect("the bus answers").len()
     }
 
+    /// Who owns this name on the bus.
+    pub(crate) async fn owner(&self, name: &str) -> Option<String> {
+        let bus = zbus::fdo::DBusProxy::new(&self.connection).await.expect("the bus answers");
+        let owner = bus.get_name_owner(name.try_into().expect("a valid bus name")).await;
+        owner.ok().map(|owner| owner.to_string())
+    }
+
     /// All objects with their properties.
     pub(crate) async fn objects(&self) -> ManagedObjects {
         let member = "org.freedesktop.DBus.ObjectManager.GetManagedObjects";

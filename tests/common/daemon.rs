@@ -66,7 +66,7 @@ impl Daemon {
         let log = home(world, user).with_extension("log");
         let child = Self::spawn(world, &bus.address, scope, user, host, &log);
         let daemon = Self { child, log, scope, user, host: host.into(), address: bus.address.clone() };
-        daemon.ready(&bus.connect(user).await).await;
+        daemon.ready(&bus.connect(user).await, None).await;
         daemon
     }
 
@@ -90,22 +90,23 @@ impl Daemon {
             .expect("the daemon was built")
     }
 
-    /// Waits until the service is on the bus.
-    async fn ready(&self, client: &Client) {
+    /// Waits until the service is on the bus. One that was killed may still be seen there.
+    async fn ready(&self, client: &Client, killed: Option<String>) {
         let log = &self.log;
         eventually(
             &format!("warrend is on the bus; see {}", log.display()),
             Duration::from_secs(20),
-            async || client.has_owner("org.warren1").await.then_some(()),
+            async || client.owner("org.warren1").await.filter(|owner| Some(owner) != killed.as_ref()),
         )
         .await;
     }
 
     /// SIGKILL, then a new daemon, ready to be called.
     pub(crate) async fn kill_and_restart(&mut self, world: &World, client: &Client) {
+        let killed = client.owner("org.warren1").await;
         self.kill();
         self.child = Self::spawn(world, &self.address, self.scope, self.user, &self.host, &self.log);
-        self.ready(client).await;
+        self.ready(client, killed).await;
     }
 
     /// SIGKILL.
@@ -117,7 +118,7 @@ impl Daemon {
     /// SIGTERM; its status.
     pub(crate) async fn terminate(&mut self, world: &World) -> ExitStatus {
         world.sh(&format!("kill -TERM {}", self.child.id()));
-        eventually("warrend ends when it is asked to", Duration::from_secs(10), async || {
+        eventually("warrend ends when it is asked to", Duration::from_secs(30), async || {
             self.child.try_wait().expect("a child can be asked")
         })
         .await

@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 
 use super::world::{World, eventually};
 
+/// How long what ends may take, on a machine that does much else.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// All that Warren could leave behind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct HostState {
@@ -36,13 +39,14 @@ impl HostState {
 
     /// Waits until the machine is again as it was; says what differs if it does not become so.
     pub(crate) async fn restored(&self, world: &World) {
+        let deadline = Instant::now() + PATIENCE;
         let mut last = Self::now(world);
-        for _ in 0..50 {
-            if *self == last {
-                return;
-            }
+        while *self != last && Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(100)).await;
             last = Self::now(world);
+        }
+        if *self == last {
+            return;
         }
         panic!("something was left behind\nbefore: {self:#?}\nafter: {last:#?}");
     }
@@ -84,8 +88,6 @@ fn running() -> HashMap<u32, (String, u32)> {
 /// Waits until no process of the world has `word` in its command line.
 pub(crate) async fn none_runs(word: &str) {
     let what = format!("no process of '{word}' is left");
-    eventually(&what, Duration::from_secs(10), async || {
-        (!processes().iter().any(|line| line.contains(word))).then_some(())
-    })
-    .await;
+    eventually(&what, PATIENCE, async || (!processes().iter().any(|line| line.contains(word))).then_some(()))
+        .await;
 }

@@ -21,6 +21,7 @@ mod firmware;
 mod foreign;
 mod harness;
 mod hostile;
+mod life;
 mod load;
 mod networks;
 mod nics;

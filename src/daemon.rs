@@ -163,15 +163,17 @@ async fn idle(service: &Service) {
 /// before that.
 async fn leave(connection: &zbus::Connection, service: &Service) {
     notify(sd_notify::NotifyState::Stopping);
-    if let Err(e) = connection.release_name(dbus::NAME).await {
-        tracing::debug!("the name was not given up: {e}");
-    }
-    let answered = async {
+    let farewell = async {
+        if let Err(e) = connection.release_name(dbus::NAME).await {
+            tracing::debug!("the name was not given up: {e}");
+        }
         while service.quiet_for().is_none() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    let _ = tokio::time::timeout(FAREWELL, answered).await;
+    if tokio::time::timeout(FAREWELL, farewell).await.is_err() {
+        tracing::warn!("ending, though the bus or a call takes longer");
+    }
     // Where the bus is reached without turns, a call counts as answered when its handler is through; this lets the
     // reply out. The publisher never gives its share of the connection up, so it would wait for ever.
     let _ = tokio::time::timeout(LAST_REPLY, connection.clone().graceful_shutdown()).await;

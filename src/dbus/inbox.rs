@@ -173,9 +173,10 @@ impl Inbox {
         }
     }
 
-    /// Whether all calls that have come are answered, and the answers are out.
+    /// Whether all calls that have come are answered, and the answers are out, or can never be.
     pub(super) fn is_quiet(&self) -> bool {
-        self.lock().calls.is_empty()
+        let waiting = self.lock();
+        waiting.calls.is_empty() || waiting.closed.is_some()
     }
 
     /// No more will come.
@@ -233,6 +234,10 @@ mod tests {
         assert!(!inbox.is_quiet());
         answer(&second);
         assert!(inbox.is_quiet());
+        inbox.put(first);
+        assert!(!inbox.is_quiet());
+        inbox.close(zbus::Error::InvalidReply);
+        assert!(inbox.is_quiet(), "nobody hears an answer");
     }
 
     #[test]

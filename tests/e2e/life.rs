@@ -19,27 +19,47 @@ fn slow(world: &World, name: &str, seconds: u32) -> String {
     GuestXml::new(name).diskless().with(&nic).to_string()
 }
 
-/// More calls have come than are answered at once when the daemon is asked to stop.
+/// More calls have come than are answered at once when the daemon is asked to stop, and the bus takes its time with
+/// the answers.
 #[test]
 fn what_has_come_before_the_farewell_is_answered() {
     world(async |world: World| {
         let bus = Bus::system_with(&world, &[("max_replies_per_connection", 5000)]);
         let _polkit = Polkit::start(&world, &bus, "").await;
         let mut daemon = Daemon::system(&world, &bus).await;
-        let client = bus.connect(0).await;
+        let (client, other) = (bus.connect(0).await, bus.connect(0).await);
         let guest = GuestXml::new("guest").diskless().to_string();
         let guest = client.define_domain(&guest).await.expect("a valid document");
         let pid = world.sh("pgrep -f -x '/run/w/bin/warrend --system'");
+        let bus_pid = bus_pid(&world);
         world.sh(&format!("kill -STOP {pid}"));
         let goes = async {
-            tokio::time::sleep(Duration::from_millis(500)).await;
+            // What the bus answers after the calls, it has been asked after them.
+            assert!(client.has_owner("org.warren1").await);
             world.sh(&format!("kill -TERM {pid}; kill -CONT {pid}"));
+            while other.has_owner("org.warren1").await {}
+            world.sh(&format!("kill -STOP {bus_pid}; sleep 1; kill -CONT {bus_pid}"));
             daemon.terminate(&world).await
         };
-        let calls = futures_util::future::join_all((0..2500).map(|_| guest.ask::<String>("GetXml")));
+        let calls = futures_util::future::join_all((0..800).map(|_| guest.ask::<String>("GetXml")));
         let (answers, _) = tokio::join!(calls, goes);
         let failed: Vec<_> = answers.iter().filter_map(|answer| answer.as_ref().err()).collect();
         assert!(failed.is_empty(), "{} of them: {:?}", failed.len(), failed[0]);
+    });
+}
+
+fn bus_pid(world: &World) -> String {
+    world.sh("pgrep -f -x 'dbus-daemon .*/bus-system-0/bus.conf'")
+}
+
+#[test]
+fn a_bus_that_hangs_keeps_no_service_from_its_end() {
+    world(async |world: World| {
+        let mut service = Service::system(&world).await;
+        let bus = bus_pid(&world);
+        world.sh(&format!("kill -STOP {bus}"));
+        assert!(service.daemon.terminate(&world).await.success());
+        world.sh(&format!("kill -CONT {bus}"));
     });
 }
 

@@ -41,7 +41,8 @@ pub enum Kind {
 }
 
 impl Kind {
-    fn dir(self) -> &'static str {
+    /// The directory of such objects, below STATE and RUN.
+    pub fn dir(self) -> &'static str {
         match self {
             Self::Network => "networks",
             Self::Domain => "domains",
@@ -166,8 +167,7 @@ impl Store {
     }
 
     /// Reads all definitions of a kind, and removes what a service that was killed had begun to write. A broken
-    /// file is renamed to `….broken`, so that nothing
-    /// overwrites it, and reported beside the others.
+    /// file is renamed to `….broken`, so that nothing overwrites it, and reported beside the others.
     pub fn load(&self, kind: Kind) -> Result<(Vec<Stored>, Vec<StoreError>), StoreError> {
         let dir = self.state.join(kind.dir());
         let read = |source| StoreError::Read { path: dir.clone(), source };

@@ -27,6 +27,8 @@ pub(super) struct Live {
     /// Whether the start was finished.
     pub(super) active: bool,
     pub(super) name: String,
+    /// The uid of the domain's owner; a record of a former version has none.
+    pub(super) owner: Option<u32>,
     /// QEMU's uid, where it is not the service's.
     pub(super) uid: Option<u32>,
     /// The guest was asked to power off in order to start again.

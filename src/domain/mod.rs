@@ -49,7 +49,7 @@ pub use commands::Command;
 pub use files::images_of;
 pub use handle::{Handle, StartOptions};
 pub use info::{ConsoleInfo, DiskInfo, GraphicsInfo, Info, NicInfo};
-pub use recover::{Recovered, recover};
+pub use recover::{Recovered, recover, what_runs};
 pub use start::planned;
 pub use state::State;
 pub use uids::Uids;

@@ -47,6 +47,16 @@ pub enum Recovered {
     Off,
 }
 
+/// The document and the owner of a guest that runs, as RUN has them: all that is left where the definition is lost.
+pub fn what_runs(context: &Context, uuid: &Uuid) -> Option<(DomainDoc, u32)> {
+    let dir = context.scope.domain_run_dir(uuid);
+    let live = store::load_live::<Live>(&dir).ok()?.filter(|live| live.boot_id == *context.boot_id)?;
+    let identity = process::read_identity(&identity_file(&dir)).ok()??;
+    let runs = live.active && Process::adopt(identity).ok()?.is_some();
+    // Without its owner it is nobody's: what it names on the host is opened with the owner's rights.
+    runs.then_some((DomainDoc::parse(&live.xml).ok()?, live.owner?))
+}
+
 /// Looks at what RUN says of a domain; adopts its guest or removes what is left of it.
 pub async fn recover(context: &Context, uuid: &Uuid, defined: bool) -> Result<Recovered, Error> {
     let dir = context.scope.domain_run_dir(uuid);

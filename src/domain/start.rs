@@ -72,7 +72,7 @@ async fn steps(
     refuse(doc, &qemu)?;
     firmware::look(context, uuid, def, &qemu, owner).await?;
     nics::ready_networks(context, def, options.start_networks).await?;
-    begin(context, uuid, doc, guest)?;
+    begin(context, uuid, doc, owner, guest)?;
     let opened = open_files(context, uuid, def, &qemu, owner).await?;
     let mut nic_descriptors = Vec::new();
     for nic in def.interfaces() {
@@ -139,13 +139,20 @@ pub(crate) async fn choose_qemu(def: &DomainDef) -> Result<QemuFacts, Error> {
 }
 
 /// The runtime directory and the uid; from here on there is something to give back.
-fn begin(context: &Context, uuid: &Uuid, doc: &DomainDoc, guest: &mut Guest) -> Result<(), Error> {
+fn begin(
+    context: &Context,
+    uuid: &Uuid,
+    doc: &DomainDoc,
+    owner: u32,
+    guest: &mut Guest,
+) -> Result<(), Error> {
     let dir = context.scope.domain_run_dir(uuid);
     remove_live(&dir)?;
     unix::make_dir(&dir, 0o700).map_err(|source| StoreError::Write { path: dir.clone(), source })?;
     guest.live = Live {
         boot_id: context.boot_id.to_string(),
         name: doc.def().name.to_string(),
+        owner: Some(owner),
         xml: doc.to_xml(),
         ..Live::default()
     };

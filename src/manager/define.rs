@@ -158,7 +158,7 @@ fn refuse_generation(name: &str, is: u64, wanted: Option<u64>) -> Result<(), Err
 }
 
 /// What is known beside a document that is new.
-fn first_envelope(owner: u32) -> Envelope {
+pub(super) fn first_envelope(owner: u32) -> Envelope {
     Envelope { owner, generation: 1, autostart: false, access: "admin".into() }
 }
 

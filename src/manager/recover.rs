@@ -2,19 +2,20 @@
 //! what is to be started once in a boot.
 //!
 //! Owns the order: networks before domains, then leftovers that belong to nobody. Must never let one
-//! broken object keep the others from coming back.
+//! broken object keep the others from coming back, nor end what runs because its definition is lost.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::path::PathBuf;
 
 use futures_util::future::join_all;
 use uuid::Uuid;
 
+use super::define::first_envelope;
 use super::{Error, Manager};
 use crate::domain;
 use crate::model::{DomainDoc, NetworkDoc};
 use crate::network::{self, Leftover};
-use crate::store::{self, Kind, StoreError, Stored};
+use crate::store::{self, Envelope, Kind, StoreError, Stored};
 
 /// The network that is there from the start.
 const DEFAULT_NETWORK: &str = include_str!("../../examples/default.xml");
@@ -42,14 +43,20 @@ impl Manager {
 
     async fn recover_networks(&self) -> Result<(), Error> {
         let context = self.network_context();
+        let mut known = Vec::new();
         for Stored { uuid, envelope, xml } in self.load(Kind::Network)? {
-            let doc = match NetworkDoc::parse(&xml) {
-                Ok(doc) => doc,
-                Err(e) => {
-                    self.set_aside(Kind::Network, &uuid, &e.to_string());
-                    continue;
-                }
-            };
+            match NetworkDoc::parse(&xml) {
+                Ok(doc) => known.push((doc, uuid, envelope)),
+                Err(e) => self.set_aside(Kind::Network, &uuid, &e.to_string()),
+            }
+        }
+        for uuid in self.unknown(Kind::Network, known.iter().map(|(_, uuid, _)| *uuid)) {
+            if let Some(doc) = network::what_stands(&context, &uuid) {
+                let envelope = self.define_again(Kind::Network, &uuid, self.scope.uid, &doc.to_xml());
+                known.push((doc, uuid, envelope));
+            }
+        }
+        for (doc, uuid, envelope) in known {
             let adopted = match network::recover(&context, &uuid, true).await {
                 Ok(Leftover::Adopted(adopted)) => Some(*adopted),
                 Ok(Leftover::Clean) => None,
@@ -60,8 +67,7 @@ impl Manager {
             };
             self.enter_network(network::Seed { doc, uuid, envelope, adopted });
         }
-        let known: Vec<Uuid> = self.networks().iter().map(network::Handle::uuid).collect();
-        for uuid in self.unknown(Kind::Network, &known) {
+        for uuid in self.unknown(Kind::Network, self.networks().iter().map(network::Handle::uuid)) {
             if let Err(e) = network::recover(&context, &uuid, false).await {
                 tracing::error!("what the network {uuid} left is not removed: {}", crate::chain(&e));
             }
@@ -78,6 +84,12 @@ impl Manager {
                 Err(e) => self.set_aside(Kind::Domain, &uuid, &e.to_string()),
             }
         }
+        for uuid in self.unknown(Kind::Domain, known.iter().map(|(_, uuid, _)| *uuid)) {
+            if let Some((doc, owner)) = domain::what_runs(&context, &uuid) {
+                let envelope = self.define_again(Kind::Domain, &uuid, owner, &doc.to_xml());
+                known.push((doc, uuid, envelope));
+            }
+        }
         // All at once: whoever waits for the service does not wait for each guest that hangs.
         let recovered =
             join_all(known.iter().map(|(_, uuid, _)| domain::recover(&context, uuid, true))).await;
@@ -88,8 +100,7 @@ impl Manager {
             });
             self.enter_domain(domain::Seed { doc, uuid, envelope, recovered });
         }
-        let known: Vec<Uuid> = self.domains().iter().map(domain::Handle::uuid).collect();
-        for uuid in self.unknown(Kind::Domain, &known) {
+        for uuid in self.unknown(Kind::Domain, self.domains().iter().map(domain::Handle::uuid)) {
             if let Err(e) = domain::recover(&context, &uuid, false).await {
                 tracing::error!("what the domain {uuid} left is not removed: {}", crate::chain(&e));
             }
@@ -98,10 +109,23 @@ impl Manager {
     }
 
     /// The UUIDs that RUN speaks of and the registry does not know.
-    fn unknown(&self, kind: Kind, known: &[Uuid]) -> Vec<Uuid> {
+    fn unknown(&self, kind: Kind, known: impl Iterator<Item = Uuid>) -> Vec<Uuid> {
+        let known: HashSet<Uuid> = known.collect();
         let mut live = store::live_uuids(&self.scope.dirs.run, kind);
         live.retain(|uuid| !known.contains(uuid));
         live
+    }
+
+    /// What runs has lost its definition, which is broken, say, or of a newer version: the document that it runs with
+    /// is its definition now.
+    fn define_again(&self, kind: Kind, uuid: &Uuid, owner: u32, xml: &str) -> Envelope {
+        let object = format!("{}/{uuid}", kind.dir());
+        tracing::error!("{object} runs and its definition is lost: it is defined anew as it runs");
+        let envelope = first_envelope(owner);
+        if let Err(e) = self.store.save(kind, uuid, &envelope, xml) {
+            tracing::error!("{object} is not kept: {}", crate::chain(&e));
+        }
+        envelope
     }
 
     /// Starts what is marked for it, once in a boot. What is still to be started is noted, so that the next

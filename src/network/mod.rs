@@ -33,7 +33,7 @@ use crate::sys::nft::NftError;
 pub use actor::{Plugged, PortRequest, Seed, spawn};
 pub use handle::Handle;
 pub use leases::{LeaseChange, NetworkLease};
-pub use recover::{Leftover, recover};
+pub use recover::{Leftover, recover, what_stands};
 pub use state::State;
 pub use view::View;
 

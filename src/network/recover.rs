@@ -29,6 +29,13 @@ pub enum Leftover {
     Clean,
 }
 
+/// The document of a network that stands, as RUN has it: all that is left where the definition is lost.
+pub fn what_stands(context: &Context, uuid: &Uuid) -> Option<NetworkDoc> {
+    let live = store::load_live::<Live>(&context.scope.network_run_dir(uuid)).ok()??;
+    let stands = live.active && live.boot_id == *context.boot_id;
+    stands.then(|| NetworkDoc::parse(&live.xml).ok()).flatten()
+}
+
 /// Looks at what RUN says of a network, and adopts it or removes it.
 pub async fn recover(context: &Context, uuid: &Uuid, defined: bool) -> Result<Leftover, Error> {
     let dir = context.scope.network_run_dir(uuid);

@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
+use crate::callers::{DOMAIN_XML, People};
 use crate::common::{
-    Bus, Client, Daemon, GuestXml, HostState, Object, Options, Polkit, Service, World, assert_error,
+    ALICE, Bus, Client, Daemon, GuestXml, HostState, Object, Options, Polkit, Service, World, assert_error,
     eventually, text, world,
 };
 
@@ -41,7 +42,7 @@ fn what_has_come_before_the_farewell_is_answered() {
             world.sh(&format!("kill -STOP {bus_pid}; sleep 1; kill -CONT {bus_pid}"));
             daemon.terminate(&world).await
         };
-        let calls = futures_util::future::join_all((0..800).map(|_| guest.ask::<String>("GetXml")));
+        let calls = futures_util::future::join_all((0..300).map(|_| guest.ask::<String>("GetXml")));
         let (answers, _) = tokio::join!(calls, goes);
         let failed: Vec<_> = answers.iter().filter_map(|answer| answer.as_ref().err()).collect();
         assert!(failed.is_empty(), "{} of them: {:?}", failed.len(), failed[0]);
@@ -193,6 +194,50 @@ fn what_stands_is_removed_though_its_record_is_broken() {
             before.restored(&world).await;
         }
         guest.start().await;
+    });
+}
+
+#[test]
+fn what_runs_stays_though_its_definition_is_lost() {
+    world(async |world: World| {
+        let mut people = People::new(&world).await;
+        let net = people.root.define_network(NET).await.expect("root may define");
+        let on_net = GuestXml::new("guest").diskless().on_network("net").to_string();
+        let guest = people.root.define_domain(&on_net).await.expect("root may define");
+        let alices = people.owner.define_domain(DOMAIN_XML).await.expect("Alice may define her own");
+        let of_alice = alices.seen_by(&people.root);
+        let all = [&net, &guest, &of_alice];
+        guest.start().await;
+        alices.start().await;
+        let pids = world.sh("pgrep -x qemu-system-x86 | sort");
+        let lose = async |people: &mut People, how: &str| {
+            people.daemon.kill();
+            for object in all {
+                let file = run_dir(object).replace("/run/w/warren-0/run/", "/run/w/warren-0/state/") + ".xml";
+                world.sh(&format!("f={file}; {how}"));
+            }
+            people.daemon.kill_and_restart(&world, &people.root).await;
+        };
+        for how in ["echo '<domain' > $f", "sed -i \"s/ version='[0-9]*'/ version='99'/\" $f", "rm $f"] {
+            lose(&mut people, how).await;
+            for (object, state) in all.iter().zip(["active", "running", "running"]) {
+                assert_eq!(object.state().await, state, "{how}");
+            }
+        }
+        assert_eq!(world.sh("pgrep -x qemu-system-x86 | sort"), pids);
+        for (object, uid) in [(&guest, 0), (&of_alice, ALICE.uid)] {
+            assert_eq!(u32::try_from(object.property("Owner").await).expect("Owner is a u"), uid);
+        }
+        let aside = world.sh("ls /run/w/warren-0/state/domains | grep -c broken");
+        assert_eq!(aside, "2", "what was there is kept aside");
+
+        // What does not run is not made up.
+        guest.stop().await;
+        alices.stop().await;
+        lose(&mut people, "rm $f").await;
+        let left: Vec<_> = people.root.objects().await.into_keys().collect();
+        assert!(all[1..].iter().all(|object| !left.contains(&object.path)), "{left:?}");
+        assert_eq!(net.state().await, "active");
     });
 }
 

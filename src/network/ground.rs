@@ -21,6 +21,9 @@ use crate::sys::pasta::{self, Pasta};
 /// How long after its end a lost uplink is started again.
 const UPLINK_PAUSE: Duration = Duration::from_secs(2);
 
+/// How long after a failure that is tried once more: the host itself may be offline.
+const UPLINK_RETRY: Duration = Duration::from_secs(10);
+
 /// Why there is no ground.
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the messages say it")]
@@ -177,22 +180,29 @@ impl Inner {
 
 /// Starts the uplink again when it ends while the ground is held.
 async fn watch_uplink(inner: Weak<Inner>, mut process: crate::sys::process::Process) {
+    let mut pause = UPLINK_PAUSE;
     loop {
         process.exited().await;
-        tokio::time::sleep(UPLINK_PAUSE).await;
+        tokio::time::sleep(pause).await;
         let Some(inner) = inner.upgrade() else { return };
         let mut held = inner.held.lock().await;
         let Some(session) = &mut held.session else { return };
         let same = |pasta: &Pasta| pasta.process.identity() == process.identity();
-        if !session.uplink.as_ref().is_ok_and(same) {
+        if session.uplink.as_ref().is_ok_and(|pasta| !same(pasta)) {
             return;
         }
-        tracing::warn!("the session's uplink ended; starting it again");
-        session.uplink = inner.raise_uplink(&session.nethost).await;
-        match &session.uplink {
-            Ok(pasta) => process = pasta.process.clone(),
-            Err(_) => return,
+        if pause == UPLINK_PAUSE {
+            tracing::warn!("the session's uplink ended; starting it again");
         }
+        session.uplink = inner.raise_uplink(&session.nethost).await;
+        pause = match &session.uplink {
+            Ok(pasta) => {
+                tracing::info!("the session's networks have an uplink again");
+                process = pasta.process.clone();
+                UPLINK_PAUSE
+            }
+            Err(_) => UPLINK_RETRY,
+        };
     }
 }
 

@@ -5,7 +5,9 @@ use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use crate::common::{ALICE, Console, GuestXml, Object, Service, World, assert_error, none_runs, text, world};
+use crate::common::{
+    ALICE, Console, GuestXml, Object, Service, World, assert_error, eventually, none_runs, text, world,
+};
 
 /// Far behind the machine's uplink.
 const OUTSIDE: &str = "203.0.113.5";
@@ -128,6 +130,33 @@ fn an_interface_of_the_host_is_no_way_out_of_a_session() {
         assert_error(network.act("Start").await, "NotSupported", &["/network/forward/@dev", "up0"]);
         assert_eq!(network.state().await, "inactive");
         none_runs("pasta").await;
+    });
+}
+
+#[test]
+fn the_uplink_comes_back_with_that_of_the_host() {
+    world(async |world: World| {
+        machine(&world);
+        let service = Service::session(&world, ALICE.uid).await;
+        let guest = GuestXml::new("guest").on_network("default").to_string();
+        let guest = service.client.define_domain(&guest).await.expect("a valid document");
+        guest.start().await;
+        let mut console = guest.console().await;
+        console.booted().await;
+        console.lease("eth0").await;
+        assert!(console.reaches(OUTSIDE).await);
+        // Offline, and without an uplink: it cannot be started again at once.
+        world.sh("ip route del default; kill $(cut -d' ' -f1 /run/w/warren-61001/run/pasta.stat)");
+        eventually("it was tried in vain", Duration::from_secs(20), async || {
+            service.daemon.log().contains("no uplink for the session's networks").then_some(())
+        })
+        .await;
+        assert!(!console.reaches(OUTSIDE).await);
+        world.sh("ip route add default via 10.3.0.2");
+        eventually("the outside answers again", Duration::from_secs(60), async || {
+            console.reaches(OUTSIDE).await.then_some(())
+        })
+        .await;
     });
 }
 

@@ -49,6 +49,8 @@ struct Inner {
 #[derive(Debug, Default)]
 struct Held {
     holders: BTreeSet<String>,
+    /// Whether all that a former service left is known, so that nobody else may stand on it.
+    settled: bool,
     session: Option<SessionGround>,
 }
 
@@ -83,26 +85,27 @@ impl Ground {
         Ok(space)
     }
 
-    /// Gives the space up; with the last holder the nethost and pasta end.
+    /// Gives the space up; with the last holder the nethost and pasta end, but not before [`Self::clear_leftovers`].
     pub async fn release(&self, holder: &str) {
         let mut held = self.inner.held.lock().await;
         held.holders.remove(holder);
-        if held.holders.is_empty()
+        if held.settled
+            && held.holders.is_empty()
             && let Some(session) = held.session.take()
         {
             lower(session).await;
         }
     }
 
-    /// Whether anybody holds it.
-    pub async fn is_held(&self) -> bool {
-        !self.inner.held.lock().await.holders.is_empty()
-    }
-
-    /// Ends a nethost that a former service left behind and that nobody holds any more.
+    /// All that stands on what a former service left behind holds it by now: ends it if nobody does.
     pub async fn clear_leftovers(&self) {
-        if self.inner.scope.kind == ScopeKind::System || self.is_held().await {
+        let mut held = self.inner.held.lock().await;
+        held.settled = true;
+        if self.inner.scope.kind == ScopeKind::System || !held.holders.is_empty() {
             return;
+        }
+        if let Some(session) = held.session.take() {
+            return lower(session).await;
         }
         let run = &self.inner.scope.dirs.run;
         match nethost::find(run).await {

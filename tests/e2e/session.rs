@@ -161,6 +161,38 @@ fn the_uplink_comes_back_with_that_of_the_host() {
 }
 
 #[test]
+fn a_guest_that_ended_meanwhile_takes_no_others_ground() {
+    world(async |world: World| {
+        let mut service = Service::session(&world, ALICE.uid).await;
+        world.user_dir("told", ALICE.uid);
+        let script =
+            world.write("script", "#!/bin/sh\necho \"$0 $1\" >>/run/w/told/all\n").display().to_string();
+        let nic = format!(
+            "<interface type='ethernet'><script path='{script}'/><downscript path='{script}'/></interface>"
+        );
+        let mut guests = Vec::new();
+        for n in 1..=2 {
+            let uuid = format!("</name><uuid>00000000-0000-4000-8000-00000000000{n}</uuid>");
+            let xml = GuestXml::new(&format!("guest{n}")).diskless().with(&nic).to_string();
+            let xml = xml.replacen("</name>", &uuid, 1);
+            let guest = service.client.define_domain(&xml).await.expect("a valid document");
+            guest.start().await;
+            guests.push(guest);
+        }
+        let nethost = || world.sh("pgrep -f '/[w]arrend nethost'");
+        let (before, first) = (nethost(), guests[0].pid().await);
+        service.daemon.kill();
+        world.sh(&format!("kill -9 {first}"));
+        service.kill_and_restart(&world).await;
+        assert_eq!([guests[0].state().await, guests[1].state().await], ["crashed", "running"]);
+        assert_eq!(nethost(), before);
+        guests[1].stop().await;
+        none_runs("nethost").await;
+        assert_eq!(world.sh("wc -l </run/w/told/all"), "4", "each script was run");
+    });
+}
+
+#[test]
 fn an_ordinary_user_has_networks() {
     world(async |world: World| networks_without_root(&world, ALICE.uid).await);
 }

@@ -1,8 +1,8 @@
 //! Who has called, and how much each user takes of the service.
 //!
 //! Owns the uid behind each connection (the bus is asked once) and, for each uid, the calls that are being
-//! answered and their bytes, the work under way, its objects and the subscriptions. Must never keep a caller waiting for another: what is
-//! beyond a limit is refused at once.
+//! answered and their bytes, the work under way, its objects and the subscriptions. Must never keep a caller
+//! waiting for another: what is beyond a limit is refused at once.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

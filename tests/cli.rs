@@ -24,6 +24,7 @@ mod verbs;
 #[path = "cli/watch.rs"]
 mod watch;
 
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use assert_cmd::Command;
@@ -45,6 +46,19 @@ fn on(bus: &Bus, args: &[&str]) -> Command {
     let mut command = warrenctl();
     command.env("DBUS_SESSION_BUS_ADDRESS", bus.address()).arg("--session").args(args);
     command
+}
+
+/// One that runs beside the test, which holds its standard streams.
+fn begun(bus: &Bus, args: &[&str]) -> Child {
+    std::process::Command::new(env!("CARGO_BIN_EXE_warrenctl"))
+        .arg("--session")
+        .args(args)
+        .env("DBUS_SESSION_BUS_ADDRESS", bus.address())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
 }
 
 /// Standard output of a call that must succeed.
@@ -272,13 +286,7 @@ fn a_job_is_followed_to_its_end() {
 #[test]
 fn a_job_that_vanishes_with_its_service_is_3() {
     let bus = Bus::with_service();
-    let mut start = std::process::Command::new(env!("CARGO_BIN_EXE_warrenctl"))
-        .args(["--session", "net", "define", "--start", "-"])
-        .env("DBUS_SESSION_BUS_ADDRESS", bus.address())
-        .stdin(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut start = begun(&bus, &["net", "define", "--start", "-"]);
     std::io::Write::write_all(&mut start.stdin.take().unwrap(), b"<network><slow/></network>").unwrap();
     bus.wait_for_endless_job();
     drop(bus);
@@ -289,13 +297,7 @@ fn a_job_that_vanishes_with_its_service_is_3() {
 #[test]
 fn ctrl_c_cancels_a_job() {
     let bus = Bus::with_service();
-    let mut start = std::process::Command::new(env!("CARGO_BIN_EXE_warrenctl"))
-        .args(["--session", "net", "define", "--start", "-"])
-        .env("DBUS_SESSION_BUS_ADDRESS", bus.address())
-        .stdin(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut start = begun(&bus, &["net", "define", "--start", "-"]);
     std::io::Write::write_all(&mut start.stdin.take().unwrap(), b"<network><slow/></network>").unwrap();
     bus.wait_for_endless_job();
     let pid = rustix::process::Pid::from_child(&start);

@@ -1,6 +1,6 @@
 //! `vm shutdown --wait`: it ends when the machine is off, and does nothing to it whatever happens.
 
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Output};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -9,18 +9,11 @@ use zbus::fdo::RequestNameFlags;
 use crate::objects::DOMAIN;
 use crate::service::Bus;
 use crate::terminal::Terminal;
-use crate::{failure, on, output};
+use crate::{begun, failure, on, output};
 
 /// One that waits, its guest having been asked.
 fn waiting(bus: &Bus, args: &[&str]) -> Child {
-    let child = Command::new(env!("CARGO_BIN_EXE_warrenctl"))
-        .args(["--session", "vm", "shutdown", "echo", "--wait"])
-        .args(args)
-        .env("DBUS_SESSION_BUS_ADDRESS", bus.address())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let child = begun(bus, &[&["vm", "shutdown", "echo", "--wait"], args].concat());
     bus.wait_for_call("Shutdown");
     child
 }

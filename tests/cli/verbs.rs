@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::objects::{DOMAIN, ENDLESS, NETWORK, end};
 use crate::service::Bus;
-use crate::{failure, on, output};
+use crate::{begun, failure, on, output};
 
 fn json_of(bus: &Bus, args: &[&str]) -> Value {
     let args: Vec<&str> = ["--json"].iter().chain(args).copied().collect();
@@ -153,18 +153,13 @@ fn a_job_is_listed_awaited_and_cancelled() {
     );
     // Not waited for, it is printed.
     assert_eq!(output(&bus, &["net", "start", "private", "--no-wait"]), format!("{ENDLESS}\n"));
-    let begun = json_of(&bus, &["net", "start", "private", "--no-wait"]);
-    assert_eq!(begun, json!({ "verb": "start", "object": NETWORK, "state": "running", "job": ENDLESS }));
+    let answer = json_of(&bus, &["net", "start", "private", "--no-wait"]);
+    assert_eq!(answer, json!({ "verb": "start", "object": NETWORK, "state": "running", "job": ENDLESS }));
 
     bus.calls();
     let waiting = || {
         bus.forget_looks();
-        let child = std::process::Command::new(env!("CARGO_BIN_EXE_warrenctl"))
-            .args(["--session", "job", "wait", ENDLESS])
-            .env("DBUS_SESSION_BUS_ADDRESS", bus.address())
-            .stderr(std::process::Stdio::piped())
-            .spawn()
-            .unwrap();
+        let child = begun(&bus, &["job", "wait", ENDLESS]);
         // It reads the job, and then looks at it again and again.
         bus.wait_for_endless_job();
         bus.wait_for_endless_job();
@@ -210,12 +205,7 @@ fn a_job_that_has_just_failed_says_why_and_a_cancelled_one_that_it_was() {
     bus.run(|c| Box::pin(async move { c.object_server().at(FAILED, Failed).await.map(drop) }));
     let (code, text) = failure(&mut on(&bus, &["job", "wait", "7"]));
     assert_eq!((code, text.as_str()), (1, "org.warren1.Error.InUse: guests are on it\n"));
-    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_warrenctl"))
-        .args(["--session", "job", "wait", ENDLESS])
-        .env("DBUS_SESSION_BUS_ADDRESS", bus.address())
-        .stderr(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child = begun(&bus, &["job", "wait", ENDLESS]);
     bus.wait_for_endless_job();
     // As the service says it: neither a name nor a message.
     bus.run(|c| Box::pin(async move { end(&c, ENDLESS, "cancelled", "", "").await }));

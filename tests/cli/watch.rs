@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdout};
 use std::time::Duration;
 
 use serde_json::Value;
 use zbus::OwnedVariant;
 use zbus::fdo::RequestNameFlags;
 
+use crate::begun;
 use crate::objects::{DOMAIN, ENDLESS, Map, NETWORK, end, text};
 use crate::service::Bus;
 
@@ -21,14 +22,7 @@ struct Watch {
 impl Watch {
     /// Starts one and waits until it listens and knows the names.
     fn start(bus: &Bus, args: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_warrenctl"))
-            .args(["--session", "watch"])
-            .args(args)
-            .env("DBUS_SESSION_BUS_ADDRESS", bus.address())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child = begun(bus, &[&["watch"], args].concat());
         let lines = Some(BufReader::new(child.stdout.take().unwrap()));
         let mut watch = Self { child, lines };
         // It listens before it says that it does, and that is by showing something.

@@ -12,6 +12,13 @@ use crate::common::{
 const NET: &str = "<network><name>net</name><ip address='192.168.77.1' netmask='255.255.255.0'>
     <dhcp><range start='192.168.77.2' end='192.168.77.99'/></dhcp></ip></network>";
 
+/// That network, and a guest on it.
+async fn network_and_guest(client: &Client) -> (Object, Object) {
+    let net = client.define_network(NET).await.expect("a valid document");
+    let guest = GuestXml::new("guest").diskless().on_network("net").to_string();
+    (net, client.define_domain(&guest).await.expect("a valid document"))
+}
+
 /// A guest whose start takes this long: a script of its owner does.
 fn slow(world: &World, name: &str, seconds: u32) -> String {
     let script = world.write(&format!("slow-{seconds}"), &format!("#!/bin/sh\nsleep {seconds}\n"));
@@ -179,9 +186,7 @@ fn what_stands_is_removed_though_its_record_is_broken() {
     world(async |world: World| {
         let mut service = Service::system(&world).await;
         let client = service.client.clone();
-        let net = client.define_network(NET).await.expect("a valid document");
-        let guest = GuestXml::new("guest").diskless().on_network("net").to_string();
-        let guest = client.define_domain(&guest).await.expect("a valid document");
+        let (net, guest) = network_and_guest(&client).await;
         let before = HostState::now(&world);
         for broken in ["printf '{\"boot_id\"' > $f", ": > $f", "rm $f", "head -c 64 /dev/urandom > $f"] {
             guest.start().await;
@@ -201,9 +206,7 @@ fn what_stands_is_removed_though_its_record_is_broken() {
 fn what_runs_stays_though_its_definition_is_lost() {
     world(async |world: World| {
         let mut people = People::new(&world).await;
-        let net = people.root.define_network(NET).await.expect("root may define");
-        let on_net = GuestXml::new("guest").diskless().on_network("net").to_string();
-        let guest = people.root.define_domain(&on_net).await.expect("root may define");
+        let (net, guest) = network_and_guest(&people.root).await;
         let alices = people.owner.define_domain(DOMAIN_XML).await.expect("Alice may define her own");
         let of_alice = alices.seen_by(&people.root);
         let all = [&net, &guest, &of_alice];
@@ -293,9 +296,7 @@ fn a_guest_gets_its_place_back_though_the_service_was_killed_meanwhile() {
     world(async |world: World| {
         let mut service = Service::system(&world).await;
         let client = service.client.clone();
-        let net = client.define_network(NET).await.expect("a valid document");
-        let guest = GuestXml::new("guest").diskless().on_network("net").to_string();
-        let guest = client.define_domain(&guest).await.expect("a valid document");
+        let (net, guest) = network_and_guest(&client).await;
         guest.start().await;
         let stopped: Result<zbus::OwnedObjectPath, _> =
             net.ask_with("Stop", Options::from([("force", true.into())])).await;

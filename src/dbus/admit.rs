@@ -5,6 +5,8 @@
 //! `object`, and of an object that exists `name` and `owner`; of what a document needs, `name` and `place`, which has
 //! every place.
 
+use std::collections::BTreeSet;
+
 use super::error::Error;
 use super::paths;
 use super::service::Call;
@@ -149,18 +151,22 @@ impl Call<'_> {
         self.check(Action::HostAccess, &details).await
     }
 
-    /// For a subscription to this topic.
-    pub(super) async fn may_watch(&self, topic: Topic) -> Result<(), Error> {
-        let (action, question) = match topic {
-            Topic::Leases => (Action::NetworkUse, questions::WATCH_LEASES),
-            Topic::Addresses => (Action::DomainManageOwn, questions::WATCH_ADDRESSES),
-        };
-        self.check(action, &of_the_whole(question)).await
-    }
-
-    /// What the caller may see without being asked anything.
-    pub(super) async fn sight(&self) -> Result<Sight, Error> {
+    /// For a subscription to these topics: what the caller may see.
+    pub(super) async fn may_watch(&self, topics: &BTreeSet<Topic>) -> Result<Sight, Error> {
+        let mut granted = Vec::new();
+        for topic in topics {
+            let (action, question) = match topic {
+                Topic::Leases => (Action::NetworkUse, questions::WATCH_LEASES),
+                Topic::Addresses => (Action::DomainManageOwn, questions::WATCH_ADDRESSES),
+            };
+            self.check(action, &of_the_whole(question)).await?;
+            granted.push(action);
+        }
+        // A person who was asked is not asked again; beyond that it is what needs nobody to be asked.
         let yes = async |action| {
+            if granted.contains(&action) {
+                return Ok(true);
+            }
             let details = [("object", paths::ROOT.to_owned())];
             let answer = self.service.authority.permission(&self.caller, action, &details).await?;
             Ok::<_, Error>(answer == Permission::Yes)

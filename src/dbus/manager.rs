@@ -253,10 +253,8 @@ impl ManagerInterface {
         let call = self.service.call(&header).await?;
         Options::none(options)?;
         let topics = Topic::read(&topics)?;
-        for topic in &topics {
-            call.may_watch(*topic).await?;
-        }
-        call.subscribe(topics, &self.service).await
+        let sight = call.may_watch(&topics).await?;
+        call.subscribe(topics, sight, &self.service)
     }
 
     async fn unsubscribe(

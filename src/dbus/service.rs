@@ -15,7 +15,7 @@ use super::callers::{Callers, Claim, Resource};
 use super::error::Error;
 use super::inbox::Inbox;
 use super::paths;
-use super::subscribe::{Subscriptions, Topic};
+use super::subscribe::{Sight, Subscriptions, Topic};
 use crate::auth::{Authority, Caller};
 use crate::domain;
 use crate::manager::{self, Manager, Object, Work};
@@ -132,12 +132,12 @@ impl Call<'_> {
     }
 
     /// Admits the caller to unicast signals until it leaves the bus.
-    pub(super) async fn subscribe(
+    pub(super) fn subscribe(
         &self,
         topics: BTreeSet<Topic>,
+        sight: Sight,
         service: &Arc<Service>,
     ) -> Result<(), Error> {
-        let sight = self.sight().await?;
         let (sender, uid) = (self.caller.sender.clone(), self.caller.uid);
         let share = || service.callers.claim(uid, Resource::Subscription);
         if service.subscriptions.add(&sender, topics, sight, share)? {

@@ -51,6 +51,16 @@ pub(super) struct Sight {
 }
 
 impl Sight {
+    /// What either may see.
+    fn or(self, other: Self) -> Self {
+        Self {
+            own_domains: self.own_domains.or(other.own_domains),
+            other_domains: self.other_domains || other.other_domains,
+            shared_networks: self.shared_networks || other.shared_networks,
+            networks: self.networks || other.networks,
+        }
+    }
+
     /// Whether a domain of this owner may be seen.
     pub(super) fn domain(&self, owner: u32) -> bool {
         if self.own_domains == Some(owner) { true } else { self.other_domains }
@@ -85,7 +95,7 @@ impl Subscriptions {
         self.lock().values().all(|s| s.topics.is_empty())
     }
 
-    /// Adds topics to what a connection has, with what it may see by now. `share` makes the claim for one
+    /// Adds topics to what a connection has, and to what it may see: it was admitted until it leaves. `share` makes the claim for one
     /// that has none yet; true for such a one, which is to be forgotten when it leaves the bus.
     pub(super) fn add(
         &self,
@@ -97,7 +107,7 @@ impl Subscriptions {
         let mut all = self.lock();
         if let Some(known) = all.get_mut(sender) {
             known.topics.extend(topics);
-            known.sight = sight;
+            known.sight = known.sight.or(sight);
             return Ok(false);
         }
         all.insert(sender.to_owned(), Subscriber { topics, sight, _share: share()? });

@@ -126,6 +126,38 @@ fn leases_are_told_to_those_who_may_see_them() {
     });
 }
 
+/// A password that is asked for each time lets its caller through once.
+#[test]
+fn who_was_let_through_once_is_told() {
+    world(async |world: World| {
+        let people = People::new(&world).await;
+        people.polkit.add_rules(
+            &world,
+            r#"var asked = 0;
+            polkit.addRule(function(action, subject) {
+                if (subject.user == "warren-bob" && action.id == "org.warren1.network.use")
+                    return asked++ == 1 ? polkit.Result.YES : polkit.Result.AUTH_ADMIN;
+                if (subject.user == "warren-bob" && action.id == "org.warren1.domain.manage-own")
+                    return polkit.Result.YES;
+            });"#,
+        );
+        let shared = network(&people, "shared", 41, "users").await;
+        // Which asks for the first time whether he may see leases too; he may not, without a password.
+        eventually("the rules are heeded", Duration::from_secs(20), async || {
+            subscribe(&people.other, "Subscribe", &["addresses"]).await.ok()
+        })
+        .await;
+        let signals = people.other.signals();
+        subscribe(&people.other, "Subscribe", &["leases"]).await.expect("he is let through");
+        let again = subscribe(&people.other, "Subscribe", &["leases"]).await.expect_err("once");
+        assert_eq!(error_name(&again), ASK);
+        subscribe(&people.other, "Subscribe", &["addresses"]).await.expect("which takes nothing away");
+        let guest = GuestXml::new("guest").diskless().on_network("shared").to_string();
+        people.root.define_domain(&guest).await.expect("root may define").start().await;
+        told("who was let through", &signals, "LeaseAdded", &shared.path).await;
+    });
+}
+
 #[test]
 fn one_user_takes_no_more_than_a_share() {
     world(async |world: World| {

@@ -3,6 +3,8 @@
 # fetched and unpacked below target/, never installed: nothing of it runs. Prints the schemas' directory.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+self=schemas
+. scripts/common.sh
 
 target=$PWD/target
 schemas=$target/schemas/usr/share/libvirt/schemas
@@ -12,15 +14,15 @@ if [ ! -f "$schemas/domain.rng" ]; then
     # apt's own user downloads.
     chmod 0755 "$fetched"
     mkdir -p "$target/schemas"
-    if command -v apt-get >/dev/null; then
+    if [ "$(distribution)" = debian ]; then
         fetch() { (cd "$fetched" && apt-get download -q libvirt0) >&2; }
         # A list of packages that is missing or old names a file that is not there.
-        fetch || { [ "$(id -u)" = 0 ] && apt-get update -q >&2 && fetch; }
+        fetch || { as_root apt-get update -q >&2 && fetch; }
         dpkg-deb -x "$fetched"/libvirt0_*.deb "$target/schemas"
     else
         dnf download -q --destdir "$fetched" libvirt-libs >&2
         (cd "$target/schemas" && rpm2cpio "$fetched"/libvirt-libs-*.x86_64.rpm | cpio -idm --quiet './usr/share/libvirt/schemas/*')
     fi
 fi
-[ -f "$schemas/domain.rng" ] || { echo "schemas: no domain.rng in the package" >&2; exit 1; }
+[ -f "$schemas/domain.rng" ] || die "no domain.rng in the package"
 printf '%s\n' "$schemas"

@@ -252,7 +252,10 @@ impl Actor {
                 self.up = Some(up);
                 self.follow_leases();
                 self.restarts = 0;
-                self.warnings = self.context.ground.warning().await.into_iter().collect();
+                // An isolated one reaches nothing else anyway.
+                let leads_out = self.doc.def().forward.is_some();
+                let warning = if leads_out { self.context.ground.warning().await } else { None };
+                self.warnings = warning.into_iter().collect();
                 let (next, _) = self.step(Event::Up)?;
                 self.enter(next, reason);
                 tracing::info!(network = %self.name(), "network started");

@@ -84,6 +84,8 @@ pub(super) struct Actor {
     starting: Option<(Reply<()>, StartOptions)>,
     cancel: watch::Sender<bool>,
     stopping: Vec<Reply<()>>,
+    /// Why QEMU is about to tell that the CPUs are halted or run, where that is known.
+    pub(super) about_to: Option<&'static str>,
     view: watch::Sender<Arc<View>>,
     pub(super) reports: mpsc::UnboundedSender<Report>,
 }
@@ -110,6 +112,7 @@ pub fn spawn(context: Context, seed: Seed) -> Handle {
         starting: None,
         cancel: watch::Sender::new(false),
         stopping: Vec::new(),
+        about_to: None,
         view: watch::Sender::new(Arc::new(View::empty(uuid))),
         reports,
     };
@@ -394,6 +397,8 @@ impl Actor {
             return drop(reply.send(Err(Error::NoMonitor)));
         };
         self.set_reboot(command == Command::Reboot);
+        // QEMU tells of it before it answers.
+        self.about_to = matches!(command, Command::Suspend | Command::Resume).then_some("requested");
         let reports = self.reports.clone();
         tokio::spawn(async move {
             let outcome = command.run(&qmp).await;
@@ -416,6 +421,7 @@ impl Actor {
         match report {
             Report::Started(result) => self.started(*result),
             Report::CommandDone { outcome, reply } => {
+                self.about_to = None;
                 let result = outcome.map(|event| {
                     if let Some(event) = event {
                         self.note(event, "requested");

@@ -11,6 +11,12 @@ use super::state::Event;
 use crate::model::LifecycleAction;
 use crate::sys::qmp::QmpEvent;
 
+/// Why a guest is halted whose disk has no room; it goes on by `Resume`, and tries once more.
+const DISK_IS_FULL: &str = "failed: there is no space left for one of its disks";
+
+/// The same of one that cannot be read or written.
+pub(super) const DISK_FAILED: &str = "failed: one of its disks cannot be read or written";
+
 /// Passes QEMU's events on to the actor until the monitor closes.
 pub(super) async fn pass_on(mut events: mpsc::Receiver<QmpEvent>, reports: &mpsc::UnboundedSender<Report>) {
     while let Some(event) = events.recv().await {
@@ -22,8 +28,20 @@ pub(super) async fn pass_on(mut events: mpsc::Receiver<QmpEvent>, reports: &mpsc
 impl Actor {
     pub(super) fn qmp_event(&mut self, event: &QmpEvent) {
         match event.name.as_str() {
-            "STOP" => self.note(Event::Halted, "halted"),
-            "RESUME" | "WAKEUP" => self.note(Event::Ran, "resumed"),
+            "BLOCK_IO_ERROR" if event.data["action"] == "stop" => {
+                let why = if event.data["nospace"] == true { DISK_IS_FULL } else { DISK_FAILED };
+                let node = event.data["node-name"].as_str().unwrap_or_default();
+                tracing::warn!(domain = %self.name(), "QEMU halts the guest: {why} ({node})");
+                self.about_to = Some(why);
+            }
+            "STOP" => {
+                let why = self.about_to.take().unwrap_or("halted");
+                self.note(Event::Halted, why);
+            }
+            "RESUME" | "WAKEUP" => {
+                let why = self.about_to.take().unwrap_or("resumed");
+                self.note(Event::Ran, why);
+            }
             "SUSPEND" => self.note(Event::Slept, "guest"),
             "SHUTDOWN" => self.powered_off(event.data["reason"].as_str().unwrap_or("")),
             _ => {}

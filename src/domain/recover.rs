@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::actor::{Actor, Report};
-use super::events::pass_on;
+use super::events::{DISK_FAILED, pass_on};
 use super::guest::{Guest, Live, holder, identity_file};
 use super::start::connect_monitor;
 use super::state::Event;
@@ -171,6 +171,7 @@ impl Actor {
             Some((_, word)) if word == "shutdown" => self.powered_off("guest-shutdown"),
             Some((State::Running, _)) => self.note(Event::Ran, "resumed"),
             Some((State::PmSuspended, _)) => self.note(Event::Slept, "guest"),
+            Some((_, word)) if word == "io-error" => self.note(Event::Halted, DISK_FAILED),
             Some(_) => self.note(Event::Halted, "halted"),
             None => {}
         }

@@ -1,6 +1,8 @@
 //! Disks of files and chains of images, read and written by a real guest; emulators that are not there.
 
-use crate::common::{GuestXml, Service, World, assert_error, world};
+use std::time::Duration;
+
+use crate::common::{GuestXml, Service, World, assert_error, eventually, text, world};
 
 #[test]
 fn a_guest_sees_its_disks_and_the_owner_their_changes() {
@@ -27,6 +29,39 @@ fn a_guest_sees_its_disks_and_the_owner_their_changes() {
         guest.stop().await;
         let chain = world.sh("qemu-img info --backing-chain /run/w/top.qcow2 | grep -c '^image:'");
         assert_eq!(chain.trim(), "3", "the images are as before");
+    });
+}
+
+#[test]
+fn a_guest_whose_disk_is_full_says_so_and_goes_on() {
+    world(async |world: World| {
+        world.sh("mkdir /run/w/small && mount -t tmpfs -o size=8m tmpfs /run/w/small
+            truncate -s 32M /run/w/small/raw.img && head -c 6M /dev/zero >/run/w/small/filler");
+        let service = Service::system(&world).await;
+        let disk = "<disk type='file' device='disk'><driver name='qemu' type='raw'/>
+                    <source file='/run/w/small/raw.img'/><target dev='vda' bus='virtio'/></disk>";
+        let guest = GuestXml::new("full").with(disk).to_string();
+        let guest = service.client.define_domain(&guest).await.expect("a valid document");
+        guest.start().await;
+        let reason = async || text(&guest.property("StateReason").await);
+        let mut console = guest.console().await;
+        console.booted().await;
+        let writes =
+            console.run("dd if=/dev/zero of=/dev/vda bs=64k count=64 conv=fsync 2>/dev/null && echo written");
+        let goes_on = async {
+            eventually("QEMU halts the guest", Duration::from_secs(60), async || {
+                (guest.state().await == "paused").then_some(())
+            })
+            .await;
+            assert_eq!(reason().await, "failed: there is no space left for one of its disks");
+            world.sh("rm /run/w/small/filler");
+            guest.ask::<()>("Resume").await.expect("there is room now");
+            assert_eq!(reason().await, "requested");
+        };
+        assert_eq!(tokio::join!(writes, goes_on).0, "written");
+        guest.ask::<()>("Suspend").await.expect("it runs");
+        assert_eq!((guest.state().await, reason().await), ("paused".into(), "requested".into()));
+        guest.stop().await;
     });
 }
 

@@ -355,7 +355,7 @@ pub mod domain {
         #[zbus(property)]
         fn state(&self) -> Result<String>;
 
-        /// none, requested, autostart, adopted, or "failed: " with what went wrong.
+        /// none, requested, autostart, adopted; shutdown or reboot (the guest switched itself off), guest (it has gone to sleep), halted, resumed; or "failed: " with what went wrong, also of a guest that QEMU has halted since a disk of its own is full.
         #[zbus(property)]
         fn state_reason(&self) -> Result<String>;
 

@@ -334,7 +334,12 @@ impl Actor {
         }
     }
 
-    pub(super) fn end_qemu(&self, graceful: bool) {
+    /// Ends QEMU, which RUN knows first: a service that finds it ended, or not yet, must not take it for a crash.
+    pub(super) fn end_qemu(&mut self, graceful: bool) {
+        if let Some(guest) = &mut self.guest {
+            guest.live.active = false;
+            self.save_guest();
+        }
         let Some(process) = self.guest.as_ref().and_then(|g| g.process.clone()) else { return };
         let reports = self.reports.clone();
         tokio::spawn(async move {
@@ -411,9 +416,13 @@ impl Actor {
         let Some(guest) = &mut self.guest else { return };
         if guest.live.reboot != reboot {
             guest.live.reboot = reboot;
-            if let Err(e) = guest.save(&self.context, &self.uuid) {
-                tracing::warn!(domain = %self.uuid, "{}", crate::chain(&e));
-            }
+            self.save_guest();
+        }
+    }
+
+    fn save_guest(&self) {
+        if let Some(Err(e)) = self.guest.as_ref().map(|guest| guest.save(&self.context, &self.uuid)) {
+            tracing::warn!(domain = %self.uuid, "{}", crate::chain(&e));
         }
     }
 

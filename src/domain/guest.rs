@@ -24,7 +24,7 @@ pub(super) const GRACE: Duration = Duration::from_secs(5);
 #[serde(default)]
 pub(super) struct Live {
     pub(super) boot_id: String,
-    /// Whether the start was finished.
+    /// Whether the start was finished and its end not begun.
     pub(super) active: bool,
     pub(super) name: String,
     /// The uid of the domain's owner; a record of a former version has none.

@@ -5,6 +5,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod acknowledged;
 mod agent;
 mod bad_input;
 mod callers;

@@ -24,6 +24,9 @@ const POLKIT_DEADLINE: Duration = Duration::from_secs(5);
 /// calls without an answer, and refuses the next.
 const AT_ONCE: usize = 48;
 
+/// How long such a question may wait for its turn; with polkit's own time it stays within what a bus waits for.
+const TURN: Duration = Duration::from_secs(15);
+
 /// Questions that wait for a person, of all users.
 const WITH_PERSON: usize = 64;
 
@@ -89,6 +92,8 @@ pub enum AuthError {
     CallerLeft { action: Action },
     #[error("polkit did not answer about {action} within 5 seconds")]
     Timeout { action: Action },
+    #[error("polkit could not be asked about {action} within 15 seconds, so much else it was asked")]
+    NoTurn { action: Action },
     #[error("{action} needs a password or a confirmation, and too many questions are open; answer some")]
     TooManyQuestions { action: Action },
     #[error("polkit cannot be asked about {action}; is the package polkitd installed and running?")]
@@ -270,12 +275,9 @@ impl Authority {
                 }
             }
         } else {
-            let in_turn = async {
-                // It is never closed.
-                let _turn = self.at_once.acquire().await;
-                answer.await
-            };
-            let deadline = tokio::time::timeout(POLKIT_DEADLINE, in_turn);
+            let turn = tokio::time::timeout(TURN, self.at_once.acquire());
+            let _turn = turn.await.map_err(|_| AuthError::NoTurn { action })?;
+            let deadline = tokio::time::timeout(POLKIT_DEADLINE, answer);
             deadline.await.map_err(|_| AuthError::Timeout { action })?
         };
         let answer = answer.map_err(|source| AuthError::Polkit { action, source })?;

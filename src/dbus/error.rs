@@ -91,7 +91,7 @@ impl From<AuthError> for Error {
             | AuthError::CallerLeft { .. }
             | AuthError::UnknownCaller { .. } => ACCESS_DENIED,
             AuthError::TooManyQuestions { .. } => warren!("LimitExceeded"),
-            AuthError::Timeout { .. } => warren!("Timeout"),
+            AuthError::Timeout { .. } | AuthError::NoTurn { .. } => warren!("Timeout"),
             AuthError::Polkit { .. } => warren!("BackendFailed"),
         };
         Self::new(name, &e)

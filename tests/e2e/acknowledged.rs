@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use crate::common::{Client, GuestXml, Object, Options, Service, World, text, world};
+use crate::common::{ALICE, Client, GuestXml, Object, Options, Service, World, text, world};
 
 /// How often it is killed.
 const KILLS: usize = 25;
@@ -196,32 +196,39 @@ impl Part {
     }
 }
 
+async fn is_killed_again_and_again(world: &World, mut service: Service) {
+    let client = service.client.clone();
+    let given = std::env::var("WARREN_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
+    let now = SystemTime::UNIX_EPOCH.elapsed().expect("it is after 1970");
+    let seed = given.unwrap_or(now.as_secs());
+    println!("again with WARREN_TEST_SEED={seed}");
+    let mut chance = Chance(seed);
+    let (mut networks, mut domains) = (Part::new(Kind::Network, seed ^ 1), Part::new(Kind::Domain, seed ^ 2));
+    for _ in 0..KILLS {
+        let until = Duration::from_millis(chance.below(600) as u64);
+        tokio::select! {
+            () = networks.work(&client) => {}
+            () = domains.work(&client) => {}
+            () = tokio::time::sleep(until) => {}
+        }
+        service.kill_and_restart(world).await;
+        networks.check(&client).await;
+        domains.check(&client).await;
+    }
+    let names = client.objects().await.into_keys().filter(|path| path.as_str().matches('/').count() == 4);
+    let known = [&networks, &domains].map(|part| part.known.values().flatten().count());
+    // And the network that is there from the start.
+    assert_eq!(names.count(), known[0] + known[1] + 1);
+}
+
 #[test]
 fn what_was_acknowledged_stays_and_nothing_else_comes() {
+    world(async |world: World| is_killed_again_and_again(&world, Service::system(&world).await).await);
+}
+
+#[test]
+fn so_it_is_in_a_session() {
     world(async |world: World| {
-        let mut service = Service::system(&world).await;
-        let client = service.client.clone();
-        let given = std::env::var("WARREN_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
-        let now = SystemTime::UNIX_EPOCH.elapsed().expect("it is after 1970");
-        let seed = given.unwrap_or(now.as_secs());
-        println!("again with WARREN_TEST_SEED={seed}");
-        let mut chance = Chance(seed);
-        let (mut networks, mut domains) =
-            (Part::new(Kind::Network, seed ^ 1), Part::new(Kind::Domain, seed ^ 2));
-        for _ in 0..KILLS {
-            let until = Duration::from_millis(chance.below(600) as u64);
-            tokio::select! {
-                () = networks.work(&client) => {}
-                () = domains.work(&client) => {}
-                () = tokio::time::sleep(until) => {}
-            }
-            service.kill_and_restart(&world).await;
-            networks.check(&client).await;
-            domains.check(&client).await;
-        }
-        let names = client.objects().await.into_keys().filter(|path| path.as_str().matches('/').count() == 4);
-        let known = [&networks, &domains].map(|part| part.known.values().flatten().count());
-        // And the network that is there from the start.
-        assert_eq!(names.count(), known[0] + known[1] + 1);
+        is_killed_again_and_again(&world, Service::session(&world, ALICE.uid).await).await;
     });
 }

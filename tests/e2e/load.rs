@@ -219,7 +219,7 @@ async fn beside_a_flood(
     std::thread::sleep(Duration::from_secs(1));
     if u64::from(in_flight) > FLOOD {
         let full = async || (flood.in_flight() >= FLOOD).then_some(());
-        eventually("all calls of the flood are in flight", Duration::from_secs(60), full).await;
+        eventually("all calls of the flood are in flight", Duration::from_secs(80), full).await;
     }
     let took = measure(callers);
     for (flood, thread) in bad {

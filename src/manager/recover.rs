@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::define::first_envelope;
 use super::{Error, Manager};
 use crate::domain;
-use crate::model::{DomainDoc, NetworkDoc};
+use crate::model::{Definition, Doc, NetworkDoc};
 use crate::network::{self, Leftover};
 use crate::store::{self, Envelope, Kind, StoreError, Stored};
 
@@ -33,23 +33,25 @@ impl Manager {
         Ok(())
     }
 
-    fn load(&self, kind: Kind) -> Result<Vec<Stored>, Error> {
+    /// What is defined; what cannot be used is kept aside.
+    fn load<D: Definition>(&self, kind: Kind) -> Result<Vec<(Doc<D>, Uuid, Envelope)>, Error> {
         let (found, broken) = self.store.load(kind)?;
         for problem in broken {
             tracing::error!("a definition is kept aside: {}", crate::chain(&problem));
         }
-        Ok(found)
+        let mut known = Vec::new();
+        for Stored { uuid, envelope, xml } in found {
+            match Doc::parse(&xml) {
+                Ok(doc) => known.push((doc, uuid, envelope)),
+                Err(e) => self.set_aside(kind, &uuid, &e.to_string()),
+            }
+        }
+        Ok(known)
     }
 
     async fn recover_networks(&self) -> Result<(), Error> {
         let context = self.network_context();
-        let mut known = Vec::new();
-        for Stored { uuid, envelope, xml } in self.load(Kind::Network)? {
-            match NetworkDoc::parse(&xml) {
-                Ok(doc) => known.push((doc, uuid, envelope)),
-                Err(e) => self.set_aside(Kind::Network, &uuid, &e.to_string()),
-            }
-        }
+        let mut known = self.load(Kind::Network)?;
         for uuid in self.unknown(Kind::Network, known.iter().map(|(_, uuid, _)| *uuid)) {
             if let Some(doc) = network::what_stands(&context, &uuid) {
                 let envelope = self.define_again(Kind::Network, &uuid, self.scope.uid, &doc.to_xml());
@@ -77,13 +79,7 @@ impl Manager {
 
     async fn recover_domains(&self) -> Result<(), Error> {
         let context = self.domain_context();
-        let mut known = Vec::new();
-        for Stored { uuid, envelope, xml } in self.load(Kind::Domain)? {
-            match DomainDoc::parse(&xml) {
-                Ok(doc) => known.push((doc, uuid, envelope)),
-                Err(e) => self.set_aside(Kind::Domain, &uuid, &e.to_string()),
-            }
-        }
+        let mut known = self.load(Kind::Domain)?;
         for uuid in self.unknown(Kind::Domain, known.iter().map(|(_, uuid, _)| *uuid)) {
             if let Some((doc, owner)) = domain::what_runs(&context, &uuid) {
                 let envelope = self.define_again(Kind::Domain, &uuid, owner, &doc.to_xml());

@@ -119,21 +119,25 @@ impl Client {
         self.connection.request_name(name.to_owned()).await.expect("the name is free");
     }
 
+    async fn bus(&self) -> zbus::fdo::DBusProxy<'_> {
+        zbus::fdo::DBusProxy::new(&self.connection).await.expect("the bus answers")
+    }
+
     /// Whether somebody owns this name on the bus.
     pub(crate) async fn has_owner(&self, name: &str) -> bool {
-        let bus = zbus::fdo::DBusProxy::new(&self.connection).await.expect("the bus answers");
+        let bus = self.bus().await;
         bus.name_has_owner(name.try_into().expect("a valid bus name")).await.expect("the bus answers")
     }
 
     /// How many names there are on the bus.
     pub(crate) async fn names(&self) -> usize {
-        let bus = zbus::fdo::DBusProxy::new(&self.connection).await.expect("the bus answers");
+        let bus = self.bus().await;
         bus.list_names().await.expect("the bus answers").len()
     }
 
     /// Who owns this name on the bus.
     pub(crate) async fn owner(&self, name: &str) -> Option<String> {
-        let bus = zbus::fdo::DBusProxy::new(&self.connection).await.expect("the bus answers");
+        let bus = self.bus().await;
         let owner = bus.get_name_owner(name.try_into().expect("a valid bus name")).await;
         owner.ok().map(|owner| owner.to_string())
     }

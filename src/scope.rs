@@ -12,6 +12,12 @@ use serde::Deserialize;
 use crate::sys::process::RunAs;
 use crate::sys::unix;
 
+/// Uids from `uid-base` on that are for helpers; those of guests follow.
+const HELPER_UIDS: u32 = 4096;
+
+/// The first of them, each for one purpose of the whole service.
+const FIXED_HELPERS: u32 = 16;
+
 /// Which of the two services this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ScopeKind {
@@ -60,7 +66,7 @@ pub struct Config {
     /// First of the uids (and gids of the same number) that Warren keeps for guests and helpers when it
     /// runs as root. The default lies in the range that systemd leaves to the administrator.
     pub uid_base: u32,
-    /// How many uids follow: the first is for helpers, each other for one running guest.
+    /// How many uids there are from `uid-base` on: the first 4096 are for helpers, each other for one running guest.
     pub uid_count: u32,
     /// Seconds without a call after which a service with nothing running ends; 0 means never.
     pub idle_seconds: u64,
@@ -68,8 +74,8 @@ pub struct Config {
     pub limits: Limits,
 }
 
-/// What one uid may have at once, so that no caller can hold up another. What is beyond is refused
-/// (`LimitExceeded`), never kept waiting.
+/// What one uid may have, so that no caller can hold up another or fill the machine. What is beyond is refused
+/// (`LimitExceeded`), never kept waiting. Sizes of one file hold for everybody; root has none of the other limits.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Limits {
@@ -81,11 +87,40 @@ pub struct Limits {
     pub objects: usize,
     /// Connections with a subscription.
     pub subscriptions: usize,
+    /// Bytes of all documents of its networks and domains.
+    pub documents_bytes: u64,
+    /// Bytes that Warren writes for it on the host's disk: documents and variables of firmware.
+    pub stored_bytes: u64,
+    /// Bytes of memory of its running guests; 0: three quarters of the host's.
+    pub guest_memory: u64,
+    /// vCPUs of its running guests; 0: eight for each CPU of the host.
+    pub guest_vcpus: u64,
+    /// Threads that QEMU may have for its running guests.
+    pub guest_threads: u64,
+    /// Bytes of one image of firmware, or of one template of its variables.
+    pub firmware_bytes: u64,
+    /// Bytes of one kernel.
+    pub kernel_bytes: u64,
+    /// Bytes of one initrd.
+    pub initrd_bytes: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { calls: 512, jobs: 256, objects: 4096, subscriptions: 64 }
+        Self {
+            calls: 512,
+            jobs: 256,
+            objects: 4096,
+            subscriptions: 64,
+            documents_bytes: 64 << 20,
+            stored_bytes: 4 << 30,
+            guest_memory: 0,
+            guest_vcpus: 0,
+            guest_threads: 8192,
+            firmware_bytes: 64 << 20,
+            kernel_bytes: 256 << 20,
+            initrd_bytes: 2 << 30,
+        }
     }
 }
 
@@ -143,9 +178,32 @@ impl Scope {
         self.uid == 0
     }
 
-    /// The uid for helpers (nethost, pasta, dnsmasq); `None`: the service's own.
+    /// The uid for helpers that hold nothing of a user (nethost, pasta); `None`: the service's own.
     pub fn helper_user(&self) -> Option<RunAs> {
-        self.is_root().then(|| numbered_user(self.config.uid_base, Vec::new()))
+        self.numbered_helper(0)
+    }
+
+    /// The uid under which programs are asked what they can do; `None`: the service's own.
+    pub fn probe_user(&self) -> Option<RunAs> {
+        self.numbered_helper(1)
+    }
+
+    /// The uid that keeps the opener of files out of its owner's reach; `None`: the service's own.
+    pub fn opener_user(&self) -> Option<RunAs> {
+        self.numbered_helper(2)
+    }
+
+    fn numbered_helper(&self, offset: u32) -> Option<RunAs> {
+        self.is_root().then(|| numbered_user(self.config.uid_base.saturating_add(offset), Vec::new()))
+    }
+
+    /// The uids from which each helper that serves one network gets its own; empty: they run as the service.
+    pub fn service_uids(&self) -> std::ops::Range<u32> {
+        if !self.is_root() {
+            return 0..0;
+        }
+        let base = self.config.uid_base;
+        base.saturating_add(FIXED_HELPERS)..base.saturating_add(HELPER_UIDS.min(self.config.uid_count))
     }
 
     /// The uids from which each running guest gets one of its own; empty: guests run as the service.
@@ -154,7 +212,7 @@ impl Scope {
             return 0..0;
         }
         let base = self.config.uid_base;
-        base.saturating_add(1)..base.saturating_add(self.config.uid_count)
+        base.saturating_add(HELPER_UIDS)..base.saturating_add(self.config.uid_count)
     }
 
     /// The identity of a guest with that uid. The group `kvm` comes along, which owns `/dev/kvm`.

@@ -15,6 +15,7 @@
 //! | [`sys`] | effects: netlink, TAP devices, nft, processes, QMP, namespaces |
 //! | `store` | definitions and live state on disk, atomically |
 //! | `scope` | everything that differs between the system and the session service |
+//! | `ledger` | what each user takes of the machine, against the limits |
 //! | `logging` | where log lines go and from which level on |
 //! | `auth` | who may do what: root and whom polkit lets in system scope, the owner in session scope |
 //! | [`network`], [`domain`] | one state machine and one actor task per object |
@@ -27,6 +28,7 @@ pub mod cli;
 pub mod daemon;
 pub mod dbus;
 pub mod domain;
+pub mod ledger;
 pub mod logging;
 mod mailbox;
 pub mod manager;

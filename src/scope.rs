@@ -105,6 +105,20 @@ pub struct Limits {
     pub initrd_bytes: u64,
 }
 
+impl Limits {
+    /// Chooses by the host what is left to Warren.
+    fn fill_in(&mut self) {
+        if self.guest_memory == 0 {
+            let host = rustix::system::sysinfo();
+            self.guest_memory = (host.totalram as u64).saturating_mul(u64::from(host.mem_unit)) / 4 * 3;
+        }
+        if self.guest_vcpus == 0 {
+            let cpus = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
+            self.guest_vcpus = cpus * 8;
+        }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -168,7 +182,8 @@ impl Scope {
         let dirs = find_dirs(kind, uid)?;
         make_dir(&dirs.state, 0o700, uid)?;
         make_dir(&dirs.run, if uid == 0 { 0o711 } else { 0o700 }, uid)?;
-        let config = read_config(&dirs.config.join("warrend.toml"))?;
+        let mut config = read_config(&dirs.config.join("warrend.toml"))?;
+        config.limits.fill_in();
         let exe = env::current_exe().map_err(ScopeError::Exe)?;
         Ok(Self { kind, dirs, config, exe, uid })
     }

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Level of each room; data falls from the higher to the lower.
-const LEVELS: [(&str, u32); 16] = [
+const LEVELS: [(&str, u32); 17] = [
     ("xml", 0),
     ("model", 1),
     ("plan", 2),
@@ -17,6 +17,7 @@ const LEVELS: [(&str, u32); 16] = [
     ("mailbox", 2),
     ("scope", 2),
     ("logging", 2),
+    ("ledger", 2),
     ("network", 3),
     ("domain", 3),
     ("manager", 4),

@@ -150,7 +150,7 @@ fn domain_name(e: &domain::Error) -> &'static str {
         E::NoSuchNetwork { .. } => warren!("NoSuchNetwork"),
         E::Network { source, .. } => network_name(source),
         E::NoSuchConsole { .. } | E::NoSuchDisplay { .. } => warren!("NoSuchDevice"),
-        E::NoUid(_) => warren!("LimitExceeded"),
+        E::NoUid(_) | E::Limit(_) => warren!("LimitExceeded"),
         E::Cancelled => warren!("Cancelled"),
         E::Gone(_) => warren!("NoSuchDomain"),
         E::Qmp { source: crate::sys::qmp::QmpError::Timeout { .. }, .. }
@@ -191,7 +191,7 @@ impl From<manager::Error> for Error {
             E::Conflict { .. } => warren!("Conflict"),
             E::NoSuchNetwork(_) => warren!("NoSuchNetwork"),
             E::NoSuchDomain(_) | E::OthersDomain { .. } => warren!("NoSuchDomain"),
-            E::TooManyObjects { .. } => warren!("LimitExceeded"),
+            E::TooManyObjects { .. } | E::Limit(_) => warren!("LimitExceeded"),
             E::NotCancellable(_) => warren!("NotSupported"),
             E::JobEnded(_) => warren!("WrongState"),
             E::Complete(_) => warren!("AddressInUse"),

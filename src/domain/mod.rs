@@ -32,6 +32,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use crate::ledger::{Exceeded, Ledger};
 use crate::model::{Finding, Mac};
 use crate::network;
 use crate::scope::Scope;
@@ -103,6 +104,8 @@ pub enum Error {
     NoVariables,
     #[error("all {0} uids kept for guests are in use")]
     NoUid(usize),
+    #[error(transparent)]
+    Limit(#[from] Exceeded),
     #[error("QEMU could not be started")]
     Spawn(#[from] SpawnError),
     #[error("QEMU ended at once{}", .0.trim().lines().map(|l| format!("; it said: {l}")).collect::<String>())]
@@ -167,6 +170,8 @@ pub struct Context {
     pub networks: network::Directory,
     /// The uids of running guests.
     pub uids: Uids,
+    /// What each owner takes of the machine.
+    pub ledger: Ledger,
     /// Where changes are told.
     pub announce: Announcer,
     /// The id of this boot, which live state carries.

@@ -17,6 +17,7 @@ use ipnet::IpNet;
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
+use crate::ledger::{Exceeded, Ledger};
 use crate::model::{DocError, Finding, Mac};
 use crate::network::ground::Ground;
 use crate::plan::complete::CompleteError;
@@ -67,6 +68,8 @@ pub enum Error {
          raise 'objects' under [limits] in warrend.toml"
     )]
     TooManyObjects { owner: u32, limit: usize },
+    #[error(transparent)]
+    Limit(#[from] Exceeded),
     #[error("the {0} cannot be cancelled; it ends by itself")]
     NotCancellable(&'static str),
     #[error("the {0} has ended already")]
@@ -132,6 +135,7 @@ pub struct Manager {
     ground: Ground,
     directory: network::Directory,
     uids: domain::Uids,
+    ledger: Ledger,
     networks: RwLock<BTreeMap<Uuid, NetworkEntry>>,
     domains: RwLock<Domains>,
     /// Held while a network's definition is completed and entered, so that names and subnets stay unique. A network
@@ -164,6 +168,7 @@ impl Manager {
             ground: Ground::new(scope.clone()),
             directory: network::Directory::default(),
             uids: domain::Uids::new(scope.guest_uids()),
+            ledger: Ledger::new(scope.config.limits),
             networks: RwLock::default(),
             domains: RwLock::default(),
             defining_networks: tokio::sync::Mutex::default(),
@@ -198,6 +203,7 @@ impl Manager {
             scope: self.scope.clone(),
             store: self.store.clone(),
             ground: self.ground.clone(),
+            ledger: self.ledger.clone(),
             announce: Arc::new(move |_, old, new| {
                 let _ = events.send(Event::NetworkChanged { old: old.clone(), new: new.clone() });
             }),
@@ -216,6 +222,7 @@ impl Manager {
             ground: self.ground.clone(),
             networks: self.directory.clone(),
             uids: self.uids.clone(),
+            ledger: self.ledger.clone(),
             announce: Arc::new(move |_, old, new| {
                 let _ = events.send(Event::DomainChanged { old: old.clone(), new: new.clone() });
             }),

@@ -22,6 +22,7 @@ use std::sync::{Arc, RwLock};
 
 use uuid::Uuid;
 
+use crate::ledger::Ledger;
 use crate::model::Finding;
 use crate::scope::Scope;
 use crate::store::{Store, StoreError};
@@ -128,6 +129,8 @@ pub struct Context {
     pub store: Store,
     /// Where links live.
     pub ground: ground::Ground,
+    /// What each owner takes of the machine.
+    pub ledger: Ledger,
     /// Where changes are told.
     pub announce: Announcer,
     /// Where leases that come and go are told.

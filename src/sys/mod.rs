@@ -10,6 +10,7 @@ pub mod dnsmasq;
 pub mod file_watch;
 pub mod firmware;
 pub mod images;
+pub mod landlock;
 pub mod nethost;
 pub mod netlink;
 pub mod netspace;

@@ -4,7 +4,9 @@
 //! call anything that is not async-signal-safe: the parent may have had other threads.
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+
+use crate::sys::landlock;
 
 /// `linux/capability.h`
 const CAP_NET_BIND_SERVICE: u32 = 10;
@@ -26,6 +28,7 @@ pub(super) enum Stage {
     User,
     Namespaces,
     Capabilities,
+    Landlock,
     Exec,
 }
 
@@ -40,6 +43,7 @@ impl Stage {
             b if b == Self::User as u8 => "take its uid (in a container the range of uids may be too small)",
             b if b == Self::Namespaces as u8 => "enter the session's namespaces",
             b if b == Self::Capabilities as u8 => "keep the network capabilities",
+            b if b == Self::Landlock as u8 => "be kept to its files (Landlock)",
             _ => "be executed",
         }
     }
@@ -56,6 +60,8 @@ pub(super) struct Plan {
     pub(super) network_capabilities: bool,
     pub(super) no_privileges: bool,
     pub(super) no_new_privileges: bool,
+    /// What it may reach by path, from [`landlock::Landlock`].
+    pub(super) landlock: Option<OwnedFd>,
     /// Where the stage is told.
     pub(super) stage: OwnedFd,
 }
@@ -107,6 +113,10 @@ impl Plan {
             self.enter(Stage::Rights);
             // SAFETY: plain numbers.
             check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }.into())?;
+        }
+        if let Some(rules) = &self.landlock {
+            self.enter(Stage::Landlock);
+            landlock::restrict_self(rules.as_fd())?;
         }
         self.enter(Stage::Exec);
         Ok(())

@@ -15,6 +15,7 @@ use tokio::net::unix::pipe;
 
 use super::child::{Plan, Stage};
 use super::{Exit, Process};
+use crate::sys::landlock::Landlock;
 use crate::sys::netspace::NetSpace;
 
 /// How much of an output is kept.
@@ -73,6 +74,7 @@ pub struct Spawn {
     network_capabilities: bool,
     no_privileges: bool,
     no_new_privileges: bool,
+    landlock: Option<Landlock>,
     fds: Vec<FdMapping>,
     streams: [Option<OwnedFd>; 3],
     identity_file: Option<PathBuf>,
@@ -90,6 +92,7 @@ impl Spawn {
             network_capabilities: false,
             no_privileges: false,
             no_new_privileges: false,
+            landlock: None,
             fds: Vec::new(),
             streams: [None, None, None],
             identity_file: None,
@@ -146,6 +149,13 @@ impl Spawn {
     /// No right by exec that it has not before it: set-user-ID bits and file capabilities count for nothing.
     pub fn no_new_privileges(mut self) -> Self {
         self.no_new_privileges = true;
+        self
+    }
+
+    /// Keeps it, where the kernel can, to these paths; `None`: to none in particular. It gets no new privileges either.
+    pub fn landlock(mut self, rules: Option<Landlock>) -> Self {
+        self.no_new_privileges |= rules.is_some();
+        self.landlock = rules;
         self
     }
 
@@ -229,6 +239,7 @@ impl Spawn {
             Some(space) => space.namespaces()?,
             None => None,
         };
+        let landlock = self.landlock.as_ref().map(Landlock::prepare).transpose()?.flatten();
         let user = self.user.as_ref().map(|u| (u.uid, u.gid, u.groups.clone()));
         Ok(Plan {
             identity,
@@ -237,6 +248,7 @@ impl Spawn {
             network_capabilities: self.network_capabilities,
             no_privileges: self.no_privileges,
             no_new_privileges: self.no_new_privileges,
+            landlock,
             stage,
         })
     }

@@ -1,0 +1,162 @@
+//! What a program may reach by path, kept by the kernel (Landlock) beside its uid.
+//!
+//! Owns the rules of one child: they are made ready before the fork and put in force between fork and exec
+//! ([`Spawn::landlock`](super::process::Spawn::landlock)). What is not allowed here is refused whatever the uid may do;
+//! descriptors that the child was given are not affected. Must never allow a path that a caller could replace: a rule
+//! holds for the file that is there when the rules are made.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Once;
+
+use landlock::{
+    ABI, Access, AccessFs, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr,
+    RulesetCreatedAttr, Scope, make_bitflags,
+};
+
+/// The newest of the kernel's rights that are refused by default. An older kernel knows fewer of them.
+const RIGHTS: ABI = ABI::V5;
+/// Where signals and abstract sockets came in.
+const SCOPES: ABI = ABI::V6;
+
+/// Nothing but what is added. A path that is not there is left out; a directory stands for all below it.
+#[derive(Debug, Clone, Default)]
+pub struct Landlock {
+    rules: Vec<(PathBuf, BitFlags<AccessFs>)>,
+    alone: bool,
+}
+
+impl Landlock {
+    /// Allows nothing.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Files to be read, directories to be listed.
+    pub fn read(self, path: impl AsRef<Path>) -> Self {
+        self.allow(path, make_bitflags!(AccessFs::{ReadFile | ReadDir}))
+    }
+
+    /// As [`Self::read`], and to be run.
+    pub fn execute(self, path: impl AsRef<Path>) -> Self {
+        self.allow(path, AccessFs::from_read(RIGHTS))
+    }
+
+    /// A directory to make, change and remove files and sockets in.
+    pub fn write(self, path: impl AsRef<Path>) -> Self {
+        let devices = make_bitflags!(AccessFs::{Execute | MakeChar | MakeBlock | IoctlDev});
+        self.allow(path, AccessFs::from_all(RIGHTS) & !devices)
+    }
+
+    /// A device, or another single file, that is there already: to be read, written and given ioctls.
+    pub fn device(self, path: impl AsRef<Path>) -> Self {
+        self.allow(path, make_bitflags!(AccessFs::{ReadFile | WriteFile | IoctlDev | Truncate}))
+    }
+
+    /// What programs of the system need to start and to look things up: libraries, data, `/etc`, `/proc`, and the
+    /// devices that anybody may use. Libraries and programs of the system can be run.
+    pub fn system(self) -> Self {
+        let runs = ["/usr", "/lib", "/lib64", "/bin", "/sbin"];
+        let looks = ["/etc", "/proc", "/sys/devices/system", "/dev/urandom", "/dev/random", "/dev/zero"];
+        let this = runs.into_iter().fold(self, Self::execute);
+        looks.into_iter().fold(this, Self::read).device("/dev/null")
+    }
+
+    /// Also no signal to, and no abstract socket of, a process without these rules.
+    pub fn alone(mut self) -> Self {
+        self.alone = true;
+        self
+    }
+
+    fn allow(mut self, path: impl AsRef<Path>, rights: BitFlags<AccessFs>) -> Self {
+        self.rules.push((path.as_ref().to_owned(), rights));
+        self
+    }
+
+    /// The rules for [`restrict_self`]; `None` where the kernel has no Landlock, which is logged once.
+    pub(super) fn prepare(&self) -> io::Result<Option<OwnedFd>> {
+        let failed = io::Error::other::<landlock::RulesetError>;
+        let mut rules = Ruleset::default().set_compatibility(CompatLevel::BestEffort);
+        rules = rules.handle_access(AccessFs::from_all(RIGHTS)).map_err(failed)?;
+        if self.alone {
+            rules = rules.scope(Scope::from_all(SCOPES)).map_err(failed)?;
+        }
+        let mut rules = rules.create().map_err(failed)?;
+        for (path, rights) in &self.rules {
+            // Opened only as a place: neither a FIFO nor a device is touched by it.
+            let Ok(place) = PathFd::new(path) else { continue };
+            rules = rules.add_rule(PathBeneath::new(place, *rights)).map_err(failed)?;
+        }
+        let rules: Option<OwnedFd> = rules.into();
+        if rules.is_none() {
+            static TOLD: Once = Once::new();
+            TOLD.call_once(|| {
+                tracing::warn!("this kernel has no Landlock: QEMU and dnsmasq are kept to their files by their uids alone");
+            });
+        }
+        Ok(rules)
+    }
+}
+
+/// Puts prepared rules in force for this thread and all that comes of it. Async-signal-safe. The thread has given up new
+/// privileges, as the kernel asks.
+pub(super) fn restrict_self(rules: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: plain numbers, and a descriptor that is open.
+    let done = unsafe { libc::syscall(libc::SYS_landlock_restrict_self, rules.as_raw_fd(), 0) };
+    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::sys::process::Spawn;
+
+    const SOON: Duration = Duration::from_secs(10);
+
+    async fn sh(rules: Landlock, script: &str) -> String {
+        let run = Spawn::new("sh").args(["-c", script]).landlock(Some(rules));
+        let output = run.output(None, SOON).await.unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned() + &output.stderr
+    }
+
+    #[tokio::test]
+    async fn a_child_reaches_what_it_is_allowed_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        for name in ["own", "shown", "hidden"] {
+            std::fs::create_dir(at(name)).unwrap();
+            std::fs::write(at(name).join("file"), name).unwrap();
+        }
+        std::os::unix::fs::symlink(at("hidden/file"), at("own/link")).unwrap();
+        let rules = Landlock::new().system().write(at("own")).read(at("shown")).read(at("not there")).alone();
+        let said = sh(
+            rules,
+            &format!(
+                "cd {}; cat own/file shown/file hidden/file own/link; echo x >own/new; echo x >shown/file; \
+                 rm own/file; echo end; grep NoNewPrivs /proc/self/status",
+                dir.path().display()
+            ),
+        )
+        .await;
+        assert!(said.starts_with("ownshownend\n"), "{said}");
+        assert!(said.contains("NoNewPrivs:\t1"), "{said}");
+        for refused in ["hidden/file", "own/link", "shown/file"] {
+            let line = said.lines().find(|l| l.contains(refused) && l.contains("ermission denied"));
+            assert!(line.is_some(), "{refused}: {said}");
+        }
+        assert!(at("own/new").exists() && !at("own/file").exists());
+        assert_eq!(std::fs::read(at("shown/file")).unwrap(), b"shown");
+    }
+
+    #[tokio::test]
+    async fn a_child_that_is_alone_signals_nobody_else() {
+        let other = Spawn::new("sleep").arg("60").spawn().unwrap();
+        let kill = format!("kill -0 {}; kill -0 $$ && echo itself", other.identity().pid);
+        let said = sh(Landlock::new().system().alone(), &kill).await;
+        assert!(said.contains("itself") && said.contains("not permitted"), "{said}");
+        other.terminate(SOON).await.unwrap();
+    }
+}

@@ -72,6 +72,8 @@ enum DaemonError {
 /// Runs the service until it is asked to stop, or has nothing to do.
 pub fn main() -> ExitCode {
     let args = Args::parse();
+    // Each file gets its mode where it is made. This is for the moment before, and for what helpers make.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let logging = Logging::start();
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,

@@ -16,6 +16,7 @@
 //! | `store` | definitions and live state on disk, atomically |
 //! | `scope` | everything that differs between the system and the session service |
 //! | `ledger` | what each user takes of the machine, against the limits |
+//! | `uids` | which uid each guest and each dnsmasq has |
 //! | `logging` | where log lines go and from which level on |
 //! | `auth` | who may do what: root and whom polkit lets in system scope, the owner in session scope |
 //! | [`network`], [`domain`] | one state machine and one actor task per object |
@@ -38,6 +39,7 @@ pub mod plan;
 pub mod scope;
 pub mod store;
 pub mod sys;
+pub mod uids;
 pub mod xml;
 
 /// An error with all its causes in one line: `what: why: why that`.

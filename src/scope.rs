@@ -9,14 +9,17 @@ use std::path::{Path, PathBuf};
 use fs_err as fs;
 use serde::Deserialize;
 
+use crate::sys::dirs::Dir;
 use crate::sys::process::RunAs;
 use crate::sys::unix;
 
 /// Uids from `uid-base` on that are for helpers; those of guests follow.
 const HELPER_UIDS: u32 = 4096;
 
-/// The first of them, each for one purpose of the whole service.
-const FIXED_HELPERS: u32 = 16;
+/// The first and the last of them, each for one purpose of the whole service. A guest that a former version started
+/// may have one of the first but that of nethost and pasta.
+const FIRST_HELPERS: u32 = 16;
+const LAST_HELPERS: u32 = 16;
 
 /// Which of the two services this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +58,15 @@ pub enum ScopeError {
     ReadConfig { path: PathBuf, source: std::io::Error },
     #[error("'{path}' is not a valid configuration")]
     Config { path: PathBuf, source: toml::de::Error },
+    #[error(
+        "'{path}': uid-base {base} and uid-count {count} leave no uids for guests: {HELPER_UIDS} are for helpers, so \
+        uid-count must be larger, and all of them must be between 1 and 4294967294"
+    )]
+    Uids { path: PathBuf, base: u32, count: u32 },
+    #[error(
+        "'{path}' cannot be used by root: '{parent}', through which it is reached, can be changed by uid {owner} or others"
+    )]
+    OthersParent { path: PathBuf, parent: PathBuf, owner: u32 },
     #[error("cannot find out which program this is")]
     Exe(#[source] std::io::Error),
 }
@@ -144,6 +156,19 @@ impl Default for Config {
     }
 }
 
+impl Config {
+    /// Without a uid for each, guests would run as root.
+    fn refuse_too_few_uids(&self, path: &Path) -> Result<(), ScopeError> {
+        let (base, count) = (self.uid_base, self.uid_count);
+        // The last number stands for none.
+        let end = base.checked_add(count).filter(|end| *end < u32::MAX);
+        if base == 0 || count <= HELPER_UIDS || end.is_none() {
+            return Err(ScopeError::Uids { path: path.to_owned(), base, count });
+        }
+        Ok(())
+    }
+}
+
 /// The three places for files, each existing and of mode 0700 (RUN 0711 for root, so that helpers
 /// without privileges reach their own directory below it).
 #[derive(Debug, Clone)]
@@ -180,9 +205,18 @@ impl Scope {
             return Err(ScopeError::NotRoot);
         }
         let dirs = find_dirs(kind, uid)?;
+        if uid == 0 {
+            [&dirs.state, &dirs.run, &dirs.config]
+                .into_iter()
+                .try_for_each(|dir| refuse_others_parents(dir))?;
+        }
         make_dir(&dirs.state, 0o700, uid)?;
         make_dir(&dirs.run, if uid == 0 { 0o711 } else { 0o700 }, uid)?;
-        let mut config = read_config(&dirs.config.join("warrend.toml"))?;
+        let path = dirs.config.join("warrend.toml");
+        let mut config = read_config(&path)?;
+        if uid == 0 {
+            config.refuse_too_few_uids(&path)?;
+        }
         config.limits.fill_in();
         let exe = env::current_exe().map_err(ScopeError::Exe)?;
         Ok(Self { kind, dirs, config, exe, uid })
@@ -200,12 +234,12 @@ impl Scope {
 
     /// The uid under which programs are asked what they can do; `None`: the service's own.
     pub fn probe_user(&self) -> Option<RunAs> {
-        self.numbered_helper(1)
+        self.numbered_helper(HELPER_UIDS - 2)
     }
 
     /// The uid that keeps the opener of files out of its owner's reach; `None`: the service's own.
     pub fn opener_user(&self) -> Option<RunAs> {
-        self.numbered_helper(2)
+        self.numbered_helper(HELPER_UIDS - 1)
     }
 
     fn numbered_helper(&self, offset: u32) -> Option<RunAs> {
@@ -218,7 +252,7 @@ impl Scope {
             return 0..0;
         }
         let base = self.config.uid_base;
-        base.saturating_add(FIXED_HELPERS)..base.saturating_add(HELPER_UIDS.min(self.config.uid_count))
+        base.saturating_add(FIRST_HELPERS)..base.saturating_add(HELPER_UIDS - LAST_HELPERS)
     }
 
     /// The uids from which each running guest gets one of its own; empty: guests run as the service.
@@ -228,6 +262,11 @@ impl Scope {
         }
         let base = self.config.uid_base;
         base.saturating_add(HELPER_UIDS)..base.saturating_add(self.config.uid_count)
+    }
+
+    /// The identity of a helper that serves one network.
+    pub fn service_user(&self, uid: u32) -> RunAs {
+        numbered_user(uid, Vec::new())
     }
 
     /// The identity of a guest with that uid. The group `kvm` comes along, which owns `/dev/kvm`.
@@ -274,7 +313,8 @@ fn find_dirs(kind: ScopeKind, uid: u32) -> Result<Dirs, ScopeError> {
                 base.map(|b| b.join("warren")).ok_or(ScopeError::NoHome(name))
             };
             // Root's helpers have uids of their own, and pass through no directory that is root's alone.
-            let run = given("XDG_RUNTIME_DIR").filter(|dir| uid != 0 || others_pass(dir));
+            let run = given("XDG_RUNTIME_DIR");
+            let run = run.filter(|dir| uid != 0 || (others_pass(dir) && refuse_others_parents(dir).is_ok()));
             let run = run.map_or_else(|| PathBuf::from(format!("/tmp/warren-{uid}")), |d| d.join("warren"));
             Dirs {
                 state: or("STATE_DIRECTORY", xdg("XDG_STATE_HOME", ".local/state"))?,
@@ -290,12 +330,29 @@ fn others_pass(dir: &Path) -> bool {
     fs::metadata(dir).is_ok_and(|meta| meta.permissions().mode() & 0o001 != 0)
 }
 
+/// Root follows no path through a directory in which somebody else can put another one: what is there of it, from the
+/// top, is root's, and others write there only where names stay their owners' (`/tmp`).
+fn refuse_others_parents(path: &Path) -> Result<(), ScopeError> {
+    use std::os::unix::fs::MetadataExt;
+    let there = path.ancestors().find_map(|dir| fs::canonicalize(dir).ok());
+    for parent in there.iter().flat_map(|there| there.ancestors()) {
+        let Ok(meta) = fs::symlink_metadata(parent) else { continue };
+        let (writable, sticky) = (meta.mode() & 0o022 != 0, meta.mode() & 0o1000 != 0);
+        if meta.uid() != 0 || (writable && !sticky) {
+            let (path, parent) = (path.to_owned(), parent.to_owned());
+            return Err(ScopeError::OthersParent { path, parent, owner: meta.uid() });
+        }
+    }
+    Ok(())
+}
+
 /// Makes a directory, and refuses one that somebody else put there (in `/tmp` anyone may).
 fn make_dir(path: &Path, mode: u32, me: u32) -> Result<(), ScopeError> {
-    use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+    use std::os::unix::fs::{DirBuilderExt, MetadataExt};
     let failed = |source| ScopeError::Directory { path: path.to_owned(), source };
     if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent).map_err(failed)?;
+        // As the standard of XDG wants those that it names.
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(parent).map_err(failed)?;
     }
     match std::fs::DirBuilder::new().mode(mode).create(path) {
         Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => return Err(failed(e)),
@@ -305,11 +362,7 @@ fn make_dir(path: &Path, mode: u32, me: u32) -> Result<(), ScopeError> {
     if meta.uid() != me || !meta.is_dir() {
         return Err(ScopeError::ForeignDirectory { path: path.to_owned(), owner: meta.uid(), me });
     }
-    // What is as it should be is not touched: on a disk that has become read-only there is still much to do.
-    if meta.permissions().mode() & 0o7777 == mode {
-        return Ok(());
-    }
-    fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).map_err(failed)
+    Dir::open(path).and_then(|dir| dir.give(mode, None)).map_err(failed)
 }
 
 fn read_config(path: &Path) -> Result<Config, ScopeError> {
@@ -332,6 +385,40 @@ mod tests {
         assert_eq!(config.uid_count, 65_536);
         let error = toml::from_str::<Config>("idle = 5").unwrap_err().to_string();
         assert!(error.contains("idle-seconds"), "{error}");
+    }
+
+    #[test]
+    fn too_few_uids_are_refused_by_name() {
+        let with = |uid_base, uid_count| {
+            let config = Config { uid_base, uid_count, ..Config::default() };
+            config.refuse_too_few_uids(Path::new("w.toml"))
+        };
+        with(1_900_000_000, 4097).unwrap();
+        for (base, count) in [(1_900_000_000, 4096), (1_900_000_000, 0), (0, 65_536), (u32::MAX - 5000, 5000)]
+        {
+            let error = with(base, count).unwrap_err().to_string();
+            assert!(error.contains("uid-count") && error.contains("w.toml"), "{error}");
+        }
+    }
+
+    #[test]
+    fn root_goes_through_no_directory_that_others_can_change() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let is_root = rustix::process::geteuid().is_root();
+        let path = dir.path().join("not/there");
+        assert_eq!(refuse_others_parents(&path).is_ok(), is_root);
+        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(matches!(refuse_others_parents(&path), Err(ScopeError::OthersParent { .. })));
+        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o1777)).unwrap();
+        assert_eq!(refuse_others_parents(&path).is_ok(), is_root);
+        if is_root {
+            std::os::unix::fs::chown(dir.path(), Some(64_123), None).unwrap();
+            assert!(matches!(
+                refuse_others_parents(&path),
+                Err(ScopeError::OthersParent { owner: 64_123, .. })
+            ));
+        }
     }
 
     #[test]

@@ -13,6 +13,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
+use crate::sys::dirs::Dir;
+use crate::sys::unix;
 use crate::xml;
 
 const NAMESPACE: &str = "urn:org.warren1:object:1";
@@ -85,7 +87,7 @@ impl Store {
     pub fn open(state: &Path) -> Result<Self, StoreError> {
         for kind in [Kind::Network, Kind::Domain] {
             let path = state.join(kind.dir());
-            crate::sys::unix::make_dir(&path, 0o700).map_err(|source| StoreError::Write { path, source })?;
+            unix::make_dir(&path, 0o700).map_err(|source| StoreError::Write { path, source })?;
         }
         Ok(Self { state: state.to_owned() })
     }
@@ -137,8 +139,7 @@ impl Store {
         let own = self.object_dir(Kind::Domain, uuid);
         let dir = own.join("nvram");
         for dir in [&own, &dir] {
-            crate::sys::unix::make_dir(dir, 0o700)
-                .map_err(|source| StoreError::Write { path: dir.clone(), source })?;
+            unix::make_dir(dir, 0o700).map_err(|source| StoreError::Write { path: dir.clone(), source })?;
         }
         Ok(dir)
     }
@@ -226,7 +227,7 @@ pub fn forget_former_boot(run: &Path, boot_id: &str) -> Result<(), StoreError> {
             fs::remove_file(&path).map_err(failed)?;
         }
     }
-    fs::write(&marker, boot_id).map_err(failed)
+    unix::write_private(&marker, boot_id.as_bytes()).map_err(failed)
 }
 
 /// Writes live state.
@@ -242,7 +243,7 @@ pub fn save_live<T: Serialize>(dir: &Path, state: &T) -> Result<(), StoreError> 
 pub fn write_live(path: &Path, content: &[u8]) -> Result<(), StoreError> {
     let mut new = path.as_os_str().to_owned();
     new.push(".new");
-    let written = fs::write(&new, content).and_then(|()| fs::rename(&new, path));
+    let written = unix::write_private(Path::new(&new), content).and_then(|()| fs::rename(&new, path));
     written.map_err(|source| {
         let _ = fs::remove_file(&new);
         StoreError::Write { path: path.to_owned(), source }
@@ -268,12 +269,13 @@ pub fn live_uuids(run: &Path, kind: Kind) -> Vec<Uuid> {
 
 /// Removes a directory with all that is in it; one that is not there is as good.
 pub fn remove_live(dir: &Path) -> Result<(), StoreError> {
-    match fs::remove_dir_all(dir) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => {
-            Err(StoreError::Remove { path: dir.to_owned(), source: e })
-        }
+    // Those that a helper or a guest can fill are below it.
+    match (dir.parent().map(Dir::open), dir.file_name().and_then(|name| name.to_str())) {
+        (Some(Ok(parent)), Some(name)) => parent.remove(name),
+        (Some(Err(e)), _) if e.kind() != io::ErrorKind::NotFound => Err(e),
         _ => Ok(()),
     }
+    .map_err(|source| StoreError::Remove { path: dir.to_owned(), source })
 }
 
 fn uuid_of_file(path: &Path) -> Option<Uuid> {
@@ -342,8 +344,13 @@ fn unwrap(text: &str) -> Result<(Envelope, String), String> {
 }
 
 fn write_atomically(path: &Path, content: &[u8]) -> io::Result<()> {
+    use atomic_write_file::unix::OpenOptionsExt as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
     use std::os::unix::fs::PermissionsExt;
-    let mut file = atomic_write_file::AtomicWriteFile::open(path)?;
+    // Its mode from the first moment on, and whatever the file had before.
+    let mut options = atomic_write_file::OpenOptions::new();
+    options.mode(0o600).preserve_mode(false);
+    let mut file = options.open(path)?;
     file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
     file.write_all(content)?;
     file.sync_all()?;

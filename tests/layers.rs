@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Level of each room; data falls from the higher to the lower.
-const LEVELS: [(&str, u32); 17] = [
+const LEVELS: [(&str, u32); 18] = [
     ("xml", 0),
     ("model", 1),
     ("plan", 2),
@@ -18,6 +18,7 @@ const LEVELS: [(&str, u32); 17] = [
     ("scope", 2),
     ("logging", 2),
     ("ledger", 2),
+    ("uids", 2),
     ("network", 3),
     ("domain", 3),
     ("manager", 4),

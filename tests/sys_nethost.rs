@@ -154,13 +154,19 @@ async fn network_of(space: &NetSpace, dir: &Path, user: Option<RunAs>) {
         .unwrap();
     assert!(nft::tables(space).await.unwrap().contains(&("inet".to_owned(), "warren_t".to_owned())));
 
-    let leases = dnsmasq::lease_file(dir);
+    let leases = dnsmasq::new_lease_file(dir);
     let conf = format!(
         "interface=wbr77\nexcept-interface=lo\nbind-dynamic\nno-resolv\nno-hosts\nlog-facility=-\n\
          dhcp-range=192.168.177.2,192.168.177.254\ndhcp-leasefile={}\n",
         leases.display()
     );
-    let spec = dnsmasq::DnsmasqSpec { dir: dir.to_owned(), conf, hosts: String::new(), run_as: user };
+    let spec = dnsmasq::DnsmasqSpec {
+        dir: dir.to_owned(),
+        conf,
+        hosts: String::new(),
+        run_as: user,
+        reads: Some(Vec::new()),
+    };
     if is_root() {
         // The directories above the lease file are passed by another uid.
         sh(&format!("chmod 711 {}", dir.display()));

@@ -124,6 +124,7 @@ fn network_name(e: &network::Error) -> &'static str {
             warren!("NotSupported")
         }
         E::Gone(_) => warren!("NoSuchNetwork"),
+        E::NoUid(_) => warren!("LimitExceeded"),
         E::Netlink { .. }
         | E::Sysctl(_)
         | E::Firewall(_)

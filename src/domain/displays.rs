@@ -16,8 +16,8 @@ use crate::model::{
     Device, DisplayPassword, DomainDef, GraphicsDef, GraphicsKind, Listen, MemballoonModel, SpicePort, Vnc,
 };
 use crate::plan::qemu::has_display_socket;
+use crate::sys::dirs::Dir;
 use crate::sys::qmp::Qmp;
-use crate::sys::unix;
 
 /// Where the sockets of displays are, in the guest's runtime directory.
 pub(super) const DIR: &str = "displays";
@@ -39,7 +39,8 @@ pub(super) fn place(dir: &Path, def: &DomainDef, uid: Option<u32>) -> Result<Opt
     if !has_display_socket(def) {
         return Ok(None);
     }
-    unix::make_dir_of(&dir.join(DIR), uid).map(Some).map_err(Error::Run)
+    let made = Dir::open(dir).and_then(|dir| dir.make(DIR, 0o700, uid.map(|uid| (uid, uid)))?.place());
+    made.map(Some).map_err(Error::Run)
 }
 
 /// A free port for a SPICE display that leaves it to the service: QEMU does not look for one.

@@ -24,7 +24,6 @@ mod open;
 mod recover;
 mod start;
 pub mod state;
-mod uids;
 mod view;
 
 use std::path::PathBuf;
@@ -44,16 +43,16 @@ use crate::sys::netspace::SysctlError;
 use crate::sys::process::{ProcessError, SpawnError};
 use crate::sys::qmp::QmpError;
 use crate::sys::tap::TapError;
+use crate::uids::{Exhausted, Uids};
 
 pub use actor::{Seed, spawn};
 pub use commands::Command;
 pub use files::images_of;
 pub use handle::{Handle, StartOptions};
 pub use info::{ConsoleInfo, DiskInfo, GraphicsInfo, Info, NicInfo};
-pub use recover::{Recovered, recover, what_runs};
+pub use recover::{Recovered, recorded_uid, recover, what_runs};
 pub use start::planned;
 pub use state::State;
-pub use uids::Uids;
 pub use view::View;
 
 /// Why a domain did not do what it was asked.
@@ -102,8 +101,8 @@ pub enum Error {
     Firmware { path: PathBuf, source: std::io::Error },
     #[error("there is no template for the variables of the firmware")]
     NoVariables,
-    #[error("all {0} uids kept for guests are in use")]
-    NoUid(usize),
+    #[error(transparent)]
+    NoUid(#[from] Exhausted),
     #[error(transparent)]
     Limit(#[from] Exceeded),
     #[error("QEMU could not be started")]
@@ -168,7 +167,7 @@ pub struct Context {
     pub ground: network::ground::Ground,
     /// Networks by name.
     pub networks: network::Directory,
-    /// The uids of running guests.
+    /// The uids of running guests and of networks.
     pub uids: Uids,
     /// What each owner takes of the machine.
     pub ledger: Ledger,

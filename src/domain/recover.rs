@@ -57,6 +57,11 @@ pub fn what_runs(context: &Context, uuid: &Uuid) -> Option<(DomainDoc, u32)> {
     runs.then_some((DomainDoc::parse(&live.xml).ok()?, live.owner?))
 }
 
+/// The uid that RUN records for a domain's guest.
+pub fn recorded_uid(context: &Context, uuid: &Uuid) -> Option<u32> {
+    store::load_live::<Live>(&context.scope.domain_run_dir(uuid)).ok()??.uid
+}
+
 /// Looks at what RUN says of a domain; adopts its guest or removes what is left of it.
 pub async fn recover(context: &Context, uuid: &Uuid, defined: bool) -> Result<Recovered, Error> {
     let dir = context.scope.domain_run_dir(uuid);

@@ -22,6 +22,7 @@ use crate::store::{StoreError, remove_live};
 use crate::sys::process::{Spawn, StderrTail, stderr_fifo};
 use crate::sys::qmp::{Qmp, QmpEvent};
 use crate::sys::{qemu_probe, systemd, unix};
+use crate::uids::Purpose;
 
 /// The first descriptor number that QEMU gets; below it are its standard streams.
 const FIRST_FD: i32 = 10;
@@ -156,9 +157,7 @@ fn begin(
         xml: doc.to_xml(),
         ..Live::default()
     };
-    if !context.uids.is_empty() {
-        guest.live.uid = Some(context.uids.take().ok_or(Error::NoUid(context.uids.len()))?);
-    }
+    guest.live.uid = context.uids.take(Purpose::Guest)?;
     Ok(guest.save(context, uuid)?)
 }
 

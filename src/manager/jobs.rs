@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::{Error, Event, Manager};
 use crate::domain;
+use crate::sys::unix;
 
 /// How long a call waits before it is answered with a job.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -123,8 +124,7 @@ impl Counter {
 
     /// In its place, and always as long: nothing is cut off first, and a full disk has room for it.
     fn keep(&self, next: u64) -> io::Result<()> {
-        let mut options = fs_err::OpenOptions::new();
-        let mut file = options.write(true).create(true).truncate(false).open(&self.path)?;
+        let mut file = unix::private_file(&self.path, false)?;
         write!(file, "{next:020}")
     }
 

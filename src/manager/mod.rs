@@ -23,6 +23,7 @@ use crate::network::ground::Ground;
 use crate::plan::complete::CompleteError;
 use crate::scope::Scope;
 use crate::store::{Kind, Store, StoreError};
+use crate::uids::Uids;
 use crate::{domain, network};
 
 use domains::Domains;
@@ -134,7 +135,7 @@ pub struct Manager {
     boot_id: Arc<str>,
     ground: Ground,
     directory: network::Directory,
-    uids: domain::Uids,
+    uids: Uids,
     ledger: Ledger,
     networks: RwLock<BTreeMap<Uuid, NetworkEntry>>,
     domains: RwLock<Domains>,
@@ -167,7 +168,7 @@ impl Manager {
             boot_id: boot_id.into(),
             ground: Ground::new(scope.clone()),
             directory: network::Directory::default(),
-            uids: domain::Uids::new(scope.guest_uids()),
+            uids: Uids::new(scope.guest_uids(), scope.service_uids()),
             ledger: Ledger::new(scope.config.limits),
             networks: RwLock::default(),
             domains: RwLock::default(),
@@ -203,6 +204,7 @@ impl Manager {
             scope: self.scope.clone(),
             store: self.store.clone(),
             ground: self.ground.clone(),
+            uids: self.uids.clone(),
             ledger: self.ledger.clone(),
             announce: Arc::new(move |_, old, new| {
                 let _ = events.send(Event::NetworkChanged { old: old.clone(), new: new.clone() });

@@ -23,6 +23,7 @@ const DEFAULT_NETWORK: &str = include_str!("../../examples/default.xml");
 impl Manager {
     /// Fills the registry from the disk and takes over what a former service left running.
     pub async fn recover(&self) -> Result<(), Error> {
+        self.mark_uids();
         self.recover_networks().await?;
         self.recover_domains().await?;
         self.ground.clear_leftovers().await;
@@ -31,6 +32,15 @@ impl Manager {
             self.define_network(doc, self.scope.uid, super::DefineOptions::default()).await?;
         }
         Ok(())
+    }
+
+    /// Before anything starts, no uid is free that a guest or a dnsmasq of a former service may have.
+    fn mark_uids(&self) {
+        let (networks, domains) = (self.network_context(), self.domain_context());
+        let live = |kind| store::live_uuids(&self.scope.dirs.run, kind).into_iter();
+        let of_networks = live(Kind::Network).filter_map(|uuid| network::recorded_uid(&networks, &uuid));
+        let of_domains = live(Kind::Domain).filter_map(|uuid| domain::recorded_uid(&domains, &uuid));
+        of_networks.chain(of_domains).for_each(|uid| self.uids.mark(uid));
     }
 
     /// What is defined; what cannot be used is kept aside.

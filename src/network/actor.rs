@@ -93,7 +93,10 @@ struct Actor {
 pub fn spawn(context: Context, seed: Seed) -> Handle {
     let (mailbox, messages) = mpsc::channel(MAILBOX);
     let Seed { doc, uuid, envelope, adopted } = seed;
-    let (up, warnings) = adopted.map_or((None, Vec::new()), |a| (Some(a.up), a.warnings));
+    let (up, warnings, known) = match adopted {
+        Some(adopted) => (Some(adopted.up), adopted.warnings, adopted.leases),
+        None => (None, Vec::new(), Vec::new()),
+    };
     let (state, reason) = match up {
         Some(_) => (State::Active, "adopted"),
         None => (State::Inactive, "none"),
@@ -109,7 +112,7 @@ pub fn spawn(context: Context, seed: Seed) -> Handle {
         ports: BTreeMap::new(),
         warnings,
         restarts: 0,
-        leases: Leases::new(),
+        leases: Leases::new(known),
         view: watch::Sender::new(Arc::new(View {
             name: String::new(),
             uuid,
@@ -148,7 +151,7 @@ impl Actor {
                     Some(message) => if self.handle(message).await { return },
                     None => return,
                 },
-                () = self.leases.written() => self.look_at_leases(),
+                () = self.leases.written() => self.look_at_leases().await,
                 exit = dnsmasq_exit => self.revive_dnsmasq(&format!("{exit:?}")).await,
             }
         }
@@ -181,7 +184,7 @@ impl Actor {
                 let doc = running.map_or_else(|| self.doc.clone(), |up| live::document(&up.doc, &up.bridge));
                 let _ = reply.send(Ok(doc));
             }
-            Message::Leases { reply } => drop(reply.send(self.leases())),
+            Message::Leases { reply } => drop(reply.send(self.leases().await)),
             Message::Neighbours { reply } => drop(reply.send(self.neighbours().await)),
             Message::Plug { request, reply } => drop(reply.send(self.plug(request))),
             Message::Keep { request, reply } => {
@@ -347,8 +350,8 @@ impl Actor {
         self.leases.follow(&self.context.scope.network_run_dir(&self.uuid), up.doc.def());
     }
 
-    fn look_at_leases(&self) {
-        match self.leases.look() {
+    async fn look_at_leases(&mut self) {
+        match self.leases.look().await {
             Ok(change) => self.tell_leases(change),
             Err(e) => tracing::warn!(network = %self.name(), "its leases cannot be read: {e}"),
         }
@@ -360,11 +363,11 @@ impl Actor {
         }
     }
 
-    fn leases(&self) -> Result<Vec<NetworkLease>, Error> {
+    async fn leases(&self) -> Result<Vec<NetworkLease>, Error> {
         if self.up.is_none() {
             return Err(Error::Denied { name: self.name(), denial: Denial::NotActive });
         }
-        self.leases.read().map_err(|source| Error::Leases { name: self.name(), source })
+        self.leases.read().await.map_err(|source| Error::Leases { name: self.name(), source })
     }
 
     async fn neighbours(&self) -> Result<Vec<Neighbour>, Error> {
@@ -399,14 +402,13 @@ impl Actor {
         let result = if self.restarts > DNSMASQ_RESTARTS {
             Err("it ended too often and is not started again".to_owned())
         } else {
-            bring_up::start_dnsmasq(&self.context, &self.uuid, up.doc.def(), &up.bridge, &up.space)
-                .await
-                .map_err(|e| crate::chain(&e))
+            bring_up::revive_dnsmasq(&self.context, &self.uuid, up).await.map_err(|e| crate::chain(&e))
         };
-        match result {
-            Ok(dnsmasq) => up.dnsmasq = dnsmasq,
-            Err(e) => self.warnings.push(format!("no DHCP and no DNS: dnsmasq ended ({exit}): {e}")),
+        if let Err(e) = result {
+            self.warnings.push(format!("no DHCP and no DNS: dnsmasq ended ({exit}): {e}"));
         }
+        // Its file may be a new one.
+        self.follow_leases();
         self.publish();
     }
 }

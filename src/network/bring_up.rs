@@ -4,7 +4,7 @@
 //! step that fails undoes all before it. Must never leave something in the kernel that RUN does not
 //! know of: what is about to be made is recorded first.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -12,12 +12,14 @@ use uuid::Uuid;
 use super::{Context, Error};
 use crate::model::{Mac, NetworkDef, NetworkDoc};
 use crate::plan;
+use crate::scope::ScopeKind;
 use crate::store;
 use crate::sys::dnsmasq::{self, Dnsmasq, DnsmasqSpec};
 use crate::sys::netlink::{BridgeSpec, Link, Netlink, Route};
 use crate::sys::netspace::NetSpace;
 use crate::sys::nft;
 use crate::sys::unix;
+use crate::uids::Purpose;
 
 /// How many generated bridge names are tried.
 const BRIDGES: u32 = 4096;
@@ -31,6 +33,9 @@ pub(super) struct Live {
     /// Whether the start was finished.
     pub(super) active: bool,
     pub(super) bridge: String,
+    /// dnsmasq's uid, where it has its own; a record of a former version has none.
+    #[serde(default)]
+    pub(super) uid: Option<u32>,
     /// The definition as it runs.
     pub(super) xml: String,
 }
@@ -41,6 +46,8 @@ pub(super) struct Up {
     pub(super) bridge: String,
     pub(super) space: NetSpace,
     pub(super) dnsmasq: Option<Dnsmasq>,
+    /// dnsmasq's uid, where it has its own.
+    pub(super) uid: Option<u32>,
     pub(super) doc: NetworkDoc,
 }
 
@@ -83,7 +90,14 @@ async fn steps(context: &Context, uuid: &Uuid, doc: &NetworkDoc, space: &NetSpac
         space.netlink().await.map_err(|source| Error::Netlink { step: "opening netlink", source })?;
     refuse_other_ways_out(context, def).await?;
     refuse_used_subnets(def, &netlink).await?;
-    let (bridge, index) = make_bridge(context, uuid, doc, &netlink).await?;
+    let uid = dnsmasq_uid(context, def)?;
+    // From here on RUN knows it, and what undoes the start gives it back.
+    save(context, uuid, doc, "", uid, false).inspect_err(|_| {
+        if let Some(uid) = uid {
+            context.uids.give_back(uid);
+        }
+    })?;
+    let (bridge, index) = make_bridge(context, uuid, doc, uid, &netlink).await?;
     settings(def, &bridge, space).await?;
     let rules = plan::firewall::plan(def, uuid, &bridge);
     if let Some(rules) = &rules {
@@ -100,28 +114,53 @@ async fn steps(context: &Context, uuid: &Uuid, doc: &NetworkDoc, space: &NetSpac
         let added = netlink.add_route(index, route.dst, route.gateway, metric).await;
         added.map_err(failed("making a route through a guest"))?;
     }
-    let dnsmasq = start_dnsmasq(context, uuid, def, &bridge, space).await?;
+    let dnsmasq = start_dnsmasq(context, uuid, def, &bridge, uid, space).await?;
     verify(def, &bridge, rules.map(|rules| rules.table), &netlink, space).await?;
-    save(context, uuid, doc, &bridge, true)?;
-    Ok(Up { bridge, space: space.clone(), dnsmasq, doc: doc.clone() })
+    save(context, uuid, doc, &bridge, uid, true)?;
+    Ok(Up { bridge, space: space.clone(), dnsmasq, uid, doc: doc.clone() })
+}
+
+/// A uid for the dnsmasq that the definition asks for; `None` where it runs as the service or as the other helpers.
+pub(super) fn dnsmasq_uid(context: &Context, def: &NetworkDef) -> Result<Option<u32>, Error> {
+    let enters = context.scope.kind == ScopeKind::System || unix::may_enter_namespaces();
+    if !enters || !plan::dnsmasq::is_needed(def) {
+        return Ok(None);
+    }
+    Ok(context.uids.take(Purpose::Network)?)
+}
+
+/// Starts again the dnsmasq of a network that is up.
+pub(super) async fn revive_dnsmasq(context: &Context, uuid: &Uuid, up: &mut Up) -> Result<(), Error> {
+    if up.uid.is_none() {
+        // A former version gave it none of its own.
+        up.uid = dnsmasq_uid(context, up.doc.def())?;
+        save(context, uuid, &up.doc, &up.bridge, up.uid, true)?;
+    }
+    up.dnsmasq = start_dnsmasq(context, uuid, up.doc.def(), &up.bridge, up.uid, &up.space).await?;
+    Ok(())
 }
 
 /// Starts dnsmasq if the definition asks for DHCP or DNS.
-pub(super) async fn start_dnsmasq(
+async fn start_dnsmasq(
     context: &Context,
     uuid: &Uuid,
     def: &NetworkDef,
     bridge: &str,
+    uid: Option<u32>,
     space: &NetSpace,
 ) -> Result<Option<Dnsmasq>, Error> {
     let dir = context.scope.network_run_dir(uuid);
     let upstream = context.ground.upstream_dns().await;
-    let (leases, hosts) = (dnsmasq::lease_file(&dir), dnsmasq::hosts_file(&dir));
+    let (leases, hosts) = (dnsmasq::new_lease_file(&dir), dnsmasq::hosts_file(&dir));
     let files = plan::dnsmasq::Files { leases: &leases, hosts: &hosts };
     let Some(plan) = plan::dnsmasq::plan(def, bridge, &files, upstream) else {
         return Ok(None);
     };
-    let spec = DnsmasqSpec { dir, conf: plan.conf, hosts: plan.hosts, run_as: context.scope.helper_user() };
+    let run_as = uid.map(|uid| context.scope.service_user(uid)).or_else(|| context.scope.helper_user());
+    // Lines of the user's own may name any file.
+    let roots = def.ips.iter().filter_map(|ip| ip.tftp_root.as_deref()).map(PathBuf::from);
+    let reads = def.dnsmasq_options.is_empty().then(|| roots.collect());
+    let spec = DnsmasqSpec { dir, conf: plan.conf, hosts: plan.hosts, run_as, reads };
     Ok(Some(dnsmasq::start(space, &spec).await?))
 }
 
@@ -167,6 +206,7 @@ async fn make_bridge(
     context: &Context,
     uuid: &Uuid,
     doc: &NetworkDoc,
+    uid: Option<u32>,
     netlink: &Netlink,
 ) -> Result<(String, u32), Error> {
     let def = doc.def();
@@ -185,7 +225,7 @@ async fn make_bridge(
         }
     };
     for name in &candidates {
-        save(context, uuid, doc, name, false)?;
+        save(context, uuid, doc, name, uid, false)?;
         let spec = BridgeSpec {
             name: name.clone(),
             mac: def.mac.unwrap_or_else(|| Mac::for_guest([0; 3])).0,
@@ -258,7 +298,14 @@ async fn verify(
     Ok(())
 }
 
-fn save(context: &Context, uuid: &Uuid, doc: &NetworkDoc, bridge: &str, active: bool) -> Result<(), Error> {
+fn save(
+    context: &Context,
+    uuid: &Uuid,
+    doc: &NetworkDoc,
+    bridge: &str,
+    uid: Option<u32>,
+    active: bool,
+) -> Result<(), Error> {
     let dir = context.scope.network_run_dir(uuid);
     let mode = if context.scope.is_root() { 0o711 } else { 0o700 };
     for path in [dir.parent().unwrap_or(&dir), &dir] {
@@ -266,7 +313,7 @@ fn save(context: &Context, uuid: &Uuid, doc: &NetworkDoc, bridge: &str, active: 
             .map_err(|source| store::StoreError::Write { path: path.to_owned(), source })?;
     }
     let boot_id = context.boot_id.to_string();
-    Ok(store::save_live(&dir, &Live { boot_id, active, bridge: bridge.to_owned(), xml: doc.to_xml() })?)
+    Ok(store::save_live(&dir, &Live { boot_id, active, bridge: bridge.to_owned(), uid, xml: doc.to_xml() })?)
 }
 
 /// Undoes all that [`up`] makes, as far as it is there; goes on after a failure and tells them all. While something
@@ -299,10 +346,26 @@ pub(super) async fn down(
     note("the bridge", bridge.map_err(|e| crate::chain(&e)));
     let table = plan::firewall::table_name(uuid);
     note("the rules", nft::delete_table(space, "inet", &table).await.map_err(|e| crate::chain(&e)));
-    let record = if problems.is_empty() { store::remove_live(&dir) } else { half_made(&dir) };
-    problems.extend(record.err().map(|e| format!("the runtime files: {}", crate::chain(&e))));
+    let uid = recorded_uid(context, uuid);
+    let record = if problems.is_empty() { forget(dir).await } else { half_made(&dir) };
+    match (record, uid) {
+        (Ok(()), Some(uid)) if problems.is_empty() => context.uids.give_back(uid),
+        (record, _) => {
+            problems.extend(record.err().map(|e| format!("the runtime files: {}", crate::chain(&e))));
+        }
+    }
     context.ground.release(&holder(uuid)).await;
     problems
+}
+
+/// dnsmasq can fill its directory, so this may take a while.
+async fn forget(dir: PathBuf) -> Result<(), store::StoreError> {
+    tokio::task::spawn_blocking(move || store::remove_live(&dir)).await.unwrap_or(Ok(()))
+}
+
+/// The uid that RUN records for a network's dnsmasq.
+pub fn recorded_uid(context: &Context, uuid: &Uuid) -> Option<u32> {
+    store::load_live::<Live>(&context.scope.network_run_dir(uuid)).ok()??.uid
 }
 
 /// Nobody is to take it over as it is.

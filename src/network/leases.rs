@@ -3,12 +3,16 @@
 //! Owns what was last read of dnsmasq's lease file, and tells what has come and gone since. Must never
 //! write the file: it is dnsmasq's.
 
-use std::path::PathBuf;
+use std::collections::HashSet;
+use std::io;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::model::NetworkDef;
 use crate::sys::dnsmasq::{self, Lease};
@@ -16,6 +20,8 @@ use crate::sys::file_watch::FileWatch;
 
 /// dnsmasq writes the file in pieces; this long it has for all of them.
 const SETTLE: Duration = Duration::from_millis(50);
+/// The longest that is, where reading takes long.
+const SETTLE_AT_MOST: Duration = Duration::from_secs(2);
 
 /// One lease, with the length of the prefix of its subnet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,12 +45,32 @@ pub struct LeaseChange {
 #[derive(Debug)]
 pub(super) struct Leases {
     known: watch::Sender<Arc<Vec<NetworkLease>>>,
-    followed: Option<(FileWatch, PathBuf, Vec<IpNet>)>,
+    followed: Option<Followed>,
+}
+
+/// A file that is followed.
+#[derive(Debug)]
+struct Followed {
+    /// `None` once it has failed.
+    watch: Option<FileWatch>,
+    place: Place,
+    /// When what was written is to be read.
+    due: Option<Instant>,
+    /// How long writing may take, and how long there is between two looks at least.
+    settle: Duration,
+}
+
+/// A lease file, and what its addresses belong to.
+#[derive(Debug, Clone)]
+struct Place {
+    path: PathBuf,
+    subnets: Vec<IpNet>,
 }
 
 impl Leases {
-    pub(super) fn new() -> Self {
-        Self { known: watch::Sender::new(Arc::default()), followed: None }
+    /// What is known already.
+    pub(super) fn new(known: Vec<NetworkLease>) -> Self {
+        Self { known: watch::Sender::new(Arc::new(known)), followed: None }
     }
 
     /// What is known without waiting.
@@ -52,17 +78,13 @@ impl Leases {
         self.known.subscribe()
     }
 
-    /// Begins to follow the lease file of a network that has one; what is in it already is known, not news.
-    pub(super) fn follow(&mut self, run_dir: &std::path::Path, def: &NetworkDef) {
-        let path = dnsmasq::lease_file(run_dir);
-        let subnets = def.ips.iter().filter_map(|ip| ip.net).collect();
-        match FileWatch::new(&path) {
-            Ok(watch) => self.followed = Some((watch, path, subnets)),
-            Err(e) => tracing::warn!(network = %def.name, "its leases are not followed: {e}"),
-        }
-        if let Ok(now) = self.read() {
-            self.known.send_replace(Arc::new(now));
-        }
+    /// Begins to follow the lease file of a network that has one, with a look at it.
+    pub(super) fn follow(&mut self, run_dir: &Path, def: &NetworkDef) {
+        let place = Place::of(run_dir, def);
+        let watch = FileWatch::new(&place.path)
+            .inspect_err(|e| tracing::warn!(network = %def.name, "its leases are not followed: {e}"));
+        self.followed =
+            Some(Followed { watch: watch.ok(), place, due: Some(Instant::now()), settle: SETTLE });
     }
 
     /// The network is down: nobody has an address there any more.
@@ -72,42 +94,89 @@ impl Leases {
         (!removed.is_empty()).then(|| LeaseChange { added: Vec::new(), removed: removed.to_vec() })
     }
 
-    /// Returns when the file was written; never where none is followed.
-    pub(super) async fn written(&self) {
-        let Some((watch, ..)) = &self.followed else { return std::future::pending().await };
-        if let Err(e) = watch.changed().await {
-            tracing::warn!("leases are not followed any more: {e}");
-            return std::future::pending().await;
+    /// Returns when the file is to be looked at; never where none is followed. It may be dropped at any moment: what it
+    /// has learned is kept before it waits.
+    pub(super) async fn written(&mut self) {
+        let Some(followed) = &mut self.followed else { return std::future::pending().await };
+        loop {
+            if let Some(due) = followed.due {
+                tokio::time::sleep_until(due).await;
+                followed.due = None;
+                return;
+            }
+            let Some(watch) = &followed.watch else { return std::future::pending().await };
+            match watch.changed().await {
+                Ok(()) => followed.due = Some(Instant::now() + followed.settle),
+                Err(e) => {
+                    tracing::warn!("leases are not followed any more: {e}");
+                    followed.watch = None;
+                }
+            }
         }
-        tokio::time::sleep(SETTLE).await;
     }
 
     /// What has come and gone since the last look.
-    pub(super) fn look(&self) -> std::io::Result<Option<LeaseChange>> {
-        let now = self.read()?;
-        let before = self.known.send_replace(Arc::new(now.clone()));
-        let missing = |from: &[NetworkLease], of: &[NetworkLease]| -> Vec<NetworkLease> {
-            from.iter().filter(|l| !of.iter().any(|o| same(l, o))).cloned().collect()
+    pub(super) async fn look(&mut self) -> io::Result<Option<LeaseChange>> {
+        let Some(followed) = &mut self.followed else { return Ok(None) };
+        let (place, before) = (followed.place.clone(), self.known.borrow().clone());
+        let begun = Instant::now();
+        let read = move || {
+            let now = place.read()?;
+            let change = changes(&before, &now);
+            Ok::<_, io::Error>((now, change))
         };
-        let change = LeaseChange { added: missing(&now, &before), removed: missing(&before, &now) };
-        Ok((!change.added.is_empty() || !change.removed.is_empty()).then_some(change))
+        let looked = tokio::task::spawn_blocking(read).await.map_err(io::Error::other)?;
+        // Whoever writes without end costs a tenth of a CPU at most.
+        followed.settle = (begun.elapsed() * 10).clamp(SETTLE, SETTLE_AT_MOST);
+        let (now, change) = looked?;
+        self.known.send_replace(Arc::new(now));
+        Ok(change)
     }
 
     /// What is in the file now.
-    pub(super) fn read(&self) -> std::io::Result<Vec<NetworkLease>> {
-        let Some((_, path, subnets)) = &self.followed else { return Ok(Vec::new()) };
-        let with_prefix = |lease: Lease| {
-            let subnet = subnets.iter().find(|net| net.contains(&lease.address));
-            NetworkLease { prefix: subnet.map_or(0, IpNet::prefix_len), lease }
-        };
-        Ok(dnsmasq::read_leases(path)?.into_iter().map(with_prefix).collect())
+    pub(super) async fn read(&self) -> io::Result<Vec<NetworkLease>> {
+        let Some(followed) = &self.followed else { return Ok(Vec::new()) };
+        followed.place.clone().read_beside().await
     }
 }
 
-/// Whether both are one lease: a renewed one is no news.
-fn same(a: &NetworkLease, b: &NetworkLease) -> bool {
-    let key = |l: &NetworkLease| (l.lease.address, l.lease.mac.clone(), l.lease.hostname.clone());
-    key(a) == key(b)
+/// The leases of a network that nobody follows yet.
+pub(super) async fn read_now(run_dir: &Path, def: &NetworkDef) -> io::Result<Vec<NetworkLease>> {
+    Place::of(run_dir, def).read_beside().await
+}
+
+impl Place {
+    fn of(run_dir: &Path, def: &NetworkDef) -> Self {
+        let subnets = def.ips.iter().filter_map(|ip| ip.net).collect();
+        Self { path: dnsmasq::lease_file(run_dir), subnets }
+    }
+
+    /// Beside the thread that answers calls.
+    async fn read_beside(self) -> io::Result<Vec<NetworkLease>> {
+        tokio::task::spawn_blocking(move || self.read()).await.map_err(io::Error::other)?
+    }
+
+    fn read(&self) -> io::Result<Vec<NetworkLease>> {
+        let with_prefix = |lease: Lease| {
+            let subnet = self.subnets.iter().find(|net| net.contains(&lease.address));
+            NetworkLease { prefix: subnet.map_or(0, IpNet::prefix_len), lease }
+        };
+        Ok(dnsmasq::read_leases(&self.path)?.into_iter().map(with_prefix).collect())
+    }
+}
+
+fn changes(before: &[NetworkLease], now: &[NetworkLease]) -> Option<LeaseChange> {
+    let missing = |from: &[NetworkLease], of: &[NetworkLease]| -> Vec<NetworkLease> {
+        let there: HashSet<_> = of.iter().map(key).collect();
+        from.iter().filter(|l| !there.contains(&key(l))).cloned().collect()
+    };
+    let change = LeaseChange { added: missing(now, before), removed: missing(before, now) };
+    (!change.added.is_empty() || !change.removed.is_empty()).then_some(change)
+}
+
+/// What makes a lease another one: a renewed one is no news.
+fn key(of: &NetworkLease) -> (IpAddr, &str, Option<&str>) {
+    (of.lease.address, &of.lease.mac, of.lease.hostname.as_deref())
 }
 
 #[cfg(test)]
@@ -115,25 +184,53 @@ mod tests {
     use super::*;
     use crate::model::NetworkDoc;
 
-    #[test]
-    fn renewals_are_no_news() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let _guard = runtime.enter();
-        let dir = tempfile::tempdir().unwrap();
-        let file = dnsmasq::lease_file(dir.path());
-        std::fs::create_dir(file.parent().unwrap()).unwrap();
-        let write = |lines: &str| std::fs::write(&file, lines).unwrap();
+    fn network() -> NetworkDoc {
         let doc = "<network><name>n</name><ip address='10.0.0.1' prefix='24'/></network>";
-        let mut leases = Leases::new();
-        write("1900000000 52:54:00:00:00:01 10.0.0.2 a *\n");
-        leases.follow(dir.path(), NetworkDoc::parse(doc).unwrap().def());
-        assert_eq!(leases.look().unwrap(), None);
-        write("1900000060 52:54:00:00:00:01 10.0.0.2 a *\n1900000000 52:54:00:00:00:02 10.0.0.3 b *\n");
-        let change = leases.look().unwrap().unwrap();
+        NetworkDoc::parse(doc).unwrap()
+    }
+
+    const A: &str = "1900000000 52:54:00:00:00:01 10.0.0.2 a *\n";
+    const B: &str = "1900000000 52:54:00:00:00:02 10.0.0.3 b *\n";
+
+    fn write(dir: &Path, lines: &str) {
+        let file = dnsmasq::lease_file(dir);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(&file, lines).unwrap();
+    }
+
+    #[tokio::test]
+    async fn renewals_are_no_news() {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), A);
+        let mut leases = Leases::new(read_now(dir.path(), network().def()).await.unwrap());
+        leases.follow(dir.path(), network().def());
+        assert_eq!(leases.look().await.unwrap(), None);
+        write(dir.path(), &format!("1900000060 52:54:00:00:00:01 10.0.0.2 a *\n{B}"));
+        let change = leases.look().await.unwrap().unwrap();
         assert_eq!((change.added.len(), change.removed.len()), (1, 0));
         assert_eq!((change.added[0].prefix, change.added[0].lease.hostname.as_deref()), (24, Some("b")));
-        write("1900000060 52:54:00:00:00:01 10.0.0.2 a *\n");
-        assert_eq!(leases.look().unwrap().unwrap().removed.len(), 1);
+        write(dir.path(), A);
+        assert_eq!(leases.look().await.unwrap().unwrap().removed.len(), 1);
         assert_eq!(leases.end().unwrap().removed.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_wait_that_is_dropped_loses_no_change() {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), "");
+        let mut leases = Leases::new(Vec::new());
+        leases.follow(dir.path(), network().def());
+        leases.written().await;
+        assert_eq!(leases.look().await.unwrap(), None);
+        write(dir.path(), A);
+        // As a message does that comes between the change and the look.
+        for _ in 0..3 {
+            let dropped = tokio::time::timeout(SETTLE / 5, leases.written()).await;
+            assert!(dropped.is_err());
+        }
+        tokio::time::timeout(Duration::from_secs(10), leases.written())
+            .await
+            .expect("the change is not lost");
+        assert_eq!(leases.look().await.unwrap().unwrap().added.len(), 1);
     }
 }

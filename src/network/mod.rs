@@ -30,8 +30,10 @@ use crate::sys::dnsmasq::DnsmasqError;
 use crate::sys::netlink::NetlinkError;
 use crate::sys::netspace::SysctlError;
 use crate::sys::nft::NftError;
+use crate::uids::{Exhausted, Uids};
 
 pub use actor::{Plugged, PortRequest, Seed, spawn};
+pub use bring_up::recorded_uid;
 pub use handle::Handle;
 pub use leases::{LeaseChange, NetworkLease};
 pub use recover::{Leftover, recover, what_stands};
@@ -82,6 +84,8 @@ pub enum Error {
     NotVerified { bridge: String, what: String },
     #[error("the leases of the network '{name}' cannot be read")]
     Leases { name: String, source: std::io::Error },
+    #[error(transparent)]
+    NoUid(#[from] Exhausted),
     #[error("what the network needs could not be kept on disk")]
     Store(#[from] StoreError),
     #[error("the network was stopped, but not all of it is gone: {}", .0.join("; "))]
@@ -129,6 +133,8 @@ pub struct Context {
     pub store: Store,
     /// Where links live.
     pub ground: ground::Ground,
+    /// The uids of running guests and of networks.
+    pub uids: Uids,
     /// What each owner takes of the machine.
     pub ledger: Ledger,
     /// Where changes are told.

@@ -6,6 +6,7 @@
 use uuid::Uuid;
 
 use super::bring_up::{self, Live, Up};
+use super::leases::{self, NetworkLease};
 use super::{Context, Error};
 use crate::model::NetworkDoc;
 use crate::store;
@@ -18,6 +19,8 @@ pub struct Adopted {
     pub(super) up: Up,
     /// What is wrong with it by now.
     pub(super) warnings: Vec<String>,
+    /// Those that are known already, and no news.
+    pub(super) leases: Vec<NetworkLease>,
 }
 
 /// What stands for one UUID in RUN.
@@ -51,7 +54,7 @@ pub async fn recover(context: &Context, uuid: &Uuid, defined: bool) -> Result<Le
     if let Some(live) = live.filter(|live| live.boot_id == *context.boot_id) {
         match NetworkDoc::parse(&live.xml) {
             Ok(doc) if live.active && defined && bridge_is_there(&space, uuid, &live.bridge).await? => {
-                let adopted = take_over(context, uuid, doc, live.bridge, &space).await;
+                let adopted = take_over(context, uuid, doc, live.bridge, live.uid, &space).await;
                 return Ok(Leftover::Adopted(Box::new(adopted)));
             }
             Ok(doc) => mac = doc.def().mac,
@@ -83,6 +86,7 @@ async fn take_over(
     uuid: &Uuid,
     doc: NetworkDoc,
     bridge: String,
+    uid: Option<u32>,
     space: &crate::sys::netspace::NetSpace,
 ) -> Adopted {
     let mut warnings = Vec::new();
@@ -94,19 +98,20 @@ async fn take_over(
             crate::chain(&e)
         ));
     }
-    let running = dnsmasq::adopt(&context.scope.network_run_dir(uuid)).unwrap_or_else(|e| {
+    let dir = context.scope.network_run_dir(uuid);
+    let dnsmasq = dnsmasq::adopt(&dir).unwrap_or_else(|e| {
         tracing::warn!(network = %uuid, "dnsmasq is not found again: {e}");
         None
     });
-    let dnsmasq = match running {
-        Some(dnsmasq) => Some(dnsmasq),
-        None => bring_up::start_dnsmasq(context, uuid, doc.def(), &bridge, space).await.unwrap_or_else(|e| {
-            warnings.push(format!("no DHCP and no DNS: dnsmasq ended: {}", crate::chain(&e)));
-            None
-        }),
-    };
-    for warning in &warnings {
-        tracing::error!(network = %doc.def().name, "{warning}");
+    let mut up = Up { bridge, space: space.clone(), dnsmasq, uid, doc };
+    if up.dnsmasq.is_none()
+        && let Err(e) = bring_up::revive_dnsmasq(context, uuid, &mut up).await
+    {
+        warnings.push(format!("no DHCP and no DNS: dnsmasq ended: {}", crate::chain(&e)));
     }
-    Adopted { up: Up { bridge, space: space.clone(), dnsmasq, doc }, warnings }
+    let leases = leases::read_now(&dir, up.doc.def()).await.unwrap_or_default();
+    for warning in &warnings {
+        tracing::error!(network = %up.doc.def().name, "{warning}");
+    }
+    Adopted { up, warnings, leases }
 }

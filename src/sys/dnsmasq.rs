@@ -1,21 +1,32 @@
 //! DHCP and DNS, by dnsmasq.
 //!
 //! Owns the process, its files below a network's runtime directory, and the reading of its leases. Must
-//! never plan a configuration, nor run dnsmasq as root: it keeps the three capabilities of the network.
+//! never plan a configuration, run dnsmasq as root (it keeps the three capabilities of the network), or follow it: what it
+//! can change is only reached by descriptor.
 //!
-//! `DIR/dnsmasq/` belongs to the user that dnsmasq runs as and holds its configuration and leases; the
-//! directories above are 0711 where that is not the daemon's own user.
+//! `DIR/conf/` is the service's and holds the configuration, which dnsmasq's group may read; `DIR/leases/` is dnsmasq's
+//! own. The directories above are 0711 where dnsmasq has another user than the daemon. A former version had all of it in
+//! `DIR/dnsmasq/`, which was dnsmasq's.
 
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::dirs::Dir;
+use super::landlock::Landlock;
 use super::netspace::NetSpace;
 use super::process::{
     Process, ProcessError, RunAs, Spawn, SpawnError, StderrTail, read_identity, reopen_fifo, stderr_fifo,
 };
-use super::unix;
+
+const CONF_DIR: &str = "conf";
+const LEASE_DIR: &str = "leases";
+const LEASES: &str = "leases";
+/// Where a former version had all of its files.
+const FORMER_DIR: &str = "dnsmasq";
+/// The largest lease file that is read: some 60,000 leases.
+const LEASES_LIMIT: u64 = 4 << 20;
 
 /// How long dnsmasq has to say that it has started.
 const READY: Duration = Duration::from_secs(10);
@@ -40,12 +51,15 @@ pub enum DnsmasqError {
 pub struct DnsmasqSpec {
     /// The network's runtime directory.
     pub dir: PathBuf,
-    /// The whole configuration; its leases are to be in [`lease_file`], its log on stderr.
+    /// The whole configuration; its leases are to be in [`new_lease_file`], its log on stderr.
     pub conf: String,
     /// Names in the format of `/etc/hosts`, for [`hosts_file`].
     pub hosts: String,
     /// The user that it runs as; `None`: the daemon's own.
     pub run_as: Option<RunAs>,
+    /// What else it reads, beside what every program of the system may; `None`: it is not kept from anything, since its
+    /// configuration may name whatever its writer likes.
+    pub reads: Option<Vec<PathBuf>>,
 }
 
 /// A dnsmasq that runs.
@@ -73,12 +87,19 @@ pub struct Lease {
 
 /// Where the leases of a network are.
 pub fn lease_file(dir: &Path) -> PathBuf {
-    dir.join("dnsmasq").join("leases")
+    let new = dir.join(LEASE_DIR);
+    let former = dir.join(FORMER_DIR);
+    if former.is_dir() && !new.is_dir() { former.join(LEASES) } else { new.join(LEASES) }
+}
+
+/// Where a dnsmasq that is to be started keeps them.
+pub fn new_lease_file(dir: &Path) -> PathBuf {
+    dir.join(LEASE_DIR).join(LEASES)
 }
 
 /// Where the names are that the configuration refers to.
 pub fn hosts_file(dir: &Path) -> PathBuf {
-    dir.join("dnsmasq").join("hosts")
+    dir.join(CONF_DIR).join("hosts")
 }
 
 fn identity_file(dir: &Path) -> PathBuf {
@@ -97,6 +118,8 @@ pub async fn start(space: &NetSpace, spec: &DnsmasqSpec) -> Result<Dnsmasq, Dnsm
         .run_as(spec.run_as.clone())
         .enter(space)
         .network_capabilities_if(spec.run_as.is_some())
+        .no_new_privileges()
+        .landlock(spec.reads.as_ref().map(|reads| rules(&spec.dir, reads)))
         .stderr(writing)
         .identity_file(identity_file(&spec.dir))
         .spawn()?;
@@ -127,18 +150,49 @@ fn words(log: &StderrTail) -> String {
 }
 
 fn write_files(spec: &DnsmasqSpec) -> io::Result<PathBuf> {
-    let dir = spec.dir.join("dnsmasq");
-    unix::make_dir(&dir, 0o700)?;
-    let conf = dir.join("dnsmasq.conf");
-    fs_err::write(&conf, &spec.conf)?;
-    let hosts = hosts_file(&spec.dir);
-    fs_err::write(&hosts, &spec.hosts)?;
-    if let Some(user) = &spec.run_as {
-        for path in [&dir, &conf, &hosts] {
-            std::os::unix::fs::chown(path, Some(user.uid), Some(user.gid))?;
-        }
+    let owner = spec.run_as.as_ref().map(|user| (user.uid, user.gid));
+    // Read by its group, written by nobody but us.
+    let ours = owner.map(|(_, group)| (rustix::process::geteuid().as_raw(), group));
+    let (dir_mode, file_mode) = if ours.is_some() { (0o750, 0o640) } else { (0o700, 0o600) };
+    let dir = Dir::open(&spec.dir)?;
+    let conf = dir.make(CONF_DIR, dir_mode, ours)?;
+    conf.write("dnsmasq.conf", spec.conf.as_bytes(), file_mode, ours)?;
+    conf.write("hosts", spec.hosts.as_bytes(), file_mode, ours)?;
+    make_lease_dir(&dir, owner)?;
+    Ok(spec.dir.join(CONF_DIR).join("dnsmasq.conf"))
+}
+
+/// A directory for the leases of a dnsmasq with this user and group. One that is there already keeps what is in it;
+/// what a former version has left is taken over.
+fn make_lease_dir(dir: &Dir, owner: Option<(u32, u32)>) -> io::Result<()> {
+    let user = owner.map_or_else(|| rustix::process::geteuid().as_raw(), |(user, _)| user);
+    match dir.dir(LEASE_DIR) {
+        Ok(there) if there.owner()? == user => return there.give(0o700, owner),
+        Ok(_) => dir.remove(LEASE_DIR)?,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        Err(e) => return Err(e),
     }
-    Ok(conf)
+    let former = dir.dir(FORMER_DIR).and_then(|former| former.read(LEASES, LEASES_LIMIT));
+    // Nobody else writes there before it is given away.
+    let new = dir.make(LEASE_DIR, 0o700, None)?;
+    // Made here, since dnsmasq itself would let everybody read it.
+    new.write(LEASES, &former.ok().flatten().unwrap_or_default(), 0o600, owner)?;
+    new.give(0o700, owner)?;
+    dir.remove(FORMER_DIR)
+}
+
+/// What dnsmasq may reach.
+fn rules(dir: &Path, reads: &[PathBuf]) -> Landlock {
+    let rules = Landlock::new().system().alone().read(dir.join(CONF_DIR)).write(dir.join(LEASE_DIR));
+    reads.iter().chain(&resolv_conf()).fold(rules, Landlock::read)
+}
+
+/// Where resolv.conf is in truth, if not in `/etc`. It is replaced and not written, so the directory counts.
+fn resolv_conf() -> Option<PathBuf> {
+    let file = std::fs::canonicalize("/etc/resolv.conf").ok()?;
+    let dir = file.parent()?;
+    let is_small = dir.components().count() > 2;
+    Some(if is_small { dir.to_owned() } else { file })
 }
 
 /// The dnsmasq that a former daemon started.
@@ -157,13 +211,19 @@ impl Dnsmasq {
     }
 }
 
-/// Reads dnsmasq's lease file; no file means no leases, and a line that is not understood is left out.
+/// Reads a lease file ([`lease_file`]); no file means no leases, and a line that is not understood is left out. What is no
+/// file of dnsmasq's own, or longer than 4 MiB, is an error. It may take a while: not for the thread that answers calls.
 pub fn read_leases(path: &Path) -> io::Result<Vec<Lease>> {
-    match fs_err::read_to_string(path) {
-        Ok(text) => Ok(parse_leases(&text)),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(e) => Err(e),
-    }
+    let (Some(dir), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    let text = match Dir::open(dir).and_then(|dir| dir.read(name, LEASES_LIMIT)) {
+        Ok(Some(text)) => text,
+        Ok(None) => return Ok(Vec::new()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(e),
+    };
+    Ok(parse_leases(&String::from_utf8_lossy(&text)))
 }
 
 /// The leases of a lease file's text: `EXPIRY MAC ADDRESS HOSTNAME CLIENT-ID`, `*` for what is not known;
@@ -171,6 +231,7 @@ pub fn read_leases(path: &Path) -> io::Result<Vec<Lease>> {
 pub fn parse_leases(text: &str) -> Vec<Lease> {
     let mut leases = Vec::new();
     let mut v6 = false;
+    let mut strange = 0u64;
     for line in text.lines() {
         if line.starts_with("duid ") {
             v6 = true;
@@ -178,8 +239,16 @@ pub fn parse_leases(text: &str) -> Vec<Lease> {
         }
         match parse_lease(line, v6) {
             Some(lease) => leases.push(lease),
-            None => tracing::warn!("a lease is not understood: '{}'", line.escape_debug()),
+            None if strange == 0 => {
+                let start: String = line.chars().take(100).collect();
+                tracing::warn!("a lease is not understood: '{}'", start.escape_debug());
+                strange += 1;
+            }
+            None => strange += 1,
         }
+    }
+    if strange > 1 {
+        tracing::warn!("{strange} leases are not understood");
     }
     leases
 }
@@ -203,6 +272,41 @@ fn parse_lease(line: &str, v6: bool) -> Option<Lease> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn root_writes_where_dnsmasq_cannot_and_takes_a_former_lease_file_over() {
+        use std::os::unix::fs::MetadataExt;
+        let temp = tempfile::tempdir().unwrap();
+        let former = temp.path().join("dnsmasq");
+        std::fs::create_dir(&former).unwrap();
+        std::fs::write(former.join("leases"), "1 52:54:00:00:00:02 192.168.122.3 * *\n").unwrap();
+        let is_root = rustix::process::geteuid().is_root();
+        let run_as = is_root.then(|| RunAs { uid: 64_200, gid: 64_200, groups: Vec::new() });
+        if is_root {
+            std::os::unix::fs::chown(&former, Some(64_199), None).unwrap();
+            std::os::unix::fs::chown(former.join("leases"), Some(64_199), None).unwrap();
+        }
+        assert_eq!(read_leases(&lease_file(temp.path())).unwrap().len(), 1);
+        let (conf, hosts) = ("port=0\n".to_owned(), String::new());
+        let spec = DnsmasqSpec { dir: temp.path().to_owned(), conf, hosts, run_as, reads: None };
+        for _ in 0..2 {
+            write_files(&spec).unwrap();
+            assert_eq!(read_leases(&lease_file(temp.path())).unwrap().len(), 1);
+        }
+        let is = |name: &str| {
+            let meta = std::fs::symlink_metadata(temp.path().join(name)).unwrap();
+            (meta.uid(), meta.gid(), meta.mode() & 0o7777)
+        };
+        assert!(!former.exists());
+        if is_root {
+            assert_eq!(is("conf"), (0, 64_200, 0o750));
+            assert_eq!(is("conf/dnsmasq.conf"), (0, 64_200, 0o640));
+            assert_eq!(is("leases"), (64_200, 64_200, 0o700));
+            assert_eq!(is("leases/leases"), (64_200, 64_200, 0o600));
+        } else {
+            assert_eq!((is("conf").2, is("conf/dnsmasq.conf").2, is("leases").2), (0o700, 0o600, 0o700));
+        }
+    }
 
     #[test]
     fn leases_of_both_families_are_read() {

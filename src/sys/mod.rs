@@ -6,6 +6,7 @@
 
 pub mod bridge_helper;
 pub mod console;
+pub mod dirs;
 pub mod dnsmasq;
 pub mod file_watch;
 pub mod firmware;

@@ -141,7 +141,7 @@ async fn launch(
     let nethost_identity = nethost.process().identity();
     let record = Record { nethost: nethost_identity, dns };
     let text = serde_json::to_vec(&record).map_err(|e| unusable(RECORD)(e.into()))?;
-    fs::write(at(RECORD), text).map_err(unusable(RECORD))?;
+    unix::write_private(&at(RECORD), &text).map_err(unusable(RECORD))?;
     let (words, stderr) = stderr_fifo(&at(STDERR)).map_err(unusable(STDERR))?;
     let process = Spawn::new("pasta")
         .args(arguments(nethost_identity.pid, dns))

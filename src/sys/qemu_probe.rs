@@ -19,7 +19,7 @@ use tokio::net::UnixStream;
 use tokio::process::Command;
 
 use super::qmp::{Qmp, QmpError};
-use super::{firmware, tap};
+use super::{firmware, tap, unix};
 use crate::plan::host::{MachineFacts, QemuFacts};
 
 /// How long one program may take for all answers together; it takes about 100 ms.
@@ -130,8 +130,9 @@ impl Cache {
         self.known.insert(path.to_owned(), (stamp, facts));
         let Some(file) = &self.file else { return };
         let kept = Kept { version: VERSION.into(), known: &self.known };
-        let written =
-            serde_json::to_vec(&kept).map_err(io::Error::from).and_then(|text| std::fs::write(file, text));
+        let written = serde_json::to_vec(&kept)
+            .map_err(io::Error::from)
+            .and_then(|text| unix::write_private(file, &text));
         if let Err(e) = written {
             tracing::info!(
                 "what QEMU can do will be asked again by the next daemon: '{}': {e}",

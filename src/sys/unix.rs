@@ -9,7 +9,6 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use fs_err as fs;
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{
@@ -17,14 +16,12 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
 };
 
-/// A listening stream socket `name` in `dir`, close-on-exec. What stood there before is removed.
+use super::dirs::Dir;
+
+/// A listening stream socket `name` in `dir`, close-on-exec. Only the caller's own uid and root can connect to it
+/// (mode 0600). What stood there before is removed.
 pub fn listen(dir: &Path, name: &str) -> io::Result<OwnedFd> {
-    let (_dir, path) = through_descriptor(dir, name)?;
-    match std::fs::remove_file(&path) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-        _ => {}
-    }
-    Ok(std::os::unix::net::UnixListener::bind(&path)?.into())
+    listen_of(SocketType::STREAM, dir, name)
 }
 
 /// Connects to the stream socket `name` in `dir`.
@@ -33,15 +30,18 @@ pub async fn connect(dir: &Path, name: &str) -> io::Result<tokio::net::UnixStrea
     tokio::net::UnixStream::connect(&path).await
 }
 
-/// A listening socket `name` in `dir` that keeps messages apart (`SOCK_SEQPACKET`), close-on-exec. Only
-/// the caller's own uid and root can connect to it (mode 0600). What stood there before is removed.
+/// As [`listen`], of a socket that keeps messages apart (`SOCK_SEQPACKET`).
 pub fn listen_seqpacket(dir: &Path, name: &str) -> io::Result<OwnedFd> {
+    listen_of(SocketType::SEQPACKET, dir, name)
+}
+
+fn listen_of(kind: SocketType, dir: &Path, name: &str) -> io::Result<OwnedFd> {
     let (_dir, path) = through_descriptor(dir, name)?;
     match std::fs::remove_file(&path) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
         _ => {}
     }
-    let socket = seqpacket()?;
+    let socket = socket(kind)?;
     rustix::net::bind(&socket, &SocketAddrUnix::new(&path)?)?;
     // Nobody gets in between: before listen() every connect() is refused.
     rustix::fs::chmod(&path, Mode::RUSR | Mode::WUSR)?;
@@ -53,7 +53,7 @@ pub fn listen_seqpacket(dir: &Path, name: &str) -> io::Result<OwnedFd> {
 /// socket fails with `WouldBlock` after `deadline`.
 pub fn connect_seqpacket(dir: &Path, name: &str, deadline: Duration) -> io::Result<OwnedFd> {
     let (_dir, path) = through_descriptor(dir, name)?;
-    let socket = seqpacket()?;
+    let socket = socket(SocketType::SEQPACKET)?;
     set_deadline(socket.as_fd(), deadline)?;
     rustix::net::connect(&socket, &SocketAddrUnix::new(&path)?)?;
     Ok(socket)
@@ -102,9 +102,8 @@ pub fn receive_message(socket: BorrowedFd<'_>, limit: usize) -> io::Result<(Vec<
     Ok((text, fd))
 }
 
-fn seqpacket() -> io::Result<OwnedFd> {
-    let kind = (AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC);
-    Ok(rustix::net::socket_with(kind.0, kind.1, kind.2, None)?)
+fn socket(kind: SocketType) -> io::Result<OwnedFd> {
+    Ok(rustix::net::socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)?)
 }
 
 fn through_descriptor(dir: &Path, name: &str) -> io::Result<(OwnedFd, PathBuf)> {
@@ -116,16 +115,14 @@ fn through_descriptor(dir: &Path, name: &str) -> io::Result<(OwnedFd, PathBuf)> 
 /// The lock of a service's run directory, held as long as the value lives.
 #[derive(Debug)]
 pub struct DirLock {
-    _file: fs::File,
+    _file: std::fs::File,
 }
 
 impl DirLock {
     /// Takes `dir/lock` and writes our pid into it. `Ok(Err(pid))`: another process holds it.
     pub fn take(dir: &Path) -> io::Result<Result<Self, String>> {
         use std::io::{Read, Write};
-        let path = dir.join("lock");
-        let mut file =
-            fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path)?;
+        let mut file = private_file(&dir.join("lock"), false)?;
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => {
@@ -159,26 +156,43 @@ pub fn group_of_file(path: &Path) -> Option<u32> {
     std::fs::metadata(path).ok().map(|m| m.gid())
 }
 
-/// Makes `path` and what is missing above it; the last with `mode`. One that is there as it should be is not
-/// touched: a disk that has become read-only is good for reading.
-pub fn make_dir(path: &Path, mode: u32) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    fs::create_dir_all(path)?;
-    if fs::metadata(path)?.permissions().mode() & 0o7777 == mode {
-        return Ok(());
-    }
-    fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
+/// Whether a process has this uid, one that has ended and was not waited for included.
+pub fn uid_is_alive(uid: u32) -> bool {
+    // The kernel looks for it: reading /proc would take as long as there are processes.
+    rustix::process::getpriority_user(rustix::process::Uid::from_raw(uid)) != Err(rustix::io::Errno::SRCH)
 }
 
-/// A new directory that only `uid` (and root) may use, or the caller's own uid, to be handed to a process that
-/// cannot reach it by its path.
-pub fn make_dir_of(path: &Path, uid: Option<u32>) -> io::Result<OwnedFd> {
-    make_dir(path, 0o700)?;
-    if uid.is_some() {
-        std::os::unix::fs::chown(path, uid, uid)?;
+/// Whether this process may enter namespaces that another user made.
+pub fn may_enter_namespaces() -> bool {
+    use rustix::thread::{CapabilitySet, capabilities};
+    capabilities(None).is_ok_and(|has| has.effective.contains(CapabilitySet::SYS_ADMIN))
+}
+
+/// Makes `path` and what is missing above it (0700); the last with `mode`, whatever the umask is. One that is there as it
+/// should be is not touched: a disk that has become read-only is good for reading.
+pub fn make_dir(path: &Path, mode: u32) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    Dir::open(path)?.give(mode, None)
+}
+
+/// A file of ours, made if it is missing, for reading and writing: mode 0600, whatever the umask is, and whatever mode
+/// it had. Where `empty`, what was in it goes.
+pub fn private_file(path: &Path, empty: bool) -> io::Result<std::fs::File> {
+    use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+    let mut options = std::fs::OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(empty).mode(0o600).custom_flags(libc::O_NOFOLLOW);
+    let file = options.open(path)?;
+    if file.metadata()?.mode() & 0o7777 != 0o600 {
+        file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
     }
-    let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
-    Ok(rustix::fs::open(path, flags, Mode::empty())?)
+    Ok(file)
+}
+
+/// Writes a whole [`private_file`].
+pub fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
+    use std::io::Write;
+    private_file(path, true)?.write_all(content)
 }
 
 #[cfg(test)]
@@ -217,6 +231,29 @@ mod tests {
         assert_eq!(receive_message(client.as_fd(), 8).unwrap_err().kind(), io::ErrorKind::InvalidData);
         drop(server);
         assert_eq!(receive_message(client.as_fd(), 8).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+    }
+
+    #[test]
+    fn our_files_are_private_whatever_the_umask_is_and_whatever_they_were() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        std::fs::write(&path, "").unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666)).unwrap();
+        let _lock = DirLock::take(dir.path()).unwrap().unwrap();
+        let _socket = listen(dir.path(), "socket").unwrap();
+        for name in ["lock", "socket"] {
+            let mode = std::fs::metadata(dir.path().join(name)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o7777, 0o600, "{name}");
+        }
+        std::os::unix::fs::symlink(&path, dir.path().join("link")).unwrap();
+        assert!(private_file(&dir.path().join("link"), true).is_err());
+    }
+
+    #[tokio::test]
+    async fn a_uid_lives_as_long_as_its_last_process() {
+        assert!(uid_is_alive(rustix::process::getuid().as_raw()));
+        assert!(!uid_is_alive(1_899_999_999));
     }
 
     #[test]

@@ -317,8 +317,10 @@ fn a_network_that_takes_its_time_holds_no_domain_up() {
         let client = &service.client;
         let net = client.define_network(NET).await.expect("a valid document");
         let dnsmasq = world.sh("command -v dnsmasq");
-        let slow = world.write("slow-dnsmasq", "#!/bin/sh\nsleep 4\nexec /run/w/dnsmasq \"$@\"\n");
-        world.sh(&format!("cp {dnsmasq} /run/w/dnsmasq && mount --bind {} {dnsmasq}", slow.display()));
+        let slow = world.write("slow-dnsmasq", "#!/bin/sh\nsleep 4\nexec /usr/src/dnsmasq \"$@\"\n");
+        // Where programs of the system are: dnsmasq runs no others.
+        world.sh("mount -t tmpfs tmpfs /usr/src");
+        world.sh(&format!("cp {dnsmasq} /usr/src/dnsmasq && mount --bind {} {dnsmasq}", slow.display()));
         let defined = async {
             let state = async || net.state().await;
             eventually("it is starting", Duration::from_secs(10), async || {

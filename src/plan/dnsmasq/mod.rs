@@ -49,12 +49,10 @@ impl Display for Plan {
 /// TFTP nor router advertisements. With `upstream`, names that are not the network's are asked only there;
 /// otherwise at the servers of the host. Servers that the document names come before both.
 pub fn plan(def: &NetworkDef, bridge: &str, files: &Files<'_>, upstream: Option<IpAddr>) -> Option<Plan> {
-    let subnets: Vec<Subnet<'_>> = def.ips.iter().filter_map(Subnet::of).collect();
-    let useful = def.dns.enable
-        || subnets.iter().any(|s| s.net.addr().is_ipv6() || s.serves_dhcp() || s.ip.tftp_root.is_some());
-    if subnets.is_empty() || !useful {
+    if !is_needed(def) {
         return None;
     }
+    let subnets: Vec<Subnet<'_>> = subnets(def).collect();
     let mut conf = Conf::default();
     conf.flag("strict-order");
     listen(&mut conf, bridge);
@@ -77,6 +75,18 @@ pub fn plan(def: &NetworkDef, bridge: &str, files: &Files<'_>, upstream: Option<
         conf.flag(line);
     }
     Some(Plan { conf: conf.0, hosts })
+}
+
+/// Whether there is something to serve.
+pub fn is_needed(def: &NetworkDef) -> bool {
+    let serves = |s: Subnet<'_>| {
+        def.dns.enable || s.net.addr().is_ipv6() || s.serves_dhcp() || s.ip.tftp_root.is_some()
+    };
+    subnets(def).any(serves)
+}
+
+fn subnets(def: &NetworkDef) -> impl Iterator<Item = Subnet<'_>> {
+    def.ips.iter().filter_map(Subnet::of)
 }
 
 /// Lines in the making.

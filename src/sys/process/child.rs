@@ -95,10 +95,14 @@ impl Plan {
         }
         if let Some((uid, gid, groups)) = &self.user {
             self.enter(Stage::User);
-            become_user(*uid, *gid, groups, keeps_host_capabilities)?;
+            become_user(*uid, *gid, groups, keeps_host_capabilities || self.namespaces.is_some())?;
         }
         if let Some((user, net)) = &self.namespaces {
             self.enter(Stage::Namespaces);
+            if self.user.is_some() {
+                // Another user than the one who made them enters by the right that root had.
+                use_what_is_permitted()?;
+            }
             for (fd, kind) in [(user, libc::CLONE_NEWUSER), (net, libc::CLONE_NEWNET)] {
                 // SAFETY: the descriptor is open, and the child has one thread, as setns asks.
                 check(unsafe { libc::setns(fd.as_raw_fd(), kind) }.into())?;
@@ -191,6 +195,18 @@ struct CapabilityData {
     effective: u32,
     permitted: u32,
     inheritable: u32,
+}
+
+/// Uses again the capabilities that were kept while the user changed.
+fn use_what_is_permitted() -> io::Result<()> {
+    let header = CapabilityHeader { version: CAPABILITY_VERSION, pid: 0 };
+    let mut data = [CapabilityData { effective: 0, permitted: 0, inheritable: 0 }; 2];
+    // SAFETY: header and data have the kernel's layout for version 3 and outlive the calls.
+    unsafe {
+        check(libc::syscall(libc::SYS_capget, &raw const header, data.as_mut_ptr()))?;
+        data.iter_mut().for_each(|part| part.effective = part.permitted);
+        check(libc::syscall(libc::SYS_capset, &raw const header, data.as_ptr()))
+    }
 }
 
 /// Reduces the capabilities to those of the network, and makes them survive exec.

@@ -17,6 +17,7 @@ use super::child::{Plan, Stage};
 use super::{Exit, Process};
 use crate::sys::landlock::Landlock;
 use crate::sys::netspace::NetSpace;
+use crate::sys::unix;
 
 /// How much of an output is kept.
 const MAX_OUTPUT: usize = 1 << 20;
@@ -232,7 +233,7 @@ impl Spawn {
 
     fn plan(&self, stage: OwnedFd) -> io::Result<Plan> {
         let identity = match &self.identity_file {
-            Some(path) => Some(std::fs::File::create(path)?.into()),
+            Some(path) => Some(unix::private_file(path, true)?.into()),
             None => None,
         };
         let namespaces = match &self.space {

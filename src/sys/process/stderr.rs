@@ -25,6 +25,7 @@ pub fn stderr_fifo(path: &Path) -> io::Result<(OwnedFd, OwnedFd)> {
         _ => {}
     }
     rustix::fs::mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)?;
+    rustix::fs::chmod(path, Mode::RUSR | Mode::WUSR)?;
     let reading = reopen_fifo(path)?;
     let writing = open(path, OFlags::RDWR)?;
     Ok((reading, writing))
@@ -36,7 +37,8 @@ pub fn reopen_fifo(path: &Path) -> io::Result<OwnedFd> {
 }
 
 fn open(path: &Path, mode: OFlags) -> io::Result<OwnedFd> {
-    Ok(rustix::fs::open(path, mode | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())?)
+    let flags = OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(path, mode | flags, Mode::empty())?)
 }
 
 /// The last words of a child; a task reads them as they come, until the child is gone.

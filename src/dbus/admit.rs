@@ -2,8 +2,8 @@
 //!
 //! Owns which action stands before which method, and the words of the question where those of
 //! `policy/org.warren1.policy` do not fit. Must never decide: `auth` does, by polkit. The details that rules see are
-//! `object`, and of an object that exists `name` and `owner`; of what a document needs, `name` and `place`, which has
-//! every place.
+//! `object`, and of an object that exists `name` and `owner`; of what a document needs, `name`, `place`, which has
+//! every place, and of a domain's document `owner`, who owns the domain or would own it.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,8 @@ use super::paths;
 use super::service::Call;
 use super::subscribe::{Sight, Topic};
 use crate::auth::{Action, Permission};
-use crate::manager::{Needs, Object};
+use crate::manager::Object;
+use crate::plan::privileges::Privileges;
 use crate::{domain, network};
 
 /// Questions in place of those that the policy file has for the action; translated as those are, from the
@@ -26,12 +27,20 @@ pub mod questions {
         "Authentication is required to see the addresses on the virtual network $(name)";
     pub const NETWORK_ON_HOST: &str =
         "Authentication is required to let the virtual network $(name) use files of this host";
+    pub const FILES_OF_OWNER: &str = "Authentication is required to change which files and devices of this host the virtual machine $(name) of the user with uid $(owner) uses";
     pub const WATCH_LEASES: &str = "Authentication is required to watch the addresses on virtual networks";
     pub const WATCH_ADDRESSES: &str = "Authentication is required to watch the addresses of virtual machines";
 
     /// All of them.
-    pub const ALL: [&str; 6] =
-        [DEFINE_NETWORK, DEFINE_DOMAIN, READ_NETWORK, NETWORK_ON_HOST, WATCH_LEASES, WATCH_ADDRESSES];
+    pub const ALL: [&str; 7] = [
+        DEFINE_NETWORK,
+        DEFINE_DOMAIN,
+        READ_NETWORK,
+        NETWORK_ON_HOST,
+        FILES_OF_OWNER,
+        WATCH_LEASES,
+        WATCH_ADDRESSES,
+    ];
 }
 
 /// Where messages are translated.
@@ -118,10 +127,17 @@ impl Call<'_> {
         }
     }
 
-    /// For what a domain's document needs.
-    pub(super) async fn may_have(&self, name: &str, needs: &Needs) -> Result<(), Error> {
-        self.may_reach_host(name, needs, None).await?;
-        for network in &needs.networks {
+    /// For what a domain's document needs. `owner`: of the domain.
+    pub(super) async fn may_have(&self, name: &str, owner: u32, needs: &Privileges) -> Result<(), Error> {
+        let question = (!needs.of_owner.is_empty()).then_some(questions::FILES_OF_OWNER);
+        let details = vec![("name", name.to_owned()), ("owner", owner.to_string())];
+        self.may_reach_host(details, needs, question).await.map_err(|e| e.about(&needs.reason(owner)))?;
+        self.may_use_networks(&needs.networks).await
+    }
+
+    /// For NICs on these networks.
+    pub(super) async fn may_use_networks(&self, networks: &[String]) -> Result<(), Error> {
+        for network in networks {
             let known = self.service.manager.network_by_name(network);
             let open = known.as_ref().is_ok_and(|n| n.view().access == "users");
             let action = if open { Action::NetworkUse } else { Action::NetworkUseAny };
@@ -132,21 +148,24 @@ impl Call<'_> {
     }
 
     /// For what a network's document needs.
-    pub(super) async fn network_may_have(&self, name: &str, needs: &Needs) -> Result<(), Error> {
-        self.may_reach_host(name, needs, Some(questions::NETWORK_ON_HOST)).await
+    pub(super) async fn network_may_have(&self, name: &str, needs: &Privileges) -> Result<(), Error> {
+        let details = vec![("name", name.to_owned())];
+        let answer = self.may_reach_host(details, needs, Some(questions::NETWORK_ON_HOST)).await;
+        answer.map_err(|e| e.about(&needs.reason(self.caller.uid)))
     }
 
     async fn may_reach_host(
         &self,
-        name: &str,
-        needs: &Needs,
+        mut details: Details,
+        needs: &Privileges,
         question: Option<&'static str>,
     ) -> Result<(), Error> {
-        if needs.host_access.is_empty() {
+        // All of them: a rule for one place lets no other through.
+        let places = needs.places();
+        if places.is_empty() {
             return Ok(());
         }
-        // All of them: a rule for one place lets no other through.
-        let details = vec![("name", name.to_owned()), ("place", needs.host_access.join(", "))];
+        details.push(("place", places.join(", ")));
         let details = question.map_or(details.clone(), |question| asking(question, details));
         self.check(Action::HostAccess, &details).await
     }

@@ -12,8 +12,8 @@ use super::error::Error;
 use super::options::{Given, Options};
 use super::service::{Call, Service};
 use crate::domain::{Command, Handle, Info, StartOptions, View};
-use crate::manager::{self, GuestAddress, Needs, Object};
-use crate::plan::secrets;
+use crate::manager::{self, GuestAddress, Object};
+use crate::plan::{privileges, secrets};
 
 /// One domain on the bus.
 #[derive(Debug)]
@@ -157,8 +157,7 @@ impl DomainInterface {
         }
         // What a network allows may have changed since the definition was taken.
         let doc = self.domain.document(false).await?;
-        let needs = Needs { networks: manager::needs(doc.def()).networks, host_access: Vec::new() };
-        call.may_have(&self.view().name, &needs).await?;
+        call.may_use_networks(&privileges::networks(doc.def())).await?;
         let domain = self.domain.clone();
         self.work(&call, "Start", no_wait, async move { Ok(domain.start(start).await?) }).await
     }

@@ -54,6 +54,12 @@ impl Error {
         Self { name: warren!("LimitExceeded").into(), message: message.into() }
     }
 
+    /// The same error with what it is about before it.
+    pub fn about(mut self, reason: &str) -> Self {
+        self.message = format!("{reason}: {}", self.message);
+        self
+    }
+
     /// Name and message, for a job's `Completed`.
     pub fn into_parts(self) -> (String, String) {
         (self.name.into_owned(), self.message)

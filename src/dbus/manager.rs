@@ -15,8 +15,10 @@ use super::paths;
 use super::service::Service;
 use super::subscribe::Topic;
 use crate::domain::StartOptions;
-use crate::manager::{self, DefineOptions, Object, Report};
+use crate::manager::{DefineOptions, Object, Report};
 use crate::model::{DocError, DomainDoc, Finding, NetworkDoc};
+use crate::plan::privileges::{self, Author};
+use crate::sys::qemu_probe::standard_paths;
 
 /// What this service can do beyond the first release, one word each.
 const FEATURES: [&str; 0] = [];
@@ -36,8 +38,8 @@ impl ManagerInterface {
 /// The options of a definition.
 fn define_options(given: Given) -> Result<(DefineOptions, bool), Error> {
     let mut options = Options::new(given);
-    let define =
-        DefineOptions { if_generation: options.number("if-generation")?, dry_run: options.flag("dry-run")? };
+    let (if_generation, dry_run) = (options.number("if-generation")?, options.flag("dry-run")?);
+    let define = DefineOptions { if_generation, dry_run, judged_by: None };
     let (start, transient) = (options.flag("start")?, options.flag("transient")?);
     options.end()?;
     if transient {
@@ -89,7 +91,7 @@ impl ManagerInterface {
         if let Some(other) = manager.network_to_replace(&doc)? {
             call.may_manage_network(&other).await?;
         }
-        call.network_may_have(doc.def().name.as_str(), &manager::network_needs(doc.def())).await?;
+        call.network_may_have(doc.def().name.as_str(), &privileges::of_network(doc.def())).await?;
         let defined = manager.define_network(doc, call.caller.uid, options).await;
         manager.told().await;
         let Some(uuid) = defined? else { return Ok(paths::done()) };
@@ -110,16 +112,23 @@ impl ManagerInterface {
     ) -> Result<OwnedObjectPath, Error> {
         let call = self.service.call(&header).await?;
         call.may_define_domain().await?;
-        let (options, start) = define_options(options)?;
+        let (mut options, start) = define_options(options)?;
         let manager = &self.service.manager;
         let doc = DomainDoc::parse(&xml)?;
         let replaced = manager.domain_to_replace(&doc, call.caller.uid)?;
         if let Some(other) = &replaced {
             call.may_manage_domain(other).await?;
         }
-        let name = doc.def().name.to_string();
-        call.may_have(&name, &manager::needs(doc.def())).await?;
-        let owner = replaced.map_or(call.caller.uid, |d| d.view().owner);
+        let owner = replaced.as_ref().map_or(call.caller.uid, |d| d.view().owner);
+        let mut before = None;
+        if let Some(other) = replaced.filter(|_| owner != call.caller.uid) {
+            // Read before the document: one that changes in between is refused, as is one that changes later.
+            options.judged_by = Some(other.view().generation);
+            before = Some(other.document(false).await?);
+        }
+        let author = before.as_ref().map_or(Author::Owner, |before| Author::Other(before.def()));
+        let needs = privileges::of_domain(doc.def(), author, &standard_paths());
+        call.may_have(doc.def().name.as_str(), owner, &needs).await?;
         let defined = manager.define_domain(doc, owner, options).await;
         manager.told().await;
         let Some(uuid) = defined? else { return Ok(paths::done()) };
@@ -172,7 +181,9 @@ impl ManagerInterface {
                 if let Some(other) = &replaced {
                     call.may_manage_domain(other).await?;
                 }
-                call.may_have(doc.def().name.as_str(), &manager::needs_of_a_look(doc.def())).await?;
+                let owner = replaced.as_ref().map_or(uid, |d| d.view().owner);
+                let needs = privileges::of_a_look(doc.def(), &standard_paths());
+                call.may_have(doc.def().name.as_str(), owner, &needs).await?;
                 manager.check_domain(doc, uid, replaced).await?
             }
             Err(DocError::Config(findings)) => Report { findings, ..Report::default() },

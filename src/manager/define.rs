@@ -1,4 +1,4 @@
-//! The way of a document into the registry: parse, say what it needs, complete, check, store.
+//! The way of a document into the registry: complete, check, store.
 //!
 //! Owns the rules of replacement (by UUID, else by name among the caller's own) and of uniqueness. Must
 //! never change anything before the definition is on disk, nor hold its lock while a person is asked.
@@ -12,10 +12,7 @@ use uuid::Uuid;
 use super::domains::DomainEntry;
 use super::{Error, Event, Manager, NetworkEntry, read, write};
 use crate::domain::{self, Recovered};
-use crate::model::{
-    Device, DiskDevice, DomainDef, DomainDoc, Finding, Image, InterfaceDef, InterfaceKind, Location, Mac,
-    NetworkDef, NetworkDoc, PortRange, Severity, VhostUserSource,
-};
+use crate::model::{DomainDoc, Finding, InterfaceKind, Mac, NetworkDoc, Severity};
 use crate::network;
 use crate::plan::{self, check, complete};
 use crate::store::{Envelope, Kind};
@@ -27,15 +24,8 @@ pub struct DefineOptions {
     pub if_generation: Option<u64>,
     /// Say what would happen, change nothing.
     pub dry_run: bool,
-}
-
-/// What a document needs beyond the right to define a domain or a network.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Needs {
-    /// Networks its NICs are on.
-    pub networks: Vec<String>,
-    /// Places that name something of the host that is not opened as the owner.
-    pub host_access: Vec<String>,
+    /// The generation of the definition that decided what the caller needed to be allowed; only if it is still that.
+    pub judged_by: Option<u64>,
 }
 
 /// All there is to say of a document.
@@ -49,100 +39,6 @@ pub struct Report {
     pub dnsmasq: String,
     /// A network: the firewall's rules.
     pub ruleset: String,
-}
-
-/// Emulators that need no right of their own, since the service would choose them itself. One that is not
-/// there needs it too: it could be put there later.
-fn is_standard_emulator(path: &Path) -> bool {
-    crate::sys::qemu_probe::standard_paths().contains(&path)
-}
-
-/// What it takes to say what a domain's definition would run: what a program can do is found out by running it.
-pub fn needs_of_a_look(def: &DomainDef) -> Needs {
-    let of_its_own = def.emulator.iter().filter(|path| !is_standard_emulator(path));
-    let host_access = of_its_own.map(|_| "/domain/devices/emulator".to_owned()).collect();
-    Needs { networks: Vec::new(), host_access }
-}
-
-/// What a domain's definition needs.
-pub fn needs(def: &DomainDef) -> Needs {
-    let mut needs = needs_of_a_look(def);
-    // Arguments of the document's own can name anything that there is.
-    if !def.direct.args.is_empty() || !def.direct.env.is_empty() || !def.direct.overrides.is_empty() {
-        needs.host_access.push("/domain".to_owned());
-    }
-    for nic in def.interfaces() {
-        if let InterfaceKind::Network { network, .. } = &nic.kind {
-            needs.networks.push(network.clone());
-        }
-        if names_the_host(nic) {
-            needs.host_access.push(nic.info.path.clone());
-        }
-    }
-    needs.host_access.extend(plan::host_access::of_small_devices(def));
-    needs.host_access.extend(def.devices.iter().filter_map(reaches_host));
-    needs.networks.sort();
-    needs.networks.dedup();
-    needs
-}
-
-/// The place of a device by which a guest reaches something of the host that is not opened as the owner, or that
-/// rules more than a file.
-fn reaches_host(device: &Device) -> Option<String> {
-    let reaches = match device {
-        Device::Disk(disk) => {
-            let special = disk.device == DiskDevice::Lun || disk.rawio.is_some() || disk.sgio.is_some();
-            let of_host = |image: &Image| match &image.location {
-                Location::File(_) | Location::Block(_) | Location::Volume { .. } => {
-                    image.reservations.is_some()
-                }
-                Location::Network(source) => source.names_host(),
-                Location::Dir(_)
-                | Location::Nvme { .. }
-                | Location::VhostUser(_)
-                | Location::VhostVdpa(_) => true,
-            };
-            special || disk.source.iter().flat_map(Image::chain).any(of_host)
-        }
-        Device::Filesystem(_) | Device::Hostdev(_) | Device::Shmem(_) | Device::Lease(_) => true,
-        _ => false,
-    };
-    reaches.then(|| device.info().path.clone())
-}
-
-/// Whether a NIC names something of the host beyond the networks that Warren keeps.
-fn names_the_host(nic: &InterfaceDef) -> bool {
-    let of_its_type = matches!(
-        &nic.kind,
-        InterfaceKind::Bridge { .. }
-            | InterfaceKind::Ethernet(_)
-            | InterfaceKind::Direct { .. }
-            | InterfaceKind::Vdpa { .. }
-            | InterfaceKind::Hostdev { .. }
-            | InterfaceKind::VhostUser(VhostUserSource::Socket { .. })
-            | InterfaceKind::VhostUser(VhostUserSource::Passt { dev: Some(_) })
-            | InterfaceKind::User { dev: Some(_) }
-    );
-    // Ports that only root opens, which the host's own programs use.
-    let reserved = |range: &PortRange| !range.exclude && range.start < 1024;
-    let forwards = nic.port_forwards.iter();
-    let mut forwards =
-        forwards.map(|f| f.dev.is_some() || f.ranges.is_empty() || f.ranges.iter().any(reserved));
-    let paths = [
-        &nic.backend.tap,
-        &nic.backend.vhost,
-        nic.backend.passt.as_ref().map_or(&None, |passt| &passt.log_file),
-        nic.rom.as_ref().map_or(&None, |rom| &rom.file),
-    ];
-    of_its_type || forwards.any(|named| named) || paths.iter().any(|path| path.is_some())
-}
-
-/// What a network's definition needs: lines for dnsmasq can make it do anything that its user may, and a
-/// root of TFTP gives guests what that user may read.
-pub fn network_needs(def: &NetworkDef) -> Needs {
-    let roots = def.ips.iter().filter(|ip| ip.tftp_root.is_some()).map(|ip| format!("{}/tftp", ip.path));
-    let lines = (!def.dnsmasq_options.is_empty()).then(|| "/network/dnsmasq:options".to_owned());
-    Needs { networks: Vec::new(), host_access: lines.into_iter().chain(roots).collect() }
 }
 
 fn refuse_errors(findings: Vec<Finding>) -> Result<(), Error> {
@@ -268,6 +164,7 @@ impl Manager {
         }
         let generation = old.as_ref().map_or(0, |h| h.view().generation);
         refuse_generation(&name, generation, options.if_generation)?;
+        refuse_generation(&name, generation, options.judged_by)?;
         self.complete_domain(&mut doc, old.as_ref())?;
         refuse_errors(check::domain(&doc))?;
         self.refuse_beyond_limit(owner, old.is_some())?;
@@ -416,23 +313,5 @@ impl Manager {
             }
         }
         findings
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn networks_that_reach_into_the_host_need_a_right() {
-        let needs = |inner: &str| {
-            let text = format!("<network><name>n</name>{inner}</network>");
-            network_needs(NetworkDoc::parse(&text).unwrap().def()).host_access
-        };
-        assert_eq!(needs("<forward/><ip/>"), Vec::<String>::new());
-        assert_eq!(needs("<ip/><ip><tftp root='/srv'/></ip>"), ["/network/ip[2]/tftp"]);
-        let lines = "<o:options xmlns:o='http://libvirt.org/schemas/network/dnsmasq/1.0'>\
-            <o:option value='log-queries'/></o:options>";
-        assert_eq!(needs(lines), ["/network/dnsmasq:options"]);
     }
 }

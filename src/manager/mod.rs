@@ -29,7 +29,7 @@ use crate::{domain, network};
 use domains::Domains;
 
 pub use addresses::{AddressSource, GuestAddress};
-pub use define::{DefineOptions, Needs, Report, needs, needs_of_a_look, network_needs};
+pub use define::{DefineOptions, Report};
 pub use jobs::{Failure, Job, JobState, Object, Work};
 
 /// Why the manager did not do what it was asked.

@@ -1,8 +1,8 @@
 //! Pure compilers from definitions to what is to be done.
 //!
-//! Owns the completion of a document, the findings on it, QEMU's arguments, dnsmasq's configuration,
-//! firewall rules and the steps that make links. Must never do I/O, wait, ask a clock or draw random
-//! numbers that were not passed in.
+//! Owns the completion of a document, the findings on it, the privileges it needs, QEMU's arguments, dnsmasq's
+//! configuration, firewall rules and the steps that make links. Must never do I/O, wait, ask a clock or draw
+//! random numbers that were not passed in.
 
 pub mod check;
 pub mod complete;
@@ -10,7 +10,7 @@ pub mod dnsmasq;
 pub mod firewall;
 pub mod firmware_choice;
 pub mod host;
-pub mod host_access;
+pub mod privileges;
 pub mod qemu;
 pub mod secrets;
 pub mod update;

@@ -74,7 +74,8 @@ pub(crate) fn markdown(nodes: &[Node<'_>], errors: &Errors) -> String {
     }
     out += "\n## polkit\n\nThe actions, with their defaults, are in [`policy/org.warren1.policy`](../policy/\
             org.warren1.policy). Rules see the details `object` (its path) and, of one that exists, `name` and \
-            `owner`; of what a document needs, `name` and `place`, which has every place, with `, ` between.\n";
+            `owner`; of what a document needs, `name` and `place`, which has every place, with `, ` between, and of \
+            a domain's document `owner`, who owns the domain or would own it.\n";
     out
 }
 

@@ -96,15 +96,6 @@ impl NetworkSource {
         host.socket.as_deref()
     }
 
-    /// Whether it names a file or a socket of this host.
-    pub fn names_host(&self) -> bool {
-        let identity = self.identity.as_ref();
-        self.hosts.iter().any(|h| h.socket.is_some())
-            || self.config.is_some()
-            || self.known_hosts.is_some()
-            || identity.is_some_and(|i| i.keyfile.is_some() || i.agentsock.is_some())
-    }
-
     /// As a URL, for people.
     pub fn shown(&self) -> String {
         let host = self.hosts.first().map_or("", |h| h.name.as_str());

@@ -60,7 +60,7 @@ pub mod manager {
         #[zbus(allow_interactive_auth)]
         fn define_network(&self, xml: &str, options: Options<'_>) -> Result<OwnedObjectPath>;
 
-        /// Creates a domain, or replaces the definition with the same UUID, or without a UUID the caller's own of that name, whose UUID and MAC addresses stay. It is on disk before the reply. A running domain is untouched until it is started again: see PendingChanges. Errors: InvalidXml, InvalidConfig with all findings, InvalidArgs, AlreadyExists, Conflict, LimitExceeded, NotSupported.
+        /// Creates a domain, or replaces the definition with the same UUID, or without a UUID the caller's own of that name, whose UUID and MAC addresses stay. It is on disk before the reply. A running domain is untouched until it is started again: see PendingChanges. What the document names on the host is opened with the rights of the domain's owner. A caller who is not the owner needs host-access to add or change such a place; devices that are as they were need none. Conflict, too, if the owner changes the definition meanwhile. Errors: InvalidXml, InvalidConfig with all findings, InvalidArgs, AlreadyExists, Conflict, LimitExceeded, NotSupported.
         ///
         /// - `xml`: A domain in libvirt's XML, at most 4 MiB.
         /// - `options`: transient b: NotSupported in this release; start b: start it as well; if-generation t: refuse with Conflict unless the definition that is replaced has this generation; dry-run b: do all but take it, and answer "/". An unknown key is InvalidArgs.

@@ -34,3 +34,5 @@ mod session;
 mod sockets;
 mod subscribe;
 mod system;
+mod whose_rights;
+mod whose_rights_table;

@@ -292,7 +292,6 @@ const DOMAIN: &[(&str, &str)] = &[
     ("/domain/devices/interface(network)/source/@portid", "of a port of a guest that ran"),
     ("/domain/devices/interface(user)/portForward/**", "of passt, which is refused by <backend>"),
     ("/domain/devices/interface(user)/route/**", "as above"),
-    ("/domain/devices/interface(user)/source/@dev", "as above"),
     ("/domain/devices/serial(null)/target(usb-serial)/@port", "the order is that of the document"),
     (
         "/domain/devices/serial(pty)/target(isa-serial)/model/@name",

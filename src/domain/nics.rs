@@ -114,8 +114,17 @@ pub(super) async fn prepare(
             return note(guest, nic, taps, vhost, None);
         }
         InterfaceKind::Ethernet(side) => {
-            let taps = ethernet(context, uuid, nic, mac, side, queues).await?;
-            return note(guest, nic, taps, vhost, side.downscript.as_deref());
+            let space = if nic.managed_tap { ground(context, uuid, nic).await? } else { NetSpace::host() };
+            let taps = match &nic.target {
+                Some(own) if !nic.managed_tap => open_own(&space, nic, own, queues).await?,
+                _ => make_tap(&space, uuid, nic, mac, None, queues).await?,
+            };
+            let name = taps.name.clone().unwrap_or_default();
+            // Noted first, so that what a script has begun that is cut off is undone by the other.
+            let descriptor = note(guest, nic, taps, vhost, side.downscript.as_deref())?;
+            guest.save(context, uuid)?;
+            ethernet(context, uuid, nic, &name, &space, side).await?;
+            return Ok(descriptor);
         }
         InterfaceKind::Client(server) => NicDescriptor::Client(connect(nic, server).await?),
         // The start is refused where a type that needs more than this is there.
@@ -250,29 +259,23 @@ async fn open_queues(space: &NetSpace, nic: &InterfaceDef, queues: u32) -> Resul
     Ok(taps)
 }
 
-/// A TAP without a bridge: the user's script, addresses and routes of the document connect it. One that is
-/// the user's own is only opened.
+/// Connects a TAP without a bridge, by addresses and routes of the document and the user's script.
 async fn ethernet(
     context: &Context,
     uuid: &Uuid,
     nic: &InterfaceDef,
-    mac: Mac,
+    tap: &str,
+    space: &NetSpace,
     side: &EthernetSide,
-    queues: u32,
-) -> Result<Taps, Error> {
-    let space = if nic.managed_tap { ground(context, uuid, nic).await? } else { NetSpace::host() };
-    let taps = match &nic.target {
-        Some(own) if !nic.managed_tap => open_own(&space, nic, own, queues).await?,
-        _ => make_tap(&space, uuid, nic, mac, None, queues).await?,
-    };
-    let name = taps.name.clone().unwrap_or_default();
-    addresses(&space, nic, &name, side).await?;
+) -> Result<(), Error> {
+    addresses(space, nic, tap, side).await?;
     if let Some(script) = &side.script {
-        run_script(context, uuid, &format!("{}/script/@path", nic.info.path), script, &name).await?;
+        run_script(context, uuid, &format!("{}/script/@path", nic.info.path), script, tap).await?;
     }
-    Ok(taps)
+    Ok(())
 }
 
+/// One that is the user's own is only opened.
 async fn open_own(space: &NetSpace, nic: &InterfaceDef, own: &IfName, queues: u32) -> Result<Taps, Error> {
     let path = format!("{}/target/@dev", nic.info.path);
     let link = |source| Error::Link { path: path.clone(), source };

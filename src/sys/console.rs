@@ -157,11 +157,23 @@ async fn serve(
             }
         }
     };
-    tokio::select! {
-        // A client that is gone is no fault.
-        result = hand_out => drop(result),
-        () = take_in => {}
+    let mut take_in = std::pin::pin!(take_in);
+    let handed_out = tokio::select! {
+        result = hand_out => result,
+        () = &mut take_in => return,
+    };
+    // One that reads no more may have written before; it has not been cut off.
+    if handed_out.is_err() {
+        tokio::select! {
+            () = take_in => {}
+            () = cut_off(&mut output) => {}
+        }
     }
+}
+
+/// Returns when a client that takes no output is cut off.
+async fn cut_off(output: &mut mpsc::Receiver<Arc<[u8]>>) {
+    while output.recv().await.is_some() {}
 }
 
 #[cfg(test)]
@@ -185,6 +197,27 @@ mod tests {
         while console.history() != text.as_bytes() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
+    }
+
+    #[tokio::test]
+    async fn what_a_client_wrote_before_it_left_reaches_the_guest() {
+        let (mut guest, ours) = UnixStream::pair().unwrap();
+        let console = Console::attach(ours);
+        let mut one = client(&console);
+        // More than waits in queues and sockets, so that some of it is read when the client has gone; the guest's
+        // output finds nobody meanwhile.
+        let text = vec![b'x'; 150_000];
+        one.write_all(&text).await.unwrap();
+        drop(one);
+        let mut got = 0;
+        let mut buffer = vec![0; 2000];
+        while got < text.len() {
+            guest.write_all(b"echo").await.unwrap();
+            let read = tokio::time::timeout(Duration::from_secs(10), guest.read(&mut buffer)).await;
+            got += read.expect("all of it comes").unwrap();
+        }
+        // Still, it is cut off with the others.
+        console.cut_off();
     }
 
     #[tokio::test]

@@ -295,3 +295,33 @@ async fn a_former_version_is_taken_over(world: &World, service: &mut Service) {
         network.stop().await;
     }
 }
+
+/// A session of root's: its helpers have no rights on the host, and uids of their own as well.
+#[test]
+fn networks_of_roots_session_have_uids_of_their_own_and_what_a_script_began_is_undone() {
+    world(async |world: World| {
+        world.sh("mkdir -m 755 /run/w/tftp");
+        let service = Service::session(&world, 0).await;
+        let client = &service.client;
+        let (one, two) = (network(client, "one", 48).await, network(client, "two", 49).await);
+        has_few_rights(&one, &two);
+
+        let up = world.write("up", "#!/bin/sh\ntouch /run/w/told/up\nsleep 10\n").display().to_string();
+        let down = world.write("down", "#!/bin/sh\ntouch /run/w/told/down\n").display().to_string();
+        world.sh("mkdir -m 777 /run/w/told");
+        let nic = format!(
+            "<interface type='ethernet'><script path='{up}'/><downscript path='{down}'/></interface>"
+        );
+        let xml = GuestXml::new("guest").diskless().with(&nic).to_string();
+        let guest = client.define_domain(&xml).await.expect("a valid document");
+        let cut_off = async {
+            eventually("the script runs", SOON, async || world.try_sh("ls /run/w/told/up").ok()).await;
+            guest.stop().await;
+        };
+        let (started, ()) = tokio::join!(guest.act("Start"), cut_off);
+        assert_error(started, "Cancelled", &[]);
+        assert_eq!(world.sh("ls /run/w/told"), "down\nup");
+        one.stop().await;
+        two.stop().await;
+    });
+}

@@ -12,16 +12,22 @@ use warren::plan::privileges::{PathField, Rights, fields_of_domain, fields_of_ne
 use zbus::{OwnedObjectPath, OwnedVariant, Variant};
 
 use crate::common::{
-    ALICE, BOB, Bus, Client, Daemon, Object, Options, Polkit, World, assert_error, error_name, world,
+    ALICE, BOB, Bus, CAROL, Client, Daemon, Object, Options, Polkit, World, assert_error, error_name, world,
 };
-use crate::whose_rights_table::{CODE, Opened, Part, opened, overlay, part};
+use crate::whose_rights_table::{CODE, Opened, Part, document, opened, overlay, part};
 
-/// Bob manages what is not his, and has no `host-access`. Of one network it takes a while to say so.
+/// Bob manages what is not his, and has no `host-access`; of one network it takes a while to say so. Carol manages
+/// what is not hers too, and has `host-access` to what is Alice's.
 const RULES: &str = r#"
 polkit.addRule(function(action, subject) {
     var own = ["org.warren1.domain.manage-own", "org.warren1.network.use"];
     var all = ["org.warren1.domain.manage", "org.warren1.network.manage", "org.warren1.network.use-any"];
-    if (own.indexOf(action.id) >= 0 && subject.user != "warren-carol") return polkit.Result.YES;
+    if (own.indexOf(action.id) >= 0) return polkit.Result.YES;
+    if (subject.user == "warren-carol") {
+        var hers = action.lookup("owner") == "61001" && action.lookup("place") == "/domain/devices/disk";
+        if (action.id == "org.warren1.domain.manage" || (action.id == "org.warren1.host-access" && hers))
+            return polkit.Result.YES;
+    }
     if (all.indexOf(action.id) < 0 || subject.user != "warren-bob") return polkit.Result.NOT_HANDLED;
     if (action.lookup("name") == "slow") polkit.spawn(["sleep", "2"]);
     return polkit.Result.YES;
@@ -45,6 +51,7 @@ struct People {
     root: Client,
     owner: Client,
     manager: Client,
+    ruled: Client,
 }
 
 impl People {
@@ -66,25 +73,9 @@ impl People {
             root: bus.connect(0).await,
             owner: bus.connect(ALICE.uid).await,
             manager: bus.connect(BOB.uid).await,
+            ruled: bus.connect(CAROL.uid).await,
         }
     }
-}
-
-/// A domain that has these parts.
-fn document(uuid: &str, parts: &[Part]) -> String {
-    let of =
-        |wanted: fn(&Part) -> Option<&String>| parts.iter().filter_map(wanted).cloned().collect::<String>();
-    let outer = of(|p| if let Part::Outer(text) = p { Some(text) } else { None });
-    let os = of(|p| if let Part::Os(text) = p { Some(text) } else { None });
-    let devices = of(|p| if let Part::Device(text) = p { Some(text) } else { None });
-    format!(
-        "<domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'><name>d{short}</name>
-         <uuid>{uuid}</uuid><maxMemory slots='4' unit='MiB'>512</maxMemory><memory unit='MiB'>96</memory>
-         <vcpu>1</vcpu><features><acpi/></features><os><type arch='x86_64' machine='pc'>hvm</type>{os}</os>{outer}
-         <cpu><numa><cell id='0' cpus='0' memory='64' unit='MiB'/></numa></cpu>
-         <devices>{devices}</devices></domain>",
-        short = &uuid[..4],
-    )
 }
 
 /// The place that a part is told by.
@@ -221,6 +212,16 @@ async fn try_changes(people: &People) {
     assert!(!domain.xml().await.contains(ROOTS), "the disk is not back");
 }
 
+/// A rule sees whose files a document would have opened.
+async fn try_rule(people: &People) {
+    let disk = |uuid| document(uuid, &[part(PathField::DiskFile, ROOTS)]);
+    define(&people.ruled, "what a rule lets her do to Alice's domain", &disk(HERS)).await;
+    refused("root's domain", people.ruled.define_domain(&disk(OF_ROOT)).await, &["uid 0"]);
+    let Part::Device(lun) = part(PathField::DiskCommands, ROOTS) else { panic!("a disk is a device") };
+    let own = document(&OF_ROOT.replace('2', "4"), &[Part::Device(lun)]);
+    refused("a new domain, which is hers", people.ruled.define_domain(&own).await, &["/domain/devices/disk"]);
+}
+
 /// The ways in that this release does not have.
 async fn try_ways_to_come(people: &People) {
     let plain = document(HERS, &[]);
@@ -260,6 +261,7 @@ fn nobody_but_the_owner_names_what_the_owner_opens() {
             }
         }
         try_changes(&people).await;
+        try_rule(&people).await;
         try_ways_to_come(&people).await;
     });
 }

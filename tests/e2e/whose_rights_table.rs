@@ -48,6 +48,23 @@ pub(crate) fn overlay() -> String {
     format!("{}/home-{}/overlay.qcow2", World::DIR, ALICE.name)
 }
 
+/// A domain that has these parts.
+pub(crate) fn document(uuid: &str, parts: &[Part]) -> String {
+    let of =
+        |wanted: fn(&Part) -> Option<&String>| parts.iter().filter_map(wanted).cloned().collect::<String>();
+    let outer = of(|p| if let Part::Outer(text) = p { Some(text) } else { None });
+    let os = of(|p| if let Part::Os(text) = p { Some(text) } else { None });
+    let devices = of(|p| if let Part::Device(text) = p { Some(text) } else { None });
+    format!(
+        "<domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'><name>d{short}</name>
+         <uuid>{uuid}</uuid><maxMemory slots='4' unit='MiB'>512</maxMemory><memory unit='MiB'>96</memory>
+         <vcpu>1</vcpu><features><acpi/></features><os><type arch='x86_64' machine='pc'>hvm</type>{os}</os>{outer}
+         <cpu><numa><cell id='0' cpus='0' memory='64' unit='MiB'/></numa></cpu>
+         <devices>{devices}</devices></domain>",
+        short = &uuid[..4],
+    )
+}
+
 fn disk(kind: &str, source: &str) -> Part {
     Part::Device(format!("<disk type='{kind}'>{source}<target dev='vda' bus='virtio'/></disk>"))
 }

@@ -3,27 +3,20 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::process::CommandExt;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use command_fds::{CommandFdExt, FdMapping};
-use rustix::pipe::PipeFlags;
-use rustix::process::{Pid, PidfdFlags};
+use command_fds::FdMapping;
 
-use super::child::{Plan, Stage};
-use super::launch::{Born, launch};
-use super::record::{Purpose, Record};
-use super::{Identity, Process};
+use super::Process;
+use super::launch::launch;
+use super::record::Purpose;
 use crate::sys::landlock::Landlock;
 use crate::sys::netspace::NetSpace;
-use crate::sys::unix;
 
 /// How long the way from the fork to the program may take: it is read from a disk.
 const START: Duration = Duration::from_secs(10);
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The user as which a process runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,7 +60,7 @@ pub enum SpawnError {
 
 /// Where a child is on record.
 #[derive(Debug)]
-enum OnRecord {
+pub(super) enum OnRecord {
     /// In this file, with the object that it serves.
     Lasting(PathBuf),
     /// Among the children of this daemon.
@@ -78,19 +71,19 @@ enum OnRecord {
 /// its streams and no other descriptor, unless it is said otherwise. There is none without a record.
 #[derive(Debug)]
 pub struct Spawn {
-    program: OsString,
-    args: Vec<OsString>,
-    env: Vec<(OsString, OsString)>,
-    user: Option<RunAs>,
-    space: Option<NetSpace>,
-    network_capabilities: bool,
-    no_privileges: bool,
-    no_new_privileges: bool,
-    landlock: Option<Landlock>,
-    fds: Vec<FdMapping>,
-    streams: [Option<OwnedFd>; 3],
-    limits: Vec<(Limit, u64)>,
-    on_record: OnRecord,
+    pub(super) program: OsString,
+    pub(super) args: Vec<OsString>,
+    pub(super) env: Vec<(OsString, OsString)>,
+    pub(super) user: Option<RunAs>,
+    pub(super) space: Option<NetSpace>,
+    pub(super) network_capabilities: bool,
+    pub(super) no_privileges: bool,
+    pub(super) no_new_privileges: bool,
+    pub(super) landlock: Option<Landlock>,
+    pub(super) fds: Vec<FdMapping>,
+    pub(super) streams: [Option<OwnedFd>; 3],
+    pub(super) limits: Vec<(Limit, u64)>,
+    pub(super) on_record: OnRecord,
 }
 
 impl Spawn {
@@ -234,97 +227,11 @@ impl Spawn {
         let born = born.map_err(|e| prepare(io::Error::other(e)))??;
         Process::of_child(born).map_err(prepare)
     }
-
-    /// Forks, and waits until the child is its program. To be called on the child's own thread.
-    pub(super) fn fork(self) -> Result<Born, SpawnError> {
-        let program = self.name();
-        let prepare = |source| SpawnError::Prepare { program: program.clone(), source };
-        let (stages, stage) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)
-            .map_err(|e| prepare(e.into()))?;
-        let (record, identity) = self.record().map_err(prepare)?;
-        let plan = self.plan(identity, stage).map_err(prepare)?;
-        let mut command = Command::new(&self.program);
-        command.args(&self.args).env_clear().env("LC_ALL", "C").env("PATH", PATH).envs(self.env);
-        tracing::debug!(args = ?self.args, "running '{program}'");
-        let [stdin, stdout, stderr] = self.streams.map(|fd| fd.map_or_else(Stdio::null, Stdio::from));
-        command.stdin(stdin).stdout(stdout).stderr(stderr).current_dir("/");
-        // SAFETY: the closure makes system calls only; see `child`.
-        unsafe { command.pre_exec(move || plan.run()) };
-        let _reserved = reserve(&self.fds).map_err(prepare)?;
-        command.fd_mappings(self.fds).map_err(|e| prepare(io::Error::other(e)))?;
-        match command.spawn() {
-            Ok(mut child) => find(child.id().cast_signed())
-                .map(|(identity, pidfd)| Born::new(identity, pidfd, record))
-                .map_err(|source| {
-                    // Without descriptors left for it, say: nobody would ever end it.
-                    let _ = child.kill().and_then(|()| child.wait());
-                    prepare(source)
-                }),
-            Err(source) => {
-                // The pipe is left open by `command` alone.
-                drop(command);
-                let mut said = [0u8; 16];
-                let count = rustix::io::read(stages.as_fd(), &mut said).unwrap_or(0);
-                let last = said[..count].last().copied().unwrap_or(Stage::Exec as u8);
-                if last == Stage::Exec as u8 && source.kind() == io::ErrorKind::NotFound {
-                    return Err(SpawnError::NotFound(program));
-                }
-                Err(SpawnError::Start { program, stage: Stage::describe(last), source })
-            }
-        }
-    }
-
-    /// The record where it is ours to remove, and the descriptor through which the child fills it.
-    fn record(&self) -> io::Result<(Option<Record>, OwnedFd)> {
-        match &self.on_record {
-            OnRecord::Brief(purpose) => Record::create(*purpose).map(|(record, fd)| (Some(record), fd)),
-            OnRecord::Lasting(path) => Ok((None, unix::private_file(path, true)?.into())),
-        }
-    }
-
-    fn plan(&self, identity: OwnedFd, stage: OwnedFd) -> io::Result<Plan> {
-        let namespaces = match &self.space {
-            Some(space) => space.namespaces()?,
-            None => None,
-        };
-        let landlock = self.landlock.as_ref().map(Landlock::prepare).transpose()?.flatten();
-        let user = self.user.as_ref().map(|u| (u.uid, u.gid, u.groups.clone()));
-        Ok(Plan {
-            identity,
-            user,
-            namespaces,
-            network_capabilities: self.network_capabilities,
-            no_privileges: self.no_privileges,
-            no_new_privileges: self.no_new_privileges,
-            landlock,
-            limits: self.limits.clone(),
-            dies_with: self.dies_with_daemon().then(|| std::process::id().cast_signed()),
-            stage,
-        })
-    }
-}
-
-/// The child that was just started: it is not reaped yet, so its pid is its own.
-fn find(pid: i32) -> io::Result<(Identity, OwnedFd)> {
-    let raw = Pid::from_raw(pid).ok_or(io::ErrorKind::InvalidInput)?;
-    let pidfd = rustix::process::pidfd_open(raw, PidfdFlags::NONBLOCK)?;
-    Ok((Identity::of_pid(pid)?.ok_or(io::ErrorKind::NotFound)?, pidfd))
-}
-
-/// Keeps the numbers that the child's descriptors will have free of others: std's own pipe, through which
-/// a failed exec is told, must not get one of them, or it would be overwritten.
-fn reserve(fds: &[FdMapping]) -> io::Result<Vec<OwnedFd>> {
-    if fds.is_empty() {
-        return Ok(Vec::new());
-    }
-    let nothing: OwnedFd = std::fs::File::open("/dev/null")?.into();
-    let reserve = |mapping: &FdMapping| rustix::io::fcntl_dupfd_cloexec(&nothing, mapping.child_fd);
-    Ok(fds.iter().map(reserve).collect::<Result<_, _>>()?)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::Exit;
+    use super::super::{Exit, Identity};
     use super::*;
 
     fn sh(script: &str) -> Spawn {

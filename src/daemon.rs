@@ -55,6 +55,8 @@ enum DaemonError {
     Lock(#[source] std::io::Error),
     #[error("another warrend, with the pid {0}, serves the same runtime directory")]
     Locked(String),
+    #[error("the records of child processes cannot be kept in the runtime directory")]
+    Records(#[source] std::io::Error),
     #[error("the id of this boot cannot be read")]
     Boot(#[source] std::io::Error),
     #[error(transparent)]
@@ -100,7 +102,8 @@ async fn run(kind: ScopeKind, logging: Logging) -> Result<(), DaemonError> {
     let (events, told) = mpsc::unbounded_channel();
     let boot_id = process::boot_id().map_err(DaemonError::Boot)?;
     store::forget_former_boot(&scope.dirs.run, &boot_id)?;
-    qemu_probe::keep_in(&scope.dirs.run);
+    process::keep_records(&scope.dirs.run).await.map_err(DaemonError::Records)?;
+    qemu_probe::begin(&scope.dirs.run, scope.probe_user()).await;
     let manager = Arc::new(Manager::new(scope.clone(), boot_id, events)?);
     manager.recover().await?;
     let (connection, inbox) = dbus::connect(kind).await.map_err(|e| DaemonError::Bus(kind.as_str(), e))?;

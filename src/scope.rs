@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use crate::sys::dirs::Dir;
 use crate::sys::process::RunAs;
+use crate::sys::qemu_probe::ProbeUser;
 use crate::sys::unix;
 
 /// Uids from `uid-base` on that are for helpers; those of guests follow.
@@ -232,9 +233,11 @@ impl Scope {
         self.numbered_helper(0)
     }
 
-    /// The uid under which programs are asked what they can do; `None`: the service's own.
-    pub fn probe_user(&self) -> Option<RunAs> {
-        self.numbered_helper(HELPER_UIDS - 2)
+    /// The user under which programs are asked what they can do, with what a guest may use, as KVM; `None`: the
+    /// service's own.
+    pub fn probe_user(&self) -> Option<ProbeUser> {
+        let run_as = self.numbered_helper(HELPER_UIDS - 2).map(|user| self.guest_user(user.uid))?;
+        Some(ProbeUser { run_as, shield: self.numbered_helper(HELPER_UIDS - 3)?.uid })
     }
 
     /// The uid that keeps the opener of files out of its owner's reach; `None`: the service's own.

@@ -9,7 +9,7 @@ use std::process::Command;
 use std::error::Error as _;
 use tempfile::TempDir;
 use warren::sys::images::{ImageKind, ImageRequest, ImagesError, OpenedImage, open_as};
-use warren::sys::process::RunAs;
+use warren::sys::process::{RunAs, keep_records};
 
 const OWNER: u32 = 64_321;
 const DISK: ImageKind = ImageKind::Disk { block: false };
@@ -56,7 +56,15 @@ fn request(path: &Path, format_qcow2: bool, kind: ImageKind) -> ImageRequest {
     ImageRequest { path: path.to_owned(), format_qcow2, readonly: false, optional: false, kind }
 }
 
+/// What a daemon does before it starts a child.
+async fn begin() {
+    static RECORDS: tokio::sync::OnceCell<()> = tokio::sync::OnceCell::const_new();
+    let begin = || async { keep_records(&tempfile::tempdir().unwrap().keep()).await.unwrap() };
+    RECORDS.get_or_init(begin).await;
+}
+
 async fn open(requests: Vec<ImageRequest>) -> Result<Vec<Vec<OpenedImage>>, ImagesError> {
+    begin().await;
     let owner = RunAs { uid: OWNER, gid: OWNER, groups: vec![OWNER] };
     open_as(Path::new(env!("CARGO_BIN_EXE_warrend")), Some(owner), requests).await
 }
@@ -161,6 +169,7 @@ async fn a_kernel_is_a_copy_that_nothing_changes() {
 
 #[tokio::test]
 async fn a_helper_that_cannot_run_is_named() {
+    begin().await;
     let missing = open_as(Path::new("/nonexistent/warrend"), None, vec![]).await.unwrap_err();
     assert!(missing.to_string().contains("'/nonexistent/warrend' cannot be started"));
     let request = request(Path::new("/etc/hostname"), false, DISK);

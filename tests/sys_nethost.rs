@@ -18,7 +18,7 @@ use warren::sys::nethost::{self, NethostError};
 use warren::sys::netlink::BridgeSpec;
 use warren::sys::netspace::NetSpace;
 use warren::sys::pasta::{self, PastaError};
-use warren::sys::process::{Exit, Process, RunAs, Spawn, read_identity};
+use warren::sys::process::{Exit, Process, Purpose, RunAs, Spawn, keep_records, read_identity};
 use warren::sys::{bridge_helper, dnsmasq, nft, tap};
 
 const EXE: &str = env!("CARGO_BIN_EXE_warrend");
@@ -60,7 +60,14 @@ impl Drop for Home {
 }
 
 fn in_runtime(test: impl Future<Output = ()>) {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test);
+    // What a daemon does before it starts a child.
+    static RECORDS: tokio::sync::OnceCell<()> = tokio::sync::OnceCell::const_new();
+    let begin = || async { keep_records(&tempfile::tempdir().unwrap().keep()).await.unwrap() };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        RECORDS.get_or_init(begin).await;
+        test.await;
+    });
 }
 
 /// Takes this test's thread away from the host's network and mounts.
@@ -309,7 +316,8 @@ fn the_bridge_helper_gives_a_tap_where_it_is_allowed() {
 /// What a child in that space reads from an address as bash writes it, after it sent `question`.
 async fn ask(space: &NetSpace, address: &str, question: &str) -> String {
     let script = format!("exec 3<>/dev/{address}; printf '{question}' >&3; timeout 3 head -n1 <&3");
-    let output = Spawn::new("bash").args(["-c", &script]).enter(space).output(None, SOON).await.unwrap();
+    let output = Spawn::brief("bash", Purpose::Script).args(["-c", &script]).enter(space);
+    let output = output.output(None, SOON).await.unwrap();
     let answered = output.exit == Exit::Code(0);
     if answered { String::from_utf8_lossy(&output.stdout).trim().to_owned() } else { String::new() }
 }

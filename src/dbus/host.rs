@@ -42,6 +42,7 @@ impl Host {
     /// CPUs, memory, QEMUs, firmware, bridges and NICs.
     pub(super) async fn facts(&self) -> Dict {
         let qemus = qemu_probe::probe_all().await;
+        let firmware = firmware::installed().await;
         let links = match NetSpace::host().netlink().await {
             Ok(netlink) => netlink.links().await.unwrap_or_default(),
             Err(_) => Vec::new(),
@@ -57,7 +58,7 @@ impl Host {
             ("cpus", cpus.into()),
             ("memory-bytes", bytes.into()),
             ("emulators", list(qemus.iter().map(emulator).collect())),
-            ("firmware", list(firmware::installed().iter().map(firmware_facts).collect())),
+            ("firmware", list(firmware.iter().map(firmware_facts).collect())),
             ("bridges", named(true).into()),
             ("interfaces", named(false).into()),
             ("firewall-backend", "nftables".into()),

@@ -22,7 +22,7 @@ use crate::plan::qemu;
 use crate::scope::ScopeKind;
 use crate::sys::bridge_helper;
 use crate::sys::netspace::NetSpace;
-use crate::sys::process::{Exit, Spawn};
+use crate::sys::process::{Exit, Purpose, Spawn};
 use crate::sys::tap::{self, Tap};
 
 /// How long a server has to take a `client` NIC's connection.
@@ -332,7 +332,8 @@ pub(super) async fn run_script(
     };
     // In system scope a script sets up the host's own network, which takes root; `host-access` guards it.
     let user = if context.scope.kind == ScopeKind::System { None } else { context.scope.helper_user() };
-    let run = Spawn::new(script).arg(tap).run_as(user).enter(&space).output(None, SCRIPT).await;
+    let run = Spawn::brief(script, Purpose::Script).arg(tap).run_as(user).enter(&space);
+    let run = run.output(None, SCRIPT).await;
     let output =
         run.map_err(|source| Error::ScriptRun { path: path.to_owned(), script: script.to_owned(), source })?;
     let end = match output.exit {

@@ -80,7 +80,7 @@ async fn steps(
         nic_descriptors.push(nics::prepare(context, uuid, def, &qemu, nic, guest).await?);
         guest.save(context, uuid)?;
     }
-    let settings = spawn_qemu(context, uuid, def, &qemu, opened, nic_descriptors, guest)?;
+    let settings = spawn_qemu(context, uuid, def, &qemu, opened, nic_descriptors, guest).await?;
     own_scope(context, uuid, guest).await;
     let events = greet(context, uuid, guest).await?;
     consoles::attach(context, uuid, def, guest).await?;
@@ -127,7 +127,6 @@ pub(crate) async fn choose_qemu(def: &DomainDef) -> Result<QemuFacts, Error> {
     let mut found = qemu_probe::probe_all().await;
     if let Some(path) = &def.emulator
         && !found.iter().any(|q| q.path == *path)
-        && path.exists()
     {
         match qemu_probe::probe(path).await {
             Ok(facts) => found.push(facts),
@@ -177,7 +176,7 @@ impl Numbering {
 }
 
 /// Starts QEMU, and answers what it is to be told once it is up.
-fn spawn_qemu(
+async fn spawn_qemu(
     context: &Context,
     uuid: &Uuid,
     def: &DomainDef,
@@ -258,19 +257,18 @@ fn spawn_qemu(
     guest.live.devices =
         assigned.map(|a| LiveDevice { path: a.path, alias: a.alias, pci: a.pci.map(place) }).collect();
     let (read_end, write_end) = stderr_fifo(&dir.join("stderr")).map_err(Error::Run)?;
-    let mut spawn = Spawn::new(&qemu.path)
+    let mut spawn = Spawn::lasting(&qemu.path, identity_file(&dir))
         .args(planned.argv)
         .run_as(guest.live.uid.map(|uid| context.scope.guest_user(uid)))
         .no_privileges()
-        .stderr(write_end)
-        .identity_file(identity_file(&dir));
+        .stderr(write_end);
     for (name, value) in &def.direct.env {
         spawn = spawn.env(name, value);
     }
     for (fd, number) in numbers.fds {
         spawn = spawn.fd(fd, number);
     }
-    guest.process = Some(spawn.spawn()?);
+    guest.process = Some(spawn.spawn().await?);
     guest.stderr = Some(StderrTail::start(read_end, format!("QEMU of '{}'", def.name)));
     Ok(planned.settings)
 }

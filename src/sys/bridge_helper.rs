@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
-use super::process::{Exit, Spawn, SpawnError};
+use super::process::{Exit, Purpose, Spawn, SpawnError};
 use super::unix;
 
 /// Where distributions put it.
@@ -55,7 +55,7 @@ pub async fn bridge_tap(bridge: &str) -> Result<OwnedFd, BridgeHelperError> {
     let (ours, theirs) =
         rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
             .map_err(|e| BridgeHelperError::Socket(e.into()))?;
-    let output = Spawn::new(helper)
+    let output = Spawn::brief(helper, Purpose::BridgeHelper)
         .arg(format!("--br={bridge}"))
         .arg("--use-vnet")
         .arg(format!("--fd={SOCKET_FD}"))

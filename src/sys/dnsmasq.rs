@@ -110,7 +110,7 @@ fn identity_file(dir: &Path) -> PathBuf {
 pub async fn start(space: &NetSpace, spec: &DnsmasqSpec) -> Result<Dnsmasq, DnsmasqError> {
     let conf = write_files(spec).map_err(DnsmasqError::Files)?;
     let (reading, writing) = stderr_fifo(&spec.dir.join("dnsmasq.log")).map_err(DnsmasqError::Files)?;
-    let process = Spawn::new("dnsmasq")
+    let process = Spawn::lasting("dnsmasq", identity_file(&spec.dir))
         .arg("--keep-in-foreground")
         .arg(format!("--conf-file={}", conf.display()))
         // It stays the user that it is, rather than looking for one of its own.
@@ -121,8 +121,8 @@ pub async fn start(space: &NetSpace, spec: &DnsmasqSpec) -> Result<Dnsmasq, Dnsm
         .no_new_privileges()
         .landlock(spec.reads.as_ref().map(|reads| rules(&spec.dir, reads)))
         .stderr(writing)
-        .identity_file(identity_file(&spec.dir))
-        .spawn()?;
+        .spawn()
+        .await?;
     let log = StderrTail::start(reading, format!("dnsmasq of {}", spec.dir.display()));
     let started = async {
         while !log.tail().contains("started, version") {

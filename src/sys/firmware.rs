@@ -1,14 +1,17 @@
 //! The firmware that is installed for QEMU, by the descriptors that come with it (QEMU's
 //! `docs/interop/firmware.json`).
 //!
-//! Owns where descriptors lie and how they are read. Must never choose among them, and never open what a
-//! guest's document names.
+//! Owns where descriptors lie, how they are read, and what was read while they are unchanged. Must never choose among
+//! them, never open what a guest's document names, and never read on the thread that answers callers.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
 
 use fs_err as fs;
+use fs_err::os::unix::fs::OpenOptionsExt;
 use serde::Deserialize;
 
 use crate::plan::host::{FirmwareFacts, FirmwareMapping, FirmwareTarget, FlashFile};
@@ -16,10 +19,35 @@ use crate::plan::host::{FirmwareFacts, FirmwareMapping, FirmwareTarget, FlashFil
 /// The distribution's, then the administrator's: a file of the same name there stands in its place.
 const PLACES: [&str; 2] = ["/usr/share/qemu/firmware", "/etc/qemu/firmware"];
 
+/// Descriptors that are read: distributions have about ten.
+const MOST: usize = 256;
+/// Bytes of one descriptor: they have about 1 KiB.
+const DESCRIPTOR: u64 = 64 << 10;
+
+/// Descriptors by their names, as long as they are the same files.
+type Listing = BTreeMap<std::ffi::OsString, (PathBuf, Option<(SystemTime, u64)>)>;
+
+static KNOWN: Mutex<Option<(Listing, Vec<FirmwareFacts>)>> = Mutex::new(None);
+
 /// What is installed, by the names of the descriptors: the first that fits is meant to be used. A broken
 /// descriptor is logged and passed over; an empty one hides what the distribution has under that name.
-pub fn installed() -> Vec<FirmwareFacts> {
-    installed_in(&PLACES.map(Path::new))
+pub async fn installed() -> Vec<FirmwareFacts> {
+    let looked = tokio::task::spawn_blocking(|| {
+        let listing = list(&PLACES.map(Path::new));
+        let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*known {
+            Some((of, facts)) if *of == listing => facts.clone(),
+            _ => {
+                let facts = read_all(&listing);
+                *known = Some((listing, facts.clone()));
+                facts
+            }
+        }
+    });
+    looked
+        .await
+        .inspect_err(|e| tracing::warn!("what firmware is installed is not known: {e}"))
+        .unwrap_or_default()
 }
 
 /// The content of a file that a descriptor names.
@@ -32,21 +60,43 @@ pub fn open(path: &Path) -> io::Result<std::os::fd::OwnedFd> {
     std::fs::File::open(path).map(Into::into)
 }
 
-fn installed_in(places: &[&Path]) -> Vec<FirmwareFacts> {
-    let mut files = BTreeMap::new();
+fn list(places: &[&Path]) -> Listing {
+    let mut files = Listing::new();
     for place in places {
         let Ok(entries) = std::fs::read_dir(place) else { continue };
-        for path in entries.flatten().map(|e| e.path()) {
+        for entry in entries.flatten() {
+            let path = entry.path();
             if path.extension().is_some_and(|e| e == "json") {
-                files.insert(path.file_name().map(ToOwned::to_owned), path);
+                let stamp = std::fs::metadata(&path).and_then(|meta| Ok((meta.modified()?, meta.len()))).ok();
+                files.insert(entry.file_name(), (path, stamp));
             }
         }
     }
-    files.values().filter_map(|path| read(path)).collect()
+    files
+}
+
+fn read_all(files: &Listing) -> Vec<FirmwareFacts> {
+    if files.len() > MOST {
+        tracing::warn!("of {} descriptors of firmware the first {MOST} are read", files.len());
+    }
+    files.values().take(MOST).filter_map(|(path, _)| read(path)).collect()
+}
+
+fn text(path: &Path) -> io::Result<Vec<u8>> {
+    // Without waiting, should it be a FIFO.
+    let file = fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other(format!("'{}' is not a regular file", path.display())));
+    }
+    let mut text = Vec::new();
+    if file.take(DESCRIPTOR + 1).read_to_end(&mut text)? as u64 > DESCRIPTOR {
+        return Err(io::Error::other(format!("'{}' has more than {DESCRIPTOR} bytes", path.display())));
+    }
+    Ok(text)
 }
 
 fn read(path: &Path) -> Option<FirmwareFacts> {
-    let text = fs::read(path).inspect_err(|e| tracing::warn!("{e}")).ok()?;
+    let text = text(path).inspect_err(|e| tracing::warn!("{e}")).ok()?;
     if text.is_empty() {
         return None;
     }
@@ -154,7 +204,9 @@ mod tests {
         ] {
             fs::write(dir.path().join(name), text).unwrap();
         }
-        let found = installed_in(&[usr.path(), etc.path(), Path::new("/nonexistent")]);
+        fs::write(usr.path().join("57-large.json"), descriptor("/large") + &" ".repeat(70_000)).unwrap();
+        fs::create_dir(usr.path().join("58-directory.json")).unwrap();
+        let found = read_all(&list(&[usr.path(), etc.path(), Path::new("/nonexistent")]));
         let code = |f: &FirmwareFacts| match &f.mapping {
             FirmwareMapping::Flash { executable, .. } => executable.path.clone(),
             FirmwareMapping::Memory(path) => path.clone(),

@@ -16,11 +16,10 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
-use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 
 use self::helper::{Answer, CHAIN_LIMIT, receive, send};
-use super::process::{RunAs, Spawn, SpawnError};
+use super::process::{Leash, Purpose, RunAs, Spawn, SpawnError};
 
 pub use self::helper::serve;
 
@@ -138,11 +137,20 @@ pub async fn open_as(
     owner: Option<RunAs>,
     requests: Vec<ImageRequest>,
 ) -> Result<Vec<Vec<OpenedImage>>, ImagesError> {
-    let exe = exe.to_owned();
     let name = owner_name(owner.as_ref());
-    tokio::task::spawn_blocking(move || exchange(&exe, owner.as_ref(), &requests))
-        .await
-        .unwrap_or_else(|e| Err(ImagesError::Helper { owner: name, source: io::Error::other(e) }))
+    let broken = |source| ImagesError::Helper { owner: name.clone(), source };
+    let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+        .map_err(|e| broken(e.into()))?;
+    let helper = Spawn::brief(exe, Purpose::OpenFiles).arg("open-images").stdin(theirs);
+    let helper = helper.run_as(owner).no_new_privileges().spawn().await;
+    let start = |source| ImagesError::Start { exe: exe.to_owned(), owner: name.clone(), source };
+    // Killed once nothing is left to do for it; one that hangs in the kernel holds up no caller.
+    let _helper = Leash(helper.map_err(start)?);
+    let until = Instant::now() + DEADLINE;
+    let asker = name.clone();
+    let ask_all = move || requests.iter().map(|request| ask(&ours, request, until, &asker)).collect();
+    let opened = tokio::task::spawn_blocking(ask_all).await;
+    opened.unwrap_or_else(|e| Err(broken(io::Error::other(e))))
 }
 
 /// A sealed file in memory with this content, to be handed to another process.
@@ -189,29 +197,6 @@ pub fn groups_of(uid: u32) -> io::Result<RunAs> {
 fn owner_name(owner: Option<&RunAs>) -> String {
     let uid = owner.map_or_else(|| rustix::process::geteuid().as_raw(), |o| o.uid);
     format!("uid {uid}")
-}
-
-/// One helper's life: start, ask, and end it, whatever came of it.
-fn exchange(
-    exe: &Path,
-    owner: Option<&RunAs>,
-    requests: &[ImageRequest],
-) -> Result<Vec<Vec<OpenedImage>>, ImagesError> {
-    let name = owner_name(owner);
-    let broken = |source| ImagesError::Helper { owner: name.clone(), source };
-    let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-        .map_err(|e| broken(e.into()))?;
-    let helper = Spawn::new(exe).arg("open-images").stdin(theirs).run_as(owner.cloned()).no_new_privileges();
-    let helper = helper.spawn().map_err(|source| ImagesError::Start {
-        exe: exe.to_owned(),
-        owner: name.clone(),
-        source,
-    })?;
-    let until = Instant::now() + DEADLINE;
-    let opened = requests.iter().map(|request| ask(&ours, request, until, &name)).collect();
-    // Nothing is left to do for it. It dies now, and one that hangs in the kernel holds up no caller.
-    drop(helper.signal(Signal::KILL));
-    opened
 }
 
 fn ask(

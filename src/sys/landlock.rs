@@ -112,12 +112,12 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::sys::process::Spawn;
+    use crate::sys::process::{Purpose, Spawn};
 
     const SOON: Duration = Duration::from_secs(10);
 
     async fn sh(rules: Landlock, script: &str) -> String {
-        let run = Spawn::new("sh").args(["-c", script]).landlock(Some(rules));
+        let run = Spawn::brief("sh", Purpose::Script).args(["-c", script]).landlock(Some(rules));
         let output = run.output(None, SOON).await.unwrap();
         String::from_utf8_lossy(&output.stdout).into_owned() + &output.stderr
     }
@@ -153,7 +153,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_child_that_is_alone_signals_nobody_else() {
-        let other = Spawn::new("sleep").arg("60").spawn().unwrap();
+        let other = Spawn::brief("sleep", Purpose::Script).arg("60").spawn().await.unwrap();
         let kill = format!("kill -0 {}; kill -0 $$ && echo itself", other.identity().pid);
         let said = sh(Landlock::new().system().alone(), &kill).await;
         assert!(said.contains("itself") && said.contains("not permitted"), "{said}");

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::netspace::NetSpace;
-use super::process::{Exit, Output, Spawn, SpawnError};
+use super::process::{Exit, Output, Purpose, Spawn, SpawnError};
 
 const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -24,7 +24,8 @@ pub enum NftError {
 
 async fn nft(space: &NetSpace, args: &[&str], script: Option<&str>) -> Result<Output, NftError> {
     let input = script.map(|s| s.as_bytes().to_vec());
-    let output = Spawn::new("nft").args(args).enter(space).output(input, DEADLINE).await?;
+    let output =
+        Spawn::brief("nft", Purpose::Firewall).args(args).enter(space).output(input, DEADLINE).await?;
     if output.exit == Exit::Code(0) {
         return Ok(output);
     }

@@ -143,13 +143,13 @@ async fn launch(
     let text = serde_json::to_vec(&record).map_err(|e| unusable(RECORD)(e.into()))?;
     unix::write_private(&at(RECORD), &text).map_err(unusable(RECORD))?;
     let (words, stderr) = stderr_fifo(&at(STDERR)).map_err(unusable(STDERR))?;
-    let process = Spawn::new("pasta")
+    let process = Spawn::lasting("pasta", at(IDENTITY))
         .args(arguments(nethost_identity.pid, dns))
         .run_as(run_as)
         .no_privileges()
         .stderr(stderr)
-        .identity_file(at(IDENTITY))
-        .spawn()?;
+        .spawn()
+        .await?;
     let tail = StderrTail::start(words, "pasta".to_owned());
     let space = nethost.space();
     let failed = tokio::select! {

@@ -1,11 +1,16 @@
 //! Processes: started with few rights, found again by a later daemon, signalled only when it is them.
 //!
-//! Owns the identity of a process (pid with start time), pidfds, and the wait for an end. Must never
-//! signal a pid whose identity was not compared, and never end a child because the daemon ends.
+//! Owns the identity of a process (pid with start time), pidfds, the record of each child, and the wait for an end.
+//! Must never signal a pid whose identity was not compared, start a child without a record, nor end one that serves
+//! a guest or a network because the daemon ends.
 
 mod child;
+mod launch;
+mod output;
+mod record;
 mod spawn;
 mod stderr;
+mod sweep;
 
 use std::fmt;
 use std::io;
@@ -19,8 +24,13 @@ use serde::{Deserialize, Serialize};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::OnceCell;
 
-pub use spawn::{Output, RunAs, Spawn, SpawnError};
+use launch::Born;
+
+pub use output::{Leash, Output};
+pub use record::{Purpose, keep_records};
+pub use spawn::{Limit, RunAs, Spawn, SpawnError};
 pub use stderr::{StderrTail, reopen_fifo, stderr_fifo};
+pub use sweep::kill_all_of;
 
 /// How long a process may survive SIGKILL (it may sit in an uninterruptible call).
 const AFTER_KILL: Duration = Duration::from_secs(10);
@@ -59,7 +69,7 @@ pub fn boot_id() -> io::Result<String> {
     Ok(fs_err::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
 }
 
-/// What a child noted of itself in its identity file (see [`Spawn::identity_file`]); `None` where there
+/// What a child noted of itself in its record (see [`Spawn::lasting`]); `None` where there
 /// is no file, or an empty one: the child never came so far. Nor does what is not such a line name anybody.
 pub fn read_identity(path: &Path) -> io::Result<Option<Identity>> {
     match fs_err::read(path) {
@@ -137,14 +147,16 @@ impl Process {
         Ok(Self { inner: Arc::new(Inner { identity, pidfd, exit: OnceCell::new() }) })
     }
 
-    /// A child that was just started; it is reaped even if nobody waits for it.
-    fn of_child(pid: i32) -> io::Result<Self> {
-        let raw = Pid::from_raw(pid).ok_or(io::ErrorKind::InvalidInput)?;
-        let pidfd = rustix::process::pidfd_open(raw, PidfdFlags::NONBLOCK)?;
-        let identity = Identity::of_pid(pid)?.ok_or(io::ErrorKind::NotFound)?;
-        let process = Self::of(identity, pidfd)?;
-        let reaper = process.clone();
-        tokio::spawn(async move { reaper.exited().await });
+    /// A child that was just started; it is reaped even if nobody waits for it, and its record removed after that.
+    fn of_child(mut born: Born) -> io::Result<Self> {
+        let pidfd = born.pidfd.take().ok_or(io::ErrorKind::InvalidInput)?;
+        let process = Self::of(born.identity, pidfd)?;
+        let (reaper, record) = (process.clone(), born.record.take());
+        born.taken();
+        tokio::spawn(async move {
+            reaper.exited().await;
+            drop(record);
+        });
         Ok(process)
     }
 
@@ -187,6 +199,20 @@ impl Process {
         }
     }
 
+    /// Kills it, and with it all of its session: every child begins one. What it has started and outlives it is left.
+    pub fn kill_session(&self) -> io::Result<()> {
+        let Some(pid) = Pid::from_raw(self.inner.identity.pid) else { return Ok(()) };
+        // A stopped process does not end by itself, so that its pid stays its own.
+        self.signal(Signal::STOP)?;
+        if self.has_ended() {
+            return Ok(());
+        }
+        match rustix::process::kill_process_group(pid, Signal::KILL) {
+            Err(rustix::io::Errno::SRCH) | Ok(()) => Ok(()),
+            Err(e) => Err(e.into()),
+        }
+    }
+
     /// Ends it: SIGTERM, and SIGKILL after `grace`.
     pub async fn terminate(&self, grace: Duration) -> Result<Exit, ProcessError> {
         let pid = self.inner.identity.pid;
@@ -216,7 +242,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_reused_pid_is_another_process() {
-        let process = Spawn::new("sleep").arg("60").spawn().unwrap();
+        let process = Spawn::brief("sleep", Purpose::Firewall).arg("60").spawn().await.unwrap();
         let identity = process.identity();
         assert!(Process::adopt(identity).unwrap().is_some());
         let other = Identity { start_time: identity.start_time + 1, ..identity };
@@ -227,8 +253,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_stopped_and_deaf_process_dies_all_the_same() {
-        let process =
-            Spawn::new("sh").args(["-c", "trap '' TERM; while :; do sleep 1; done"]).spawn().unwrap();
+        let script = "trap '' TERM; while :; do sleep 1; done";
+        let deaf = Spawn::brief("sh", Purpose::Script).args(["-c", script]);
+        let process = deaf.spawn().await.unwrap();
         // SIGTERM is bit 14 of those that it ignores.
         let is_deaf = || {
             let status = fs_err::read_to_string(format!("/proc/{}/status", process.identity().pid)).unwrap();

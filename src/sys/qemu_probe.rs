@@ -1,26 +1,23 @@
 //! Asks QEMU programs what they can do.
 //!
-//! Owns the list of places where QEMU is looked for and a cache of the answers, kept while a program's
-//! file is unchanged, for the next daemon too. Must never start a guest: a probed program has no machine.
-//! Must never let one program that does not answer keep what is known of the others.
+//! Owns the list of places where QEMU is looked for, the one program that is asked at a time, and a cache of the
+//! answers, kept while a program's file is unchanged, for the next daemon too. Must never start a guest: a probed
+//! program has no machine. Must never trust a program, nor let one that does not answer keep what is known of the
+//! others.
 
-use std::collections::HashMap;
+mod ask;
+mod cache;
+
 use std::io;
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
-use rustix::fs::{Mode, OFlags};
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
-use tokio::net::UnixStream;
-use tokio::process::Command;
-
-use super::qmp::{Qmp, QmpError};
-use super::{firmware, tap, unix};
-use crate::plan::host::{MachineFacts, QemuFacts};
+use self::cache::Stamp;
+use super::process::{RunAs, SpawnError};
+use super::qmp::QmpError;
+use super::{firmware, tap};
+use crate::plan::host::{FirmwareFacts, QemuFacts};
 
 /// How long one program may take for all answers together; it takes about 100 ms.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -34,18 +31,24 @@ const PLACES: [&str; 3] =
 /// The kernel's KVM.
 const KVM: &str = "/dev/kvm";
 
-/// Where distributions put QEMU's modules.
-const MODULES: [&str; 3] = ["/usr/lib/x86_64-linux-gnu/qemu", "/usr/lib64/qemu", "/usr/lib/qemu"];
-
 /// Where distributions put QEMU: what the service chooses by itself.
 pub fn standard_paths() -> [&'static Path; 3] {
     PLACES.map(Path::new)
 }
 
+/// As whom programs are asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProbeUser {
+    /// A user that is for nothing else, with the groups that a guest has.
+    pub run_as: RunAs,
+    /// A uid that no process has: what ends those of the user cannot be ended by them.
+    pub shield: u32,
+}
+
 /// Why a program's abilities are not known.
 #[derive(Debug, thiserror::Error)]
 pub enum ProbeError {
-    /// The program cannot be run.
+    /// The program is not there.
     #[error("'{}' cannot be run", .path.display())]
     Run {
         /// The program.
@@ -53,6 +56,15 @@ pub enum ProbeError {
         /// The kernel's reason.
         #[source]
         source: io::Error,
+    },
+    /// The program cannot be started.
+    #[error("'{}' cannot be started", .path.display())]
+    Start {
+        /// The program.
+        path: PathBuf,
+        /// What went wrong.
+        #[source]
+        source: SpawnError,
     },
     /// The program runs but gives no answer over QMP.
     #[error("'{}' does not answer like a QEMU", .path.display())]
@@ -65,113 +77,71 @@ pub enum ProbeError {
     },
 }
 
-/// What was learned holds while this is the same.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Stamp {
-    modified: SystemTime,
-    length: u64,
-    /// When a module of QEMU's came or went: devices and displays may be in packages of their own.
-    modules: Option<SystemTime>,
-    kvm: bool,
+/// `None`: programs are asked as the daemon's own user.
+static USER: Mutex<Option<ProbeUser>> = Mutex::new(None);
+
+/// Keeps in this directory what is learned, and takes over what a previous daemon has learned since the machine
+/// was booted. The directory must be one that is emptied at a boot: another kernel means other answers. Programs are
+/// asked as `user` from now on, and what still runs as that user is ended.
+pub async fn begin(dir: &Path, user: Option<ProbeUser>) {
+    USER.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&user);
+    let dir = dir.to_owned();
+    let begun = tokio::task::spawn_blocking(move || {
+        if let Some(user) = &user {
+            ask::sweep(user);
+        }
+        cache::begin(&dir);
+    });
+    if let Err(e) = begun.await {
+        tracing::warn!("what was known of QEMU is not read: {e}");
+    }
 }
 
-/// What is learned of programs.
-#[derive(Debug, Default)]
-struct Cache {
-    known: HashMap<PathBuf, (Stamp, QemuFacts)>,
-    /// Programs that are being asked: who wants to know the same waits for it.
-    asked: HashMap<PathBuf, Arc<tokio::sync::Mutex<()>>>,
-    /// Where the next daemon finds it.
-    file: Option<PathBuf>,
-}
-
-/// What is in the file; of another version it is not read.
-#[derive(Serialize, Deserialize)]
-struct Kept<T> {
-    version: String,
-    known: T,
-}
-
-static CACHE: LazyLock<Mutex<Cache>> = LazyLock::new(Mutex::default);
-
-fn cache() -> MutexGuard<'static, Cache> {
-    CACHE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Keeps in this directory what is learned, and takes over what a former daemon has learned since the machine
-/// was booted. The directory must be one that is emptied at a boot: another kernel means other answers.
-pub fn keep_in(dir: &Path) {
-    let file = dir.join("qemu.json");
-    let kept = std::fs::read(&file).ok().and_then(|text| serde_json::from_slice::<Kept<_>>(&text).ok());
-    let known = kept.filter(|kept| kept.version == VERSION).map(|kept| kept.known).unwrap_or_default();
-    *cache() = Cache { known, file: Some(file), ..Cache::default() };
+/// What comes and goes while the programs stay.
+async fn of_the_host() -> (Vec<FirmwareFacts>, bool) {
+    let vhost = tokio::task::spawn_blocking(|| tap::open_vhost().is_ok());
+    (firmware::installed().await, vhost.await.unwrap_or(false))
 }
 
 /// What the QEMU program at `path` can do. Its facts carry `path` as it is given.
 pub async fn probe(path: &Path) -> Result<QemuFacts, ProbeError> {
-    let stamp = stamp(path).map_err(|source| ProbeError::Run { path: path.to_owned(), source })?;
-    let turn = cache().asked.entry(path.to_owned()).or_default().clone();
-    let _turn = turn.lock().await;
-    let known = cache().known.get(path).filter(|(at, _)| *at == stamp).map(|(_, facts)| facts.clone());
-    let facts = match known {
-        Some(facts) => facts,
-        None => {
-            let facts = run(path).await?;
-            cache().learn(path, stamp, facts.clone());
-            facts
-        }
-    };
-    // These come and go while the program stays.
-    Ok(QemuFacts { firmware: firmware::installed(), vhost_net: tap::open_vhost().is_ok(), ..facts })
+    let facts = known_or_asked(path).await?;
+    let (firmware, vhost_net) = of_the_host().await;
+    Ok(QemuFacts { firmware, vhost_net, ..facts })
 }
 
-impl Cache {
-    fn learn(&mut self, path: &Path, stamp: Stamp, facts: QemuFacts) {
-        self.known.insert(path.to_owned(), (stamp, facts));
-        let Some(file) = &self.file else { return };
-        let kept = Kept { version: VERSION.into(), known: &self.known };
-        let written = serde_json::to_vec(&kept)
-            .map_err(io::Error::from)
-            .and_then(|text| unix::write_private(file, &text));
-        if let Err(e) = written {
-            tracing::info!(
-                "what QEMU can do will be asked again by the next daemon: '{}': {e}",
-                file.display()
-            );
-        }
-    }
-}
-
-async fn run(path: &Path) -> Result<QemuFacts, ProbeError> {
+async fn known_or_asked(path: &Path) -> Result<QemuFacts, ProbeError> {
     let not_run = |source| ProbeError::Run { path: path.to_owned(), source };
-    let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(not_run)?;
-    ours.set_nonblocking(true).map_err(not_run)?;
-    let stream = UnixStream::from_std(ours).map_err(not_run)?;
-    let theirs = OwnedFd::from(theirs);
-    // Dropped at any moment, it takes its process along: it has no guest to lose.
-    let mut child = Command::new(path)
-        .args(["-S", "-no-user-config", "-nodefaults", "-display", "none", "-qmp", "stdio"])
-        .args(["-machine", "none,accel=kvm:tcg"])
-        .stdin(theirs.try_clone().map_err(not_run)?)
-        .stdout(theirs)
-        .stderr(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(not_run)?;
-    let asked = tokio::time::timeout(DEADLINE, ask(path, stream)).await;
-    drop(child.start_kill());
-    child.wait().await.map_err(not_run)?;
-    let late = || QmpError::Timeout { command: "the probe".into(), deadline: DEADLINE };
-    asked.unwrap_or_else(|_| Err(late())).map_err(|source| ProbeError::Ask { path: path.to_owned(), source })
+    let turn = cache::turn(path);
+    let _turn = turn.lock().await;
+    let program = path.to_owned();
+    let looking = tokio::task::spawn_blocking(move || Stamp::of(&program));
+    // It may lie on a disk that does not answer.
+    let Ok(stamp) = tokio::time::timeout(DEADLINE, looking).await else {
+        return Err(not_run(io::ErrorKind::TimedOut.into()));
+    };
+    let stamp = stamp.unwrap_or_else(|e| Err(io::Error::other(e))).map_err(not_run)?;
+    if let Some(facts) = cache::known(path, &stamp) {
+        return Ok(facts);
+    }
+    let user = USER.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let facts = ask::run(path, user).await?;
+    let (program, learned) = (path.to_owned(), facts.clone());
+    let learning = tokio::task::spawn_blocking(move || cache::learn(&program, stamp, learned));
+    if let Err(e) = learning.await {
+        tracing::warn!("what '{}' can do is not kept: {e}", path.display());
+    }
+    Ok(facts)
 }
 
 /// The facts of every QEMU that is installed where distributions put it. One that does not answer is left
 /// out with a warning in the log.
 pub async fn probe_all() -> Vec<QemuFacts> {
+    let (firmware, vhost_net) = of_the_host().await;
     let mut found = Vec::new();
     for path in PLACES.iter().map(Path::new) {
-        match probe(path).await {
-            Ok(facts) => found.push(facts),
+        match known_or_asked(path).await {
+            Ok(facts) => found.push(QemuFacts { firmware: firmware.clone(), vhost_net, ..facts }),
             Err(ProbeError::Run { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
             Err(error) => {
                 let cause = std::error::Error::source(&error).map(ToString::to_string);
@@ -185,58 +155,6 @@ pub async fn probe_all() -> Vec<QemuFacts> {
 /// Whether the kernel offers KVM, to whomever.
 pub fn kvm_is_there() -> bool {
     Path::new(KVM).exists()
-}
-
-/// What changes when a program is replaced. A wrapper script (as Debian's qemu-system-i386) tells nothing
-/// of the program behind it, but both come in one package.
-fn stamp(path: &Path) -> io::Result<Stamp> {
-    let file = std::fs::metadata(path)?;
-    let kvm = rustix::fs::open(KVM, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).is_ok();
-    let changed = |dir: &str| std::fs::metadata(dir).and_then(|dir| dir.modified()).ok();
-    let modules = MODULES.iter().filter_map(|dir| changed(dir)).max();
-    Ok(Stamp { modified: file.modified()?, length: file.len(), modules, kvm })
-}
-
-async fn ask(path: &Path, stream: UnixStream) -> Result<QemuFacts, QmpError> {
-    let (qmp, _events) = Qmp::connect(stream, DEADLINE).await?;
-    let version = qmp.execute("query-version", Value::Null, DEADLINE).await?;
-    let part = |key| version["qemu"][key].as_u64().and_then(|n| u32::try_from(n).ok()).unwrap_or(0);
-    let target = qmp.execute("query-target", Value::Null, DEADLINE).await?;
-    let kvm = qmp.execute("query-kvm", Value::Null, DEADLINE).await?;
-    let machines = qmp.execute("query-machines", Value::Null, DEADLINE).await?;
-    let concrete_devices = json!({"implements": "device", "abstract": false});
-    let devices = qmp.execute("qom-list-types", concrete_devices, DEADLINE).await?;
-    let concrete_chardevs = json!({"implements": "chardev", "abstract": false});
-    let chardevs = qmp.execute("qom-list-types", concrete_chardevs, DEADLINE).await?;
-    let cpus = qmp.execute("query-cpu-definitions", Value::Null, DEADLINE).await?;
-    Ok(QemuFacts {
-        path: path.to_owned(),
-        version: (part("major"), part("minor"), part("micro")),
-        arch: target["arch"].as_str().unwrap_or_default().to_owned(),
-        machines: list(&machines).filter_map(machine).collect(),
-        // QEMU falls back to TCG unless /dev/kvm opens and speaks the right API.
-        kvm: kvm["enabled"].as_bool().unwrap_or(false),
-        vhost_net: false,
-        devices: list(&devices).chain(list(&chardevs)).filter_map(name).collect(),
-        cpu_models: list(&cpus).filter_map(name).collect(),
-        firmware: Vec::new(),
-    })
-}
-
-fn list(value: &Value) -> impl Iterator<Item = &Value> {
-    value.as_array().into_iter().flatten()
-}
-
-fn name(value: &Value) -> Option<String> {
-    value["name"].as_str().map(str::to_owned)
-}
-
-fn machine(value: &Value) -> Option<MachineFacts> {
-    Some(MachineFacts {
-        name: value["name"].as_str()?.to_owned(),
-        alias: value["alias"].as_str().map(str::to_owned),
-        is_default: value["is-default"].as_bool().unwrap_or(false),
-    })
 }
 
 #[cfg(test)]
@@ -263,20 +181,22 @@ mod tests {
         std::fs::write(&qemu, script).unwrap();
         std::fs::set_permissions(&qemu, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
         let times = || std::fs::read(&asked).unwrap().len();
-        keep_in(dir.path());
+        begin(dir.path(), None).await;
         let (one, other) = tokio::join!(probe(&qemu), probe(&qemu));
         assert_eq!(one.unwrap(), other.unwrap());
         assert_eq!(times(), 1, "who comes later waits for the answer");
         let facts = probe(&qemu).await.unwrap();
 
         // As a next daemon begins.
-        keep_in(dir.path());
+        begin(dir.path(), None).await;
         assert_eq!(probe(&qemu).await.unwrap(), facts);
         assert_eq!(times(), 1, "what the last one has learned is known");
         let longer = std::fs::read_to_string(&qemu).unwrap() + "# another\n";
         std::fs::write(&qemu, longer).unwrap();
         assert_eq!(probe(&qemu).await.unwrap(), facts);
         assert_eq!(times(), 2, "another program is asked");
+        let mode = std::fs::metadata(dir.path().join("qemu.json")).unwrap().permissions();
+        assert_eq!(std::os::unix::fs::PermissionsExt::mode(&mode) & 0o7777, 0o600);
     }
 
     #[tokio::test]

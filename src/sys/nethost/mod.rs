@@ -145,15 +145,15 @@ async fn start(run_dir: &Path, exe: &Path, run_as: Option<RunAs>) -> Result<Neth
     let socket = unix::listen_seqpacket(run_dir, SOCKET).map_err(unusable)?;
     let (words, told) =
         pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).map_err(|e| unusable(e.into()))?;
-    let process = Spawn::new(exe)
+    let process = Spawn::lasting(exe, run_dir.join(IDENTITY))
         .arg("nethost")
         .arg(SOCKET_FD.to_string())
         .fd(socket, SOCKET_FD)
         .stdout(told)
         .run_as(run_as)
         .no_privileges()
-        .identity_file(run_dir.join(IDENTITY))
-        .spawn()?;
+        .spawn()
+        .await?;
     let ready = tokio::time::timeout(START_DEADLINE, listen_to(words)).await;
     let outcome = match ready {
         Ok(Ok(words)) => understand(&words),

@@ -8,6 +8,8 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
 use crate::sys::landlock;
 
+use super::spawn::Limit;
+
 /// `linux/capability.h`
 const CAP_NET_BIND_SERVICE: u32 = 10;
 const CAP_NET_ADMIN: u32 = 12;
@@ -29,6 +31,7 @@ pub(super) enum Stage {
     Namespaces,
     Capabilities,
     Landlock,
+    Leash,
     Exec,
 }
 
@@ -44,6 +47,7 @@ impl Stage {
             b if b == Self::Namespaces as u8 => "enter the session's namespaces",
             b if b == Self::Capabilities as u8 => "keep the network capabilities",
             b if b == Self::Landlock as u8 => "be kept to its files (Landlock)",
+            b if b == Self::Leash as u8 => "be made to die with the daemon",
             _ => "be executed",
         }
     }
@@ -52,7 +56,8 @@ impl Stage {
 /// Everything the child needs, made ready before the fork.
 #[derive(Debug)]
 pub(super) struct Plan {
-    pub(super) identity: Option<OwnedFd>,
+    /// The record that it fills.
+    pub(super) identity: OwnedFd,
     /// uid, gid, supplementary groups.
     pub(super) user: Option<(u32, u32, Vec<libc::gid_t>)>,
     /// User and network namespace.
@@ -62,6 +67,9 @@ pub(super) struct Plan {
     pub(super) no_new_privileges: bool,
     /// What it may reach by path, from [`landlock::Landlock`].
     pub(super) landlock: Option<OwnedFd>,
+    pub(super) limits: Vec<(Limit, u64)>,
+    /// The daemon's pid, if the child is to die with it.
+    pub(super) dies_with: Option<libc::pid_t>,
     /// Where the stage is told.
     pub(super) stage: OwnedFd,
 }
@@ -80,13 +88,14 @@ impl Plan {
         // What some library opened without close-on-exec; what is given is put in place after this.
         // SAFETY: plain numbers; nothing is closed before exec.
         check(unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) })?;
-        if let Some(fd) = &self.identity {
-            self.enter(Stage::Identity);
-            note_identity(fd.as_raw_fd())?;
-        }
+        self.enter(Stage::Identity);
+        note_identity(self.identity.as_raw_fd())?;
+        self.enter(Stage::Rights);
         if self.no_privileges {
-            self.enter(Stage::Rights);
             give_up_rights()?;
+        }
+        for (limit, most) in &self.limits {
+            set_limit(*limit, *most)?;
         }
         let keeps_host_capabilities = self.network_capabilities && self.namespaces.is_none();
         if keeps_host_capabilities {
@@ -122,6 +131,10 @@ impl Plan {
             self.enter(Stage::Landlock);
             landlock::restrict_self(rules.as_fd())?;
         }
+        if let Some(daemon) = self.dies_with {
+            self.enter(Stage::Leash);
+            die_with(daemon)?;
+        }
         self.enter(Stage::Exec);
         Ok(())
     }
@@ -148,6 +161,32 @@ fn note_identity(to: RawFd) -> io::Result<()> {
         check(read as libc::c_long)?;
         check(libc::write(to, buffer.as_ptr().cast(), read.unsigned_abs()) as libc::c_long)?;
         check(libc::prctl(libc::PR_SET_PDEATHSIG, 0, 0, 0, 0).into())
+    }
+}
+
+/// From now on the kernel kills this process when the thread that forked it ends, which waits for it (see `launch`).
+/// A change of uid or capabilities takes that back, so it comes after them.
+fn die_with(daemon: libc::pid_t) -> io::Result<()> {
+    // SAFETY: plain numbers.
+    check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) }.into())?;
+    // SAFETY: getppid has no arguments. A daemon that died before the line above sends nothing any more.
+    if unsafe { libc::getppid() } == daemon { Ok(()) } else { Err(io::Error::from_raw_os_error(libc::ESRCH)) }
+}
+
+fn set_limit(limit: Limit, most: u64) -> io::Result<()> {
+    let resource = match limit {
+        Limit::Memory => libc::RLIMIT_AS,
+        Limit::CpuSeconds => libc::RLIMIT_CPU,
+        Limit::FileSize => libc::RLIMIT_FSIZE,
+        Limit::Threads => libc::RLIMIT_NPROC,
+    };
+    let mut limits = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: structs that outlive their calls.
+    unsafe {
+        check(libc::getrlimit(resource, &raw mut limits).into())?;
+        let most = most.min(limits.rlim_max);
+        limits = libc::rlimit { rlim_cur: most, rlim_max: most };
+        check(libc::setrlimit(resource, &raw const limits).into())
     }
 }
 

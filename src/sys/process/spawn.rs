@@ -1,29 +1,22 @@
-//! The start of a process. Owns what a child inherits: nothing but what it is given.
+//! The start of a process. Owns what a child inherits, nothing but what it is given, and that it is on record before
+//! it becomes its program.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::process::CommandExt;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use command_fds::{CommandFdExt, FdMapping};
-use rustix::pipe::PipeFlags;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::unix::pipe;
+use command_fds::FdMapping;
 
-use super::child::{Plan, Stage};
-use super::{Exit, Process};
+use super::Process;
+use super::launch::launch;
+use super::record::Purpose;
 use crate::sys::landlock::Landlock;
 use crate::sys::netspace::NetSpace;
-use crate::sys::unix;
 
-/// How much of an output is kept.
-const MAX_OUTPUT: usize = 1 << 20;
-/// How long after its end a program's output is waited for.
-const LAST_WORDS: Duration = Duration::from_millis(500);
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// How long the way from the fork to the program may take: it is read from a disk.
+const START: Duration = Duration::from_secs(10);
 
 /// The user as which a process runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +27,19 @@ pub struct RunAs {
     pub gid: u32,
     /// Supplementary group ids.
     pub groups: Vec<u32>,
+}
+
+/// What a child may use of the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    /// Bytes of its address space.
+    Memory,
+    /// Seconds of CPU time.
+    CpuSeconds,
+    /// Bytes of each file that it writes.
+    FileSize,
+    /// Threads and processes of its uid, whoever started them. Root is never refused any.
+    Threads,
 }
 
 /// Why a program did not run.
@@ -52,38 +58,49 @@ pub enum SpawnError {
     Output { program: String, source: io::Error },
 }
 
-/// What a program said, each part cut at 1 MiB.
-#[derive(Debug, Clone)]
-pub struct Output {
-    /// How it ended.
-    pub exit: Exit,
-    /// Its standard output.
-    pub stdout: Vec<u8>,
-    /// Its standard error.
-    pub stderr: String,
+/// Where a child is on record.
+#[derive(Debug)]
+pub(super) enum OnRecord {
+    /// In this file, with the object that it serves.
+    Lasting(PathBuf),
+    /// Among the children of this daemon.
+    Brief(Purpose),
 }
 
 /// A process to be started: in a session of its own, with an almost empty environment, `/dev/null` for
-/// its streams and no other descriptor, unless it is said otherwise.
+/// its streams and no other descriptor, unless it is said otherwise. There is none without a record.
 #[derive(Debug)]
 pub struct Spawn {
-    program: OsString,
-    args: Vec<OsString>,
-    env: Vec<(OsString, OsString)>,
-    user: Option<RunAs>,
-    space: Option<NetSpace>,
-    network_capabilities: bool,
-    no_privileges: bool,
-    no_new_privileges: bool,
-    landlock: Option<Landlock>,
-    fds: Vec<FdMapping>,
-    streams: [Option<OwnedFd>; 3],
-    identity_file: Option<PathBuf>,
+    pub(super) program: OsString,
+    pub(super) args: Vec<OsString>,
+    pub(super) env: Vec<(OsString, OsString)>,
+    pub(super) user: Option<RunAs>,
+    pub(super) space: Option<NetSpace>,
+    pub(super) network_capabilities: bool,
+    pub(super) no_privileges: bool,
+    pub(super) no_new_privileges: bool,
+    pub(super) landlock: Option<Landlock>,
+    pub(super) fds: Vec<FdMapping>,
+    pub(super) streams: [Option<OwnedFd>; 3],
+    pub(super) limits: Vec<(Limit, u64)>,
+    pub(super) on_record: OnRecord,
 }
 
 impl Spawn {
-    /// A program by path, or by name in the system's directories.
-    pub fn new(program: impl AsRef<OsStr>) -> Self {
+    /// A program, by path or by name in the system's directories, that outlives the daemon. `record` is the file by
+    /// which the next daemon finds it ([`super::read_identity`]): the child writes its line of `/proc/self/stat` into
+    /// it before it becomes the program.
+    pub fn lasting(program: impl AsRef<OsStr>, record: PathBuf) -> Self {
+        Self::new(program, OnRecord::Lasting(record))
+    }
+
+    /// As [`Self::lasting`], for one step of the daemon's, which sees its end. If the daemon dies first, the kernel
+    /// kills the child, or the next daemon does.
+    pub fn brief(program: impl AsRef<OsStr>, purpose: Purpose) -> Self {
+        Self::new(program, OnRecord::Brief(purpose))
+    }
+
+    fn new(program: impl AsRef<OsStr>, on_record: OnRecord) -> Self {
         Self {
             program: program.as_ref().to_owned(),
             args: Vec::new(),
@@ -96,7 +113,8 @@ impl Spawn {
             landlock: None,
             fds: Vec::new(),
             streams: [None, None, None],
-            identity_file: None,
+            limits: Vec::new(),
+            on_record,
         }
     }
 
@@ -184,160 +202,40 @@ impl Spawn {
         self
     }
 
-    /// The file into which the child itself writes its line of `/proc/self/stat` before it becomes the
-    /// program, so that a daemon killed right after the fork finds it again ([`super::read_identity`]).
-    pub fn identity_file(mut self, path: PathBuf) -> Self {
-        self.identity_file = Some(path);
+    /// What it may use of the machine, unless the daemon itself has less.
+    pub fn limit(mut self, limit: Limit, most: u64) -> Self {
+        self.limits.push((limit, most));
         self
     }
 
-    fn name(&self) -> String {
+    pub(super) fn name(&self) -> String {
         self.program.to_string_lossy().into_owned()
     }
 
-    /// Starts it. It goes on when the daemon ends.
-    pub fn spawn(self) -> Result<Process, SpawnError> {
+    pub(super) fn dies_with_daemon(&self) -> bool {
+        matches!(self.on_record, OnRecord::Brief(purpose) if purpose.dies_with_daemon())
+    }
+
+    /// Starts it. If the caller waits no longer, it is killed.
+    pub async fn spawn(self) -> Result<Process, SpawnError> {
         let program = self.name();
         let prepare = |source| SpawnError::Prepare { program: program.clone(), source };
-        let (stages, stage) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)
-            .map_err(|e| prepare(e.into()))?;
-        let plan = self.plan(stage).map_err(prepare)?;
-        let mut command = Command::new(&self.program);
-        command.args(&self.args).env_clear().env("LC_ALL", "C").env("PATH", PATH).envs(self.env);
-        tracing::debug!(args = ?self.args, "running '{program}'");
-        let [stdin, stdout, stderr] = self.streams.map(|fd| fd.map_or_else(Stdio::null, Stdio::from));
-        command.stdin(stdin).stdout(stdout).stderr(stderr).current_dir("/");
-        // SAFETY: the closure makes system calls only; see `child`.
-        unsafe { command.pre_exec(move || plan.run()) };
-        let _reserved = reserve(&self.fds).map_err(prepare)?;
-        command.fd_mappings(self.fds).map_err(|e| prepare(io::Error::other(e)))?;
-        match command.spawn() {
-            Ok(mut child) => Process::of_child(child.id().cast_signed()).map_err(|source| {
-                // Without descriptors left for it, say: nobody would ever end it.
-                let _ = child.kill().and_then(|()| child.wait());
-                prepare(source)
-            }),
-            Err(source) => {
-                // The pipe is left open by `command` alone.
-                drop(command);
-                let mut said = [0u8; 16];
-                let count = rustix::io::read(stages.as_fd(), &mut said).unwrap_or(0);
-                let last = said[..count].last().copied().unwrap_or(Stage::Exec as u8);
-                if last == Stage::Exec as u8 && source.kind() == io::ErrorKind::NotFound {
-                    return Err(SpawnError::NotFound(program));
-                }
-                Err(SpawnError::Start { program, stage: Stage::describe(last), source })
-            }
-        }
-    }
-
-    fn plan(&self, stage: OwnedFd) -> io::Result<Plan> {
-        let identity = match &self.identity_file {
-            Some(path) => Some(unix::private_file(path, true)?.into()),
-            None => None,
+        let born = launch(self).map_err(prepare)?;
+        let Ok(born) = tokio::time::timeout(START, born).await else {
+            return Err(SpawnError::Timeout { program, deadline: START });
         };
-        let namespaces = match &self.space {
-            Some(space) => space.namespaces()?,
-            None => None,
-        };
-        let landlock = self.landlock.as_ref().map(Landlock::prepare).transpose()?.flatten();
-        let user = self.user.as_ref().map(|u| (u.uid, u.gid, u.groups.clone()));
-        Ok(Plan {
-            identity,
-            user,
-            namespaces,
-            network_capabilities: self.network_capabilities,
-            no_privileges: self.no_privileges,
-            no_new_privileges: self.no_new_privileges,
-            landlock,
-            stage,
-        })
-    }
-
-    /// Runs it to its end; it is killed at the deadline.
-    pub async fn output(mut self, input: Option<Vec<u8>>, deadline: Duration) -> Result<Output, SpawnError> {
-        let program = self.name();
-        let failed = |source| SpawnError::Output { program: program.clone(), source };
-        let pipe = || rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(|e| failed(e.into()));
-        let (stdout, child_stdout) = pipe()?;
-        let (stderr, child_stderr) = pipe()?;
-        let mut writer = None;
-        if let Some(input) = input {
-            let (child_stdin, stdin) = pipe()?;
-            self = self.stdin(child_stdin);
-            writer = Some((pipe::Sender::from_owned_fd(stdin).map_err(failed)?, input));
-        }
-        let process = self.stdout(child_stdout).stderr(child_stderr).spawn()?;
-        let stdout = pipe::Receiver::from_owned_fd(stdout).map_err(failed)?;
-        let stderr = pipe::Receiver::from_owned_fd(stderr).map_err(failed)?;
-        let write = tokio::spawn(async move {
-            if let Some((mut stdin, input)) = writer {
-                // A program that does not read all of its input says why by its exit status.
-                let _ = stdin.write_all(&input).await;
-            }
-        });
-        let (mut said, mut complained) = (Vec::new(), Vec::new());
-        let exit = {
-            let mut reading = std::pin::pin!(futures_util::future::join(
-                read_all(stdout, &mut said),
-                read_all(stderr, &mut complained)
-            ));
-            let end = async {
-                let mut closed = false;
-                loop {
-                    tokio::select! {
-                        exit = process.exited() => return (exit, closed),
-                        _ = &mut reading, if !closed => closed = true,
-                    }
-                }
-            };
-            let end = tokio::time::timeout(deadline, end).await;
-            if let Ok((_, false)) = end {
-                // What it said last may be on its way; but something that it left behind may hold the streams.
-                let _ = tokio::time::timeout(LAST_WORDS, reading).await;
-            }
-            end
-        };
-        write.abort();
-        let Ok((exit, _)) = exit else {
-            // It leads a session of its own, in which its children are.
-            if let Some(pid) = rustix::process::Pid::from_raw(process.identity().pid)
-                && !process.has_ended()
-            {
-                let _ = rustix::process::kill_process_group(pid, rustix::process::Signal::KILL);
-            }
-            return Err(SpawnError::Timeout { program, deadline });
-        };
-        Ok(Output { exit, stdout: said, stderr: String::from_utf8_lossy(&complained).into_owned() })
-    }
-}
-
-/// Keeps the numbers that the child's descriptors will have free of others: std's own pipe, through which
-/// a failed exec is told, must not get one of them, or it would be overwritten.
-fn reserve(fds: &[FdMapping]) -> io::Result<Vec<OwnedFd>> {
-    if fds.is_empty() {
-        return Ok(Vec::new());
-    }
-    let nothing: OwnedFd = std::fs::File::open("/dev/null")?.into();
-    let reserve = |mapping: &FdMapping| rustix::io::fcntl_dupfd_cloexec(&nothing, mapping.child_fd);
-    Ok(fds.iter().map(reserve).collect::<Result<_, _>>()?)
-}
-
-/// Reads to the end, keeps the first part; an error ends it as an end would.
-async fn read_all(mut from: pipe::Receiver, kept: &mut Vec<u8>) {
-    let mut buffer = vec![0u8; 64 << 10];
-    while let Ok(count @ 1..) = from.read(&mut buffer).await {
-        let room = MAX_OUTPUT.saturating_sub(kept.len()).min(count);
-        kept.extend_from_slice(&buffer[..room]);
+        let born = born.map_err(|e| prepare(io::Error::other(e)))??;
+        Process::of_child(born).map_err(prepare)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Exit, Identity};
     use super::*;
 
     fn sh(script: &str) -> Spawn {
-        Spawn::new("sh").args(["-c", script])
+        Spawn::brief("sh", Purpose::Script).args(["-c", script])
     }
 
     const SOON: Duration = Duration::from_secs(10);
@@ -353,7 +251,8 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_missing_and_what_hangs_is_named() {
-        let missing = Spawn::new("/no/such/program").spawn().unwrap_err().to_string();
+        let missing =
+            Spawn::brief("/no/such/program", Purpose::Firewall).spawn().await.unwrap_err().to_string();
         assert_eq!(missing, "the program '/no/such/program' is not installed, or not executable here");
         let output = sh("sleep 60 & echo done").output(None, SOON).await.unwrap();
         assert_eq!((output.exit, output.stdout.as_slice()), (Exit::Code(0), &b"done\n"[..]));
@@ -371,7 +270,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_child_without_privileges_has_none() {
-        let output = Spawn::new("cat").arg("/proc/self/status").no_privileges();
+        let output = Spawn::brief("cat", Purpose::Probe).arg("/proc/self/status").no_privileges();
         let user = RunAs { uid: 64123, gid: 64123, groups: vec![64124] };
         let user = rustix::process::geteuid().is_root().then_some(user);
         let output = output.run_as(user.clone()).output(None, SOON).await.unwrap();
@@ -393,8 +292,82 @@ mod tests {
     async fn a_child_notes_its_own_identity() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("stat");
-        let process = Spawn::new("sleep").arg("60").identity_file(path.clone()).spawn().unwrap();
+        let process = Spawn::lasting("sleep", path.clone()).arg("60").spawn().await.unwrap();
         assert_eq!(super::super::read_identity(&path).unwrap(), Some(process.identity()));
         process.terminate(SOON).await.unwrap();
+    }
+
+    /// Files of `RUN/children` that name this process.
+    fn records_of(identity: Identity) -> Vec<PathBuf> {
+        let dir = std::fs::read_dir(super::super::record::place().unwrap()).unwrap();
+        let paths = dir.map(|entry| entry.unwrap().path());
+        // That of another test's child may be gone by now.
+        let names = |path: &PathBuf| super::super::read_identity(path).unwrap_or(None) == Some(identity);
+        paths.filter(names).collect()
+    }
+
+    #[tokio::test]
+    async fn a_child_is_on_record_from_its_start_to_its_end() {
+        let process = Spawn::brief("sleep", Purpose::Probe).arg("60").spawn().await.unwrap();
+        let records = records_of(process.identity());
+        assert_eq!(records.len(), 1);
+        assert!(records[0].file_name().unwrap().to_str().unwrap().starts_with("probe-"));
+        process.terminate(SOON).await.unwrap();
+        while records[0].exists() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_child_outlives_the_thread_that_asked_for_it() {
+        let runtime = tokio::runtime::Handle::current();
+        let start = || Spawn::brief("sleep", Purpose::Probe).arg("60").spawn();
+        let thread = std::thread::spawn(move || runtime.block_on(start()));
+        let process = tokio::task::spawn_blocking(|| thread.join().unwrap().unwrap()).await.unwrap();
+        let early = tokio::time::timeout(Duration::from_millis(200), process.exited()).await;
+        assert!(early.is_err(), "it ended by {early:?} with a thread that is not the daemon");
+        process.terminate(SOON).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_nobody_waits_for_any_more_is_killed() {
+        let dir = tempfile::tempdir().unwrap();
+        let told = dir.path().join("told");
+        let script = format!("sleep 60 & echo $! $$ >{0}.new; mv {0}.new {0}; wait", told.display());
+        let script = sh(&script);
+        let waits = script.output(None, SOON);
+        let started = async {
+            while !told.exists() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::select! {
+            output = waits => panic!("{output:?}"),
+            () = started => {}
+        }
+        let pids = std::fs::read_to_string(&told).unwrap();
+        for pid in pids.split_whitespace() {
+            // What has lost its parent may stay a zombie where nobody reaps.
+            let runs =
+                || std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|s| !s.contains(") Z "));
+            while runs() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_child_has_its_limits() {
+        let limited = sh("ulimit -v; ulimit -t; ulimit -f; for n in 1 2 3 4 5 6; do sleep 5 & done")
+            .limit(Limit::Memory, 1 << 30)
+            .limit(Limit::CpuSeconds, 7)
+            .limit(Limit::FileSize, 1 << 20)
+            .limit(Limit::Threads, 4);
+        // Root is never refused a thread.
+        let user = RunAs { uid: 64125, gid: 64125, groups: Vec::new() };
+        let user = rustix::process::geteuid().is_root().then_some(user);
+        let output = limited.run_as(user.clone()).output(None, SOON).await.unwrap();
+        assert!(output.stdout.starts_with(b"1048576\n7\n2048\n"), "{output:?}");
+        assert!(user.is_none() || output.stderr.contains("fork"), "{output:?}");
     }
 }

@@ -94,7 +94,7 @@ async fn read(mut from: pipe::Receiver, kept: &Mutex<VecDeque<u8>>, label: &str)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::process::Spawn;
+    use crate::sys::process::{Purpose, Spawn};
     use std::time::Duration;
 
     #[tokio::test]
@@ -102,7 +102,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (reading, writing) = stderr_fifo(&dir.path().join("stderr")).unwrap();
         let script = "head -c 100000000 /dev/zero >&2; echo; echo last words >&2";
-        let process = Spawn::new("sh").args(["-c", script]).stderr(writing).spawn().unwrap();
+        let process =
+            Spawn::brief("sh", Purpose::Script).args(["-c", script]).stderr(writing).spawn().await.unwrap();
         // Nobody reads yet, and still it ends.
         tokio::time::timeout(Duration::from_secs(30), process.exited()).await.unwrap();
         let tail = StderrTail::start(reading, "test".into());

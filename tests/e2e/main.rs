@@ -15,6 +15,7 @@ mod cli;
 mod clients;
 mod contract;
 mod crash;
+mod descriptors;
 mod disks;
 mod documents;
 mod examples;

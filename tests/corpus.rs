@@ -137,7 +137,7 @@ fn no_value_becomes_an_option() {
             }
             let times = tried.entry(place.clone()).or_default();
             *times += 1;
-            if *times > 2 {
+            if *times > 8 {
                 continue;
             }
             let changed = format!("{}{MARK}{}", &text[..end], &text[end..]);

@@ -154,6 +154,8 @@ fn network_name(e: &network::Error) -> &'static str {
         E::NoUid(_) => warren!("LimitExceeded"),
         E::Netlink { .. }
         | E::Sysctl(_)
+        | E::AcceptRa { .. }
+        | E::Forwarding(_)
         | E::Firewall(_)
         | E::Dnsmasq(_)
         | E::NotVerified { .. }

@@ -22,6 +22,7 @@ mod examples;
 mod firmware;
 mod foreign;
 mod harness;
+mod host_forwarding;
 mod hostile;
 mod kept_apart;
 mod life;

@@ -17,6 +17,8 @@ mod remote;
 mod service;
 #[path = "cli/shutdown.rs"]
 mod shutdown;
+#[path = "cli/silent.rs"]
+mod silent;
 #[path = "cli/terminal.rs"]
 mod terminal;
 #[path = "cli/verbs.rs"]

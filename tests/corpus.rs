@@ -11,13 +11,14 @@ mod kept;
 #[expect(dead_code, reason = "what is compared with libvirt is asked for there alone")]
 mod planned;
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use warren::model::{DocError, Finding, NetworkDoc, Severity};
+use warren::model::{DocError, DomainDoc, Finding, NetworkDoc, Severity};
 use warren::plan::check;
-use warren::plan::complete::{self, CompleteError, NetworkFacts};
+use warren::plan::complete::{self, CompleteError, DomainFacts, NetworkFacts};
 use warren::xml::Document;
 
 /// What the last line of a document says.
@@ -91,6 +92,71 @@ fn domains() {
         let doc = planned::define(text)?;
         Ok(if runs { planned::argv(&doc, &[]).findings } else { planned::unsupported(&doc) })
     });
+}
+
+/// Where each value is in a document that can be changed: its element and attribute (none of a text), and its end.
+fn values(text: &str) -> Vec<((String, String), usize)> {
+    let mut found = Vec::new();
+    let mut rest = text;
+    while let Some(start) = rest.find('<') {
+        let Some(end) = rest[start..].find('>').map(|end| start + end) else { break };
+        let (tag, at) = (&rest[start + 1..end], text.len() - rest.len() + start + 1);
+        rest = &rest[end + 1..];
+        if tag.starts_with(['!', '?', '/']) {
+            continue;
+        }
+        let name = tag.split(|c: char| c.is_whitespace() || c == '/').next().unwrap_or_default();
+        let mut from = 0;
+        while let Some(equals) = tag[from..].find('=').map(|equals| from + equals) {
+            let quote = &tag[equals + 1..equals + 2];
+            let Some(close) = tag[equals + 2..].find(quote).map(|close| equals + 2 + close) else { break };
+            let attribute = tag[..equals].rsplit(char::is_whitespace).next().unwrap_or_default();
+            found.push(((name.to_owned(), attribute.to_owned()), at + close));
+            from = close + 1;
+        }
+        let inner = &rest[..rest.find('<').unwrap_or(0)];
+        if !inner.trim().is_empty() {
+            found.push(((name.to_owned(), String::new()), text.len() - rest.len() + inner.trim_end().len()));
+        }
+    }
+    found
+}
+
+/// A comma in a document must not begin another option of QEMU, wherever it is.
+#[test]
+fn no_value_becomes_an_option() {
+    const MARK: &str = ",injected=on";
+    let mut tried = std::collections::HashMap::<(String, String), u32>::new();
+    let (mut planned, mut wrong) = (0, Vec::new());
+    for (name, text, _) in corpus("domain") {
+        for (place, end) in values(&text) {
+            // Arguments of the user's own are what they are, and a kernel's command line has no options of QEMU.
+            let free = place.0.starts_with("qemu:") || place.0 == "cmdline";
+            if free || place.1.starts_with("xmlns") {
+                continue;
+            }
+            let times = tried.entry(place.clone()).or_default();
+            *times += 1;
+            if *times > 8 {
+                continue;
+            }
+            let changed = format!("{}{MARK}{}", &text[..end], &text[end..]);
+            let Ok(mut doc) = DomainDoc::parse_with_errors(&changed) else { continue };
+            let facts = DomainFacts { uuid: None, macs: &[], taken: &HashSet::new(), old: None };
+            if doc.has_errors() || complete::domain(&mut doc, &facts, &mut StdRng::seed_from_u64(1)).is_err()
+            {
+                continue;
+            }
+            planned += 1;
+            for argument in planned::argv(&doc, &[]).argv {
+                if !argument.starts_with('{') && argument.replace(",,", "").contains(MARK) {
+                    wrong.push(format!("{name}, {place:?}: {argument}"));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+    assert!(planned >= 150, "only {planned} documents were planned");
 }
 
 #[test]

@@ -6,11 +6,11 @@ use std::num::NonZeroUsize;
 use futures_util::StreamExt;
 use serde_json::Value;
 use zbus::message::Type as MessageType;
-use zbus::{Message, MessageStream, OwnedObjectPath, fdo};
+use zbus::{Connection, Message, MessageStream, OwnedObjectPath, fdo};
 
 use super::error::CliError;
 use super::output;
-use super::proxy::{Bus, Map, SERVICE};
+use super::proxy::{Bus, Map, SERVICE, answer_of};
 
 /// Signals that wait here while nobody reads; with all of them in use the connection would stand still.
 const QUEUE: NonZeroUsize = NonZeroUsize::new(4096).expect("it is not zero");
@@ -44,16 +44,19 @@ impl Events {
         let connection = bus.connection();
         let mut stream = MessageStream::from(connection);
         stream.set_max_queued(QUEUE);
+        let owner = answer_of("the bus", Self::subscribe(connection)).await?;
+        Ok(Self { stream, owner })
+    }
+
+    /// Asks the bus for the service's signals; answers who has the service's name.
+    async fn subscribe(connection: &Connection) -> zbus::Result<Option<String>> {
         let daemon = fdo::DBusProxy::new(connection).await?;
         let signals = || zbus::MatchRule::builder().msg_type(MessageType::Signal);
         daemon.add_match_rule(signals().sender(SERVICE).build()?).await?;
         let owners = signals().sender("org.freedesktop.DBus").member("NameOwnerChanged").arg(0, SERVICE);
         daemon.add_match_rule(owners.build()?).await?;
-        let owner = match daemon.get_name_owner(SERVICE.try_into()?).await {
-            Ok(owner) => Some(owner.to_string()),
-            Err(_) => None,
-        };
-        Ok(Self { stream, owner })
+        let owner = daemon.get_name_owner(SERVICE.try_into()?).await;
+        Ok(owner.ok().map(|owner| owner.to_string()))
     }
 
     /// The next event; an error when the bus is gone.

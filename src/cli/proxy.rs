@@ -34,9 +34,9 @@ pub(super) const JOB: &str = "org.warren1.Job";
 const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 const OBJECT_MANAGER: &str = "org.freedesktop.DBus.ObjectManager";
 
-/// Every call is answered within D-Bus's 25 s; what is silent for longer is stuck. With a person to ask
-/// there is no such limit.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long the bus has to let us in, and the service to answer a call: libdbus's own limit. A call for which a
+/// person is asked has no limit.
+const PATIENCE: Duration = Duration::from_secs(25);
 
 /// For who has no session bus, as after `su` or in a job of cron.
 const NO_SESSION: &str = "; a session bus comes with a login or by 'dbus-run-session', and DBUS_SESSION_BUS_ADDRESS \
@@ -68,15 +68,19 @@ impl Bus {
             (None, Scope::System) => zbus::connection::Builder::system(),
             (None, Scope::Session) => zbus::connection::Builder::session(),
         };
-        let builder = if interactive { builder } else { builder.method_timeout(PATIENCE) };
-        let connection = builder.build().await.map_err(|e| {
-            let remedy = match (host, scope) {
-                (Some(_), _) => "",
-                (None, Scope::System) => "; does the system bus run here?",
-                (None, Scope::Session) => NO_SESSION,
-            };
-            CliError::Unreachable(format!("{e}{remedy}"))
-        })?;
+        let remedy = match (host, scope) {
+            (Some(_), _) => "",
+            (None, Scope::System) => "; does the system bus run here?",
+            (None, Scope::Session) => NO_SESSION,
+        };
+        // ssh may ask for a password at the terminal, which takes as long as a person needs.
+        let connected = async { builder.build().await.map_err(|e| CliError::Unreachable(e.to_string())) };
+        let connected = if host.is_some() && interactive {
+            connected.await
+        } else {
+            answer_of("the bus", connected).await
+        };
+        let connection = connected.map_err(|e| e.with(remedy))?;
         Ok(Self { connection, interactive, agent })
     }
 
@@ -171,7 +175,8 @@ impl Bus {
             .member("Completed")
             .build()?;
         // Jobs of everybody are heard while a call waits, when nobody reads the queue.
-        Ok(MessageStream::for_match_rule(rule, &self.connection, NonZeroUsize::new(1024)).await?)
+        let stream = MessageStream::for_match_rule(rule, &self.connection, NonZeroUsize::new(1024));
+        answer_of("the bus", stream).await
     }
 
     /// A job's properties.
@@ -241,8 +246,24 @@ impl Bus {
             .cache_properties(CacheProperties::No)
             .build()
             .await?;
-        let answer = proxy.call_with_flags(method, flags, body).await?;
+        let asks_person = flags.contains(MethodFlags::ALLOW_INTERACTIVE_AUTH);
+        let call = proxy.call_with_flags(method, flags, body);
+        let answer = if asks_person { call.await? } else { answer_of("the service", call).await? };
         answer.ok_or_else(|| CliError::Unreachable("it gave no answer".into()))
+    }
+}
+
+/// Waits for an answer that needs no person.
+pub(super) async fn answer_of<T, E: Into<CliError>>(
+    whose: &str,
+    answer: impl Future<Output = Result<T, E>>,
+) -> Result<T, CliError> {
+    match tokio::time::timeout(PATIENCE, answer).await {
+        Ok(answer) => answer.map_err(Into::into),
+        Err(_) => {
+            let message = format!("{whose} gave no answer within {} seconds", PATIENCE.as_secs());
+            Err(CliError::Unreachable(message))
+        }
     }
 }
 

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use zbus::OwnedObjectPath;
 use zbus::interface;
 use zbus::message::Header;
 use zbus::object_server::SignalEmitter;
-use zbus::{OwnedFd, OwnedObjectPath};
 
+use super::descriptor::Descriptor;
 use super::dict::{Dict, dict, list};
 use super::error::Error;
 use super::options::{Given, Options};
@@ -249,13 +250,13 @@ impl DomainInterface {
         &self,
         options: Given,
         #[zbus(header)] header: Header<'_>,
-    ) -> Result<OwnedFd, Error> {
+    ) -> Result<Descriptor, Error> {
         let call = self.service.call(&header).await?;
         call.may_use_console(&self.domain).await?;
         let mut options = Options::new(options);
         let (device, force) = (options.text("device")?, options.flag("force")?);
         options.end()?;
-        Ok(self.domain.open_console(device, force).await?.into())
+        Descriptor::new(self.domain.open_console(device, force).await?)
     }
 
     #[zbus(out_args("display"))]
@@ -263,13 +264,13 @@ impl DomainInterface {
         &self,
         options: Given,
         #[zbus(header)] header: Header<'_>,
-    ) -> Result<OwnedFd, Error> {
+    ) -> Result<Descriptor, Error> {
         let call = self.service.call(&header).await?;
         call.may_use_console(&self.domain).await?;
         let mut options = Options::new(options);
         let device = options.text("device")?;
         options.end()?;
-        Ok(self.domain.open_graphics(device).await?.into())
+        Descriptor::new(self.domain.open_graphics(device).await?)
     }
 
     #[zbus(out_args("addresses"))]

@@ -4,6 +4,7 @@
 //! chain, in one line.
 
 use std::borrow::Cow;
+use std::io;
 
 use zbus::message::{Header, Message};
 use zbus::names::ErrorName;
@@ -27,10 +28,12 @@ macro_rules! warren {
 }
 
 const ACCESS_DENIED: &str = "org.freedesktop.DBus.Error.AccessDenied";
+const LIMIT_EXCEEDED: &str = warren!("LimitExceeded");
 const INTERACTION_REQUIRED: &str = "org.freedesktop.DBus.Error.InteractiveAuthorizationRequired";
 
 impl Error {
-    fn new(name: &'static str, error: &dyn std::error::Error) -> Self {
+    fn new(name: &'static str, error: &(dyn std::error::Error + 'static)) -> Self {
+        let name = if is_limit(error) { LIMIT_EXCEEDED } else { name };
         Self { name: name.into(), message: crate::chain(error) }
     }
 
@@ -51,7 +54,14 @@ impl Error {
 
     /// `LimitExceeded`.
     pub fn limit_exceeded(message: impl Into<String>) -> Self {
-        Self { name: warren!("LimitExceeded").into(), message: message.into() }
+        Self { name: LIMIT_EXCEEDED.into(), message: message.into() }
+    }
+
+    /// `LimitExceeded`, of descriptors.
+    pub(super) fn no_descriptors(error: &io::Error) -> Self {
+        Self::limit_exceeded(format!(
+            "the service has no room for another descriptor: {error}; close some, or raise LimitNOFILE= of its unit"
+        ))
     }
 
     /// The same error with what it is about before it.
@@ -64,6 +74,17 @@ impl Error {
     pub fn into_parts(self) -> (String, String) {
         (self.name.into_owned(), self.message)
     }
+}
+
+/// Whether something failed because a limit was reached, whatever it was: the caller can try again later.
+fn is_limit(error: &(dyn std::error::Error + 'static)) -> bool {
+    use rustix::io::Errno;
+    let is_limit = |e: &io::Error| match Errno::from_io_error(e) {
+        Some(errno) => matches!(errno, Errno::MFILE | Errno::NFILE),
+        None => e.kind() == io::ErrorKind::QuotaExceeded,
+    };
+    let mut causes = std::iter::successors(Some(error), |e| e.source());
+    causes.any(|cause| cause.downcast_ref().is_some_and(is_limit))
 }
 
 impl std::fmt::Display for Error {
@@ -133,6 +154,8 @@ fn network_name(e: &network::Error) -> &'static str {
         E::NoUid(_) => warren!("LimitExceeded"),
         E::Netlink { .. }
         | E::Sysctl(_)
+        | E::AcceptRa { .. }
+        | E::Forwarding(_)
         | E::Firewall(_)
         | E::Dnsmasq(_)
         | E::NotVerified { .. }
@@ -205,5 +228,19 @@ impl From<manager::Error> for Error {
             E::Subnets(_) | E::Store(_) | E::JobLost => warren!("BackendFailed"),
         };
         Self::new(name, &e)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_that_is_reached_has_its_own_name() {
+        let named = |e: io::Error| Error::from(domain::Error::Run(e)).into_parts().0;
+        for e in [rustix::io::Errno::MFILE.into(), io::ErrorKind::QuotaExceeded.into()] {
+            assert_eq!(named(e), LIMIT_EXCEEDED);
+        }
+        assert_eq!(named(rustix::io::Errno::NOENT.into()), warren!("BackendFailed"));
     }
 }

@@ -7,6 +7,7 @@
 mod admit;
 mod callers;
 mod connect;
+mod descriptor;
 mod dict;
 mod domain;
 mod error;

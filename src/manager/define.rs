@@ -239,7 +239,15 @@ impl Manager {
             return Ok(Report { findings, ..report });
         }
         self.complete_network(&mut doc, old).await?;
-        report.findings = check::together(&doc, check::network(&doc), Vec::new());
+        let beyond = self.forwarding.outlook(doc.def()).await.into_iter().map(|message| Finding {
+            severity: Severity::Warning,
+            path: "/network/forward".to_owned(),
+            line: 0,
+            column: 0,
+            message,
+            remedy: "set it in the host's own configuration, or leave IPv6 out of the network".to_owned(),
+        });
+        report.findings = check::together(&doc, check::network(&doc), beyond.collect());
         let def = doc.def();
         let uuid = def.uuid.unwrap_or_default();
         let bridge = def.bridge.name.as_ref().map_or("wbr0", |name| name.as_str());

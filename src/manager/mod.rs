@@ -19,6 +19,7 @@ use uuid::Uuid;
 
 use crate::ledger::{Exceeded, Ledger};
 use crate::model::{DocError, Finding, Mac};
+use crate::network::forwarding::Forwarding;
 use crate::network::ground::Ground;
 use crate::plan::complete::CompleteError;
 use crate::scope::Scope;
@@ -134,6 +135,7 @@ pub struct Manager {
     store: Store,
     boot_id: Arc<str>,
     ground: Ground,
+    forwarding: Forwarding,
     directory: network::Directory,
     uids: Uids,
     ledger: Ledger,
@@ -163,9 +165,11 @@ impl Manager {
         boot_id: String,
         events: mpsc::UnboundedSender<Event>,
     ) -> Result<Self, Error> {
+        let boot_id: Arc<str> = boot_id.into();
         Ok(Self {
             store: Store::open(&scope.dirs.state)?,
-            boot_id: boot_id.into(),
+            forwarding: Forwarding::new(&scope, boot_id.clone()),
+            boot_id,
             ground: Ground::new(scope.clone()),
             directory: network::Directory::default(),
             uids: Uids::new(scope.guest_uids(), scope.service_uids()),
@@ -205,6 +209,7 @@ impl Manager {
             store: self.store.clone(),
             ground: self.ground.clone(),
             uids: self.uids.clone(),
+            forwarding: self.forwarding.clone(),
             ledger: self.ledger.clone(),
             announce: Arc::new(move |_, old, new| {
                 let _ = events.send(Event::NetworkChanged { old: old.clone(), new: new.clone() });

@@ -24,9 +24,11 @@ impl Manager {
     /// Fills the registry from the disk and takes over what a former service left running.
     pub async fn recover(&self) -> Result<(), Error> {
         self.mark_uids();
+        self.forwarding.begin().await;
         self.recover_networks().await?;
         self.recover_domains().await?;
         self.ground.clear_leftovers().await;
+        self.forwarding.settle().await;
         if self.store.first_time("default-network")? && self.directory.get("default").is_none() {
             let doc = NetworkDoc::parse(DEFAULT_NETWORK)?;
             self.define_network(doc, self.scope.uid, super::DefineOptions::default()).await?;

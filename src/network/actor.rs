@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 
 use super::bring_up::{self, Up};
+use super::forwarding::Needs;
 use super::leases::{LeaseChange, Leases, NetworkLease};
 use super::state::{self, Denial, Effect, Event, State};
 use super::{Context, Error, Handle, View, live};
@@ -258,7 +259,8 @@ impl Actor {
                 // An isolated one reaches nothing else anyway.
                 let leads_out = self.doc.def().forward.is_some();
                 let warning = if leads_out { self.context.ground.warning().await } else { None };
-                self.warnings = warning.into_iter().collect();
+                self.warnings = self.context.forwarding.notes(Needs::of(self.doc.def())).await;
+                self.warnings.extend(warning);
                 let (next, _) = self.step(Event::Up)?;
                 self.enter(next, reason);
                 tracing::info!(network = %self.name(), "network started");

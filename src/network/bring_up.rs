@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::forwarding::Needs;
 use super::{Context, Error};
 use crate::model::{Mac, NetworkDef, NetworkDoc};
 use crate::plan;
@@ -98,7 +99,7 @@ async fn steps(context: &Context, uuid: &Uuid, doc: &NetworkDoc, space: &NetSpac
         }
     })?;
     let (bridge, index) = make_bridge(context, uuid, doc, uid, &netlink).await?;
-    settings(def, &bridge, space).await?;
+    settings(context, uuid, def, &bridge, space).await?;
     let rules = plan::firewall::plan(def, uuid, &bridge);
     if let Some(rules) = &rules {
         nft::apply(space, &rules.to_string()).await?;
@@ -249,21 +250,21 @@ pub(super) fn alias(uuid: &Uuid) -> String {
     format!("warren:{uuid}")
 }
 
-async fn settings(def: &NetworkDef, bridge: &str, space: &NetSpace) -> Result<(), Error> {
-    let has = |v6: bool| def.ips.iter().filter_map(|ip| ip.net).any(|net| net.addr().is_ipv6() == v6);
+async fn settings(
+    context: &Context,
+    uuid: &Uuid,
+    def: &NetworkDef,
+    bridge: &str,
+    space: &NetSpace,
+) -> Result<(), Error> {
+    let has_v6 = def.ips.iter().filter_map(|ip| ip.net).any(|net| net.addr().is_ipv6());
     // A kernel without IPv6 has none of these files, and nothing to switch off either.
     if space.sysctl_get("net/ipv6/conf/all/forwarding").await.is_ok() {
         let device = |key: &str| format!("net/ipv6/conf/{bridge}/{key}");
-        space.sysctl(&device("disable_ipv6"), if has(true) { "0" } else { "1" }).await?;
+        space.sysctl(&device("disable_ipv6"), if has_v6 { "0" } else { "1" }).await?;
         space.sysctl(&device("accept_ra"), "0").await?;
-        if def.forward.is_some() && has(true) {
-            space.sysctl("net/ipv6/conf/all/forwarding", "1").await?;
-        }
     }
-    if def.forward.is_some() && has(false) {
-        space.sysctl("net/ipv4/ip_forward", "1").await?;
-    }
-    Ok(())
+    context.forwarding.switch_on(space, uuid, Needs::of(def)).await
 }
 
 /// Asks the kernel whether it has what it was told.
@@ -346,6 +347,8 @@ pub(super) async fn down(
     note("the bridge", bridge.map_err(|e| crate::chain(&e)));
     let table = plan::firewall::table_name(uuid);
     note("the rules", nft::delete_table(space, "inet", &table).await.map_err(|e| crate::chain(&e)));
+    let forwarding = context.forwarding.switch_off(uuid).await;
+    note("the host's forwarding", forwarding.map_err(|e| crate::chain(&e)));
     let uid = recorded_uid(context, uuid);
     let record = if problems.is_empty() { forget(dir).await } else { half_made(&dir) };
     match (record, uid) {

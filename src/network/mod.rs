@@ -9,6 +9,7 @@
 
 mod actor;
 mod bring_up;
+pub mod forwarding;
 pub mod ground;
 mod handle;
 mod leases;
@@ -76,6 +77,13 @@ pub enum Error {
     Netlink { step: &'static str, source: NetlinkError },
     #[error("the kernel setting could not be made")]
     Sysctl(#[from] SysctlError),
+    #[error(
+        "the interface '{interface}' has its IPv6 routes from router advertisements, and would lose them once the host \
+        forwards IPv6; set net.ipv6.conf.{interface}.accept_ra to 2, or leave the IPv6 addresses out of the network"
+    )]
+    AcceptRa { interface: String, source: SysctlError },
+    #[error("the settings of the host's interfaces cannot be read")]
+    Forwarding(#[source] std::io::Error),
     #[error("the firewall rules could not be loaded")]
     Firewall(#[from] NftError),
     #[error("DHCP and DNS could not be started")]
@@ -106,7 +114,8 @@ impl Error {
             Self::Ground(_) => "networks cannot run here",
             Self::Firewall(_) => "the firewall rules could not be loaded",
             Self::Dnsmasq(_) => "DHCP and DNS could not be started",
-            Self::Netlink { .. } | Self::Sysctl(_) | Self::NotVerified { .. } => {
+            Self::AcceptRa { .. } => "the host would lose its IPv6 routes",
+            Self::Netlink { .. } | Self::Sysctl(_) | Self::Forwarding(_) | Self::NotVerified { .. } => {
                 "the bridge could not be made"
             }
             Self::TearDown(_) => "not all of it is gone",
@@ -135,6 +144,8 @@ pub struct Context {
     pub ground: ground::Ground,
     /// The uids of running guests and of networks.
     pub uids: Uids,
+    /// What networks need of the host's forwarding.
+    pub forwarding: forwarding::Forwarding,
     /// What each owner takes of the machine.
     pub ledger: Ledger,
     /// Where changes are told.

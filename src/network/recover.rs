@@ -6,6 +6,7 @@
 use uuid::Uuid;
 
 use super::bring_up::{self, Live, Up};
+use super::forwarding::Needs;
 use super::leases::{self, NetworkLease};
 use super::{Context, Error};
 use crate::model::NetworkDoc;
@@ -52,7 +53,15 @@ pub async fn recover(context: &Context, uuid: &Uuid, defined: bool) -> Result<Le
     let space = context.ground.hold(&bring_up::holder(uuid)).await?;
     let mut mac = None;
     if let Some(live) = live.filter(|live| live.boot_id == *context.boot_id) {
-        match NetworkDoc::parse(&live.xml) {
+        let parsed = NetworkDoc::parse(&live.xml);
+        if let Ok(doc) = &parsed
+            && live.active
+            && defined
+        {
+            // Before anything can fail: what is kept is not restored under the network.
+            context.forwarding.keep(uuid, Needs::of(doc.def())).await;
+        }
+        match parsed {
             Ok(doc) if live.active && defined && bridge_is_there(&space, uuid, &live.bridge).await? => {
                 let adopted = take_over(context, uuid, doc, live.bridge, live.uid, &space).await;
                 return Ok(Leftover::Adopted(Box::new(adopted)));
@@ -113,5 +122,6 @@ async fn take_over(
     for warning in &warnings {
         tracing::error!(network = %up.doc.def().name, "{warning}");
     }
+    warnings.extend(context.forwarding.notes(Needs::of(up.doc.def())).await);
     Adopted { up, warnings, leases }
 }

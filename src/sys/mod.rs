@@ -4,6 +4,7 @@
 //! never import `model`: it is told plain names, addresses and descriptors.
 #![expect(unsafe_code, reason = "system calls that no safe library wraps; each with its SAFETY")]
 
+pub mod advertised;
 pub mod bridge_helper;
 pub mod console;
 pub mod dirs;

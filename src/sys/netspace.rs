@@ -23,6 +23,13 @@ pub struct SysctlError {
     source: io::Error,
 }
 
+impl SysctlError {
+    /// Whether there is no such setting: its interface is gone, or the kernel does not have it.
+    pub fn is_not_found(&self) -> bool {
+        self.source.kind() == io::ErrorKind::NotFound
+    }
+}
+
 /// A network namespace. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct NetSpace {
@@ -84,7 +91,12 @@ impl NetSpace {
         let failed = |source| SysctlError { key: key.to_owned(), source };
         match &self.nethost {
             Some(nethost) => nethost.sysctl(key, Some(value)).await.map(drop).map_err(failed),
-            None => fs_err::write(format!("/proc/sys/{key}"), value).map_err(failed),
+            None => {
+                // Some wait for whoever else changes the network just now.
+                let (path, value) = (format!("/proc/sys/{key}"), value.to_owned());
+                let written = tokio::task::spawn_blocking(move || fs_err::write(path, value)).await;
+                written.map_err(|e| failed(io::Error::other(e)))?.map_err(failed)
+            }
         }
     }
 

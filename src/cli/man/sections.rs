@@ -11,7 +11,7 @@ const EXIT_STATUS: Section = (
         ("0", "Done."),
         ("1", "The service said no; its error's name and message are on standard error."),
         ("2", "Wrong usage."),
-        ("3", "The service cannot be reached."),
+        ("3", "The service cannot be reached, or gave no answer within 25 seconds."),
     ],
 );
 

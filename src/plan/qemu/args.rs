@@ -32,6 +32,13 @@ pub(super) fn escaped(value: &str) -> String {
     value.replace(',', ",,")
 }
 
+/// Whether QEMU can take a name where its syntax has no way to escape a comma: letters, digits, `-`, `_`, `.` and
+/// `+`, and no option at its beginning.
+pub(super) fn is_word(name: &str) -> bool {
+    let in_word = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'+');
+    !name.is_empty() && !name.starts_with(['-', '.']) && name.bytes().all(in_word)
+}
+
 /// The names that devices have in QEMU.
 #[derive(Debug, Default)]
 pub(super) struct Slots {

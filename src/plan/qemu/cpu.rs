@@ -1,5 +1,6 @@
 //! The guest's CPUs: what they are, and how many.
 
+use super::args::is_word;
 use super::{Plan, feature};
 use crate::model::{
     CacheMode, CpuCheck, CpuDef, CpuMatch, CpuMode, DomainKind, FeaturePolicy, TimerDef, TimerName,
@@ -28,6 +29,11 @@ fn base(plan: &mut Plan<'_>, cpu: &CpuDef) -> Option<String> {
         CpuMode::HostPassthrough | CpuMode::HostModel | CpuMode::Maximum => Some("max".to_owned()),
         CpuMode::Custom => {
             let model = cpu.model.clone()?;
+            if !is_word(&model) {
+                let message = format!("'{}' is not the name of a CPU model", model.escape_debug());
+                plan.error("/domain/cpu/model", message, "leave <model> out, or name another");
+                return None;
+            }
             if let Some(CpuMatch::Minimum | CpuMatch::Strict) = cpu.matching {
                 let remedy = "write match='exact'";
                 let message = "Warren does not compare a CPU with the host's beyond what it must have";

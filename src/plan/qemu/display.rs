@@ -1,7 +1,7 @@
 //! Displays, but for SPICE (see `spice`): where clients connect, or which window opens. Passwords are never
 //! arguments: they are set when QEMU runs.
 
-use super::args::escaped;
+use super::args::{escaped, is_word};
 use super::chardev::on_off;
 use super::{Handed, Plan, sound, spice};
 use crate::model::{Device, GraphicsDef, GraphicsKind, Listen, Vnc, Websocket};
@@ -83,12 +83,19 @@ fn vnc(plan: &mut Plan<'_>, handed: &Handed, graphics: &GraphicsDef, vnc: &Vnc) 
     }
     text.push_str(&format!(",audiodev={}", sound::audiodev(plan.def, vnc.audio)));
     plan.args.pair("-vnc", text);
-    keymap(plan, vnc.keymap.as_deref());
+    keymap(plan, graphics, vnc.keymap.as_deref());
 }
 
-pub(super) fn keymap(plan: &mut Plan<'_>, keymap: Option<&str>) {
-    if let Some(keymap) = keymap {
-        plan.args.pair("-k", keymap);
+/// QEMU opens a keymap whose name is a path, and nothing escapes a comma here.
+pub(super) fn keymap(plan: &mut Plan<'_>, graphics: &GraphicsDef, keymap: Option<&str>) {
+    match keymap {
+        Some(keymap) if is_word(keymap) => plan.args.pair("-k", keymap),
+        Some(keymap) => {
+            let message = format!("'{}' is not the name of a keymap", keymap.escape_debug());
+            let remedy = "give a name as 'de' or 'en-us', without path or comma";
+            plan.error(&format!("{}/@keymap", graphics.info.path), message, remedy);
+        }
+        None => {}
     }
 }
 

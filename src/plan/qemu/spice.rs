@@ -43,7 +43,7 @@ pub(super) fn add(plan: &mut Plan<'_>, handed: &Handed, graphics: &GraphicsDef, 
     }
     options.push("seamless-migration=on".to_owned());
     plan.args.pair("-spice", options.join(","));
-    keymap(plan, spice.keymap.as_deref());
+    keymap(plan, graphics, spice.keymap.as_deref());
 }
 
 fn ports(options: &mut Vec<String>, spice: &Spice, listen: Option<&Listen>, handed: &Handed) {

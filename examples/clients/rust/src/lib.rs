@@ -463,7 +463,7 @@ pub mod domain {
         #[zbus(allow_interactive_auth)]
         fn set_autostart(&self, autostart: bool, options: Options<'_>) -> Result<()>;
 
-        /// Connects to a console: a device of source pty. Errors: WrongState, NoSuchDevice.
+        /// Connects to a console: a device of source pty. Errors: WrongState, NoSuchDevice, LimitExceeded.
         ///
         /// - `options`: device s: alias of the console (default: the first); force b: cut off those who have it open. An unknown key is InvalidArgs.
         /// - `console`: A stream socket: first what the console printed last, at most 64 KiB, then what it prints; what is written to it goes to the guest.
@@ -477,7 +477,7 @@ pub mod domain {
         #[zbus(allow_interactive_auth)]
         fn get_addresses(&self, options: Options<'_>) -> Result<Vec<Map>>;
 
-        /// Connects to a display of a running guest. The display's own password is not asked for, since the caller was authorised. Errors: WrongState, NoSuchDevice, Timeout, BackendFailed.
+        /// Connects to a display of a running guest. The display's own password is not asked for, since the caller was authorised. Errors: WrongState, NoSuchDevice, LimitExceeded, Timeout, BackendFailed.
         ///
         /// - `options`: device s: vnc or spice (default: the first that the guest has). An unknown key is InvalidArgs.
         /// - `display`: A stream socket that speaks the display's protocol, RFB or SPICE.

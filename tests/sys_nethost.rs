@@ -126,7 +126,7 @@ async fn network_of(space: &NetSpace, dir: &Path, user: Option<RunAs>) {
         mac: [0x52, 0x54, 0, 1, 2, 3],
         stp: false,
         delay_seconds: 0,
-        mtu: None,
+        mtu: 1500,
         alias: "warren:test".to_owned(),
     };
     let bridge = netlink.create_bridge(&bridge).await.unwrap();

@@ -31,6 +31,7 @@ mod origin;
 mod rights;
 mod scopes;
 mod session;
+mod shared;
 mod sockets;
 mod subscribe;
 mod system;

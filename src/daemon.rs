@@ -102,11 +102,12 @@ async fn run(kind: ScopeKind, logging: Logging) -> Result<(), DaemonError> {
     store::forget_former_boot(&scope.dirs.run, &boot_id)?;
     qemu_probe::keep_in(&scope.dirs.run);
     let manager = Arc::new(Manager::new(scope.clone(), boot_id, events)?);
-    manager.recover().await?;
+    // First, since the bus then starts polkit while what runs is taken over.
     let (connection, inbox) = dbus::connect(kind).await.map_err(|e| DaemonError::Bus(kind.as_str(), e))?;
     let authority = Authority::new(&connection, kind == ScopeKind::System)
         .await
         .map_err(|e| DaemonError::Bus(kind.as_str(), e))?;
+    manager.recover().await?;
     let service = Arc::new(Service::new(manager.clone(), authority, inbox));
     dbus::serve(&connection, &service, told, logging).await?;
     notify(sd_notify::NotifyState::Ready);

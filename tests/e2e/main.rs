@@ -15,6 +15,7 @@ mod cli;
 mod clients;
 mod contract;
 mod crash;
+mod deadlines;
 mod disks;
 mod documents;
 mod examples;

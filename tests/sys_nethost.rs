@@ -22,7 +22,7 @@ use warren::sys::process::{Exit, Process, RunAs, Spawn, read_identity};
 use warren::sys::{bridge_helper, dnsmasq, nft, tap};
 
 const EXE: &str = env!("CARGO_BIN_EXE_warrend");
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(60);
 
 fn ordinary_user() -> Option<RunAs> {
     is_root().then(|| RunAs { uid: 64_000, gid: 64_000, groups: Vec::new() })
@@ -308,7 +308,7 @@ fn the_bridge_helper_gives_a_tap_where_it_is_allowed() {
 
 /// What a child in that space reads from an address as bash writes it, after it sent `question`.
 async fn ask(space: &NetSpace, address: &str, question: &str) -> String {
-    let script = format!("exec 3<>/dev/{address}; printf '{question}' >&3; timeout 3 head -n1 <&3");
+    let script = format!("exec 3<>/dev/{address}; printf '{question}' >&3; timeout 10 head -n1 <&3");
     let output = Spawn::new("bash").args(["-c", &script]).enter(space).output(None, SOON).await.unwrap();
     let answered = output.exit == Exit::Code(0);
     if answered { String::from_utf8_lossy(&output.stdout).trim().to_owned() } else { String::new() }

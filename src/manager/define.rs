@@ -245,8 +245,9 @@ impl Manager {
             return Ok(Report { findings, ..report });
         }
         self.complete_network(&mut doc, old).await?;
-        report.findings = check::together(&doc, check::network(&doc), Vec::new());
         let def = doc.def();
+        let beyond = self.findings_on_bridge(def.uuid.as_ref(), def);
+        report.findings = check::together(&doc, check::network(&doc), beyond);
         let uuid = def.uuid.unwrap_or_default();
         let bridge = def.bridge.name.as_ref().map_or("wbr0", |name| name.as_str());
         let files = plan::dnsmasq::Files { leases: Path::new("leases"), hosts: Path::new("hosts") };

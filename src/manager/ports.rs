@@ -5,7 +5,7 @@
 use uuid::Uuid;
 
 use super::{Error, Manager};
-use crate::model::{DomainDef, Finding, IfName, InterfaceKind, NetworkDef};
+use crate::model::{DomainDef, Finding, IfName, InterfaceKind, NetworkDef, Severity};
 use crate::plan::ports::PortWish;
 use crate::plan::taps::{self, Naming};
 use crate::scope::ScopeKind;
@@ -29,6 +29,21 @@ impl Manager {
             Some(holder) => Err(Error::BridgeTaken { bridge: bridge.to_string(), holder }),
             None => Ok(()),
         }
+    }
+
+    /// The same as a finding.
+    pub(super) fn findings_on_bridge(&self, uuid: Option<&Uuid>, def: &NetworkDef) -> Vec<Finding> {
+        let Err(Error::BridgeTaken { bridge, holder }) = self.refuse_taken_bridge(uuid, def) else {
+            return Vec::new();
+        };
+        vec![Finding {
+            severity: Severity::Error,
+            path: "/network/bridge/@name".into(),
+            line: 0,
+            column: 0,
+            message: format!("'{bridge}' is {holder}"),
+            remedy: "choose another, or leave it out and Warren does".into(),
+        }]
     }
 
     /// What would stand against a start of a domain of `owner`: the names of its TAPs, and what it asks of networks.

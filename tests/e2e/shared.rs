@@ -158,6 +158,14 @@ fn an_ordinary_user_takes_no_name_of_the_host() {
         {
             let answer = people.root.define_network(&idle("third", bridge)).await;
             assert_error(answer, error, &[bridge]);
+            let body = (idle("third", bridge), Options::new());
+            let report: HashMap<String, OwnedVariant> = people
+                .root
+                .call("/org/warren1", "org.warren1.Manager.CheckNetwork", &body)
+                .await
+                .expect("root may");
+            let findings = format!("{:?}", report["findings"]);
+            assert!(findings.contains("/network/bridge/@name"), "{findings}");
         }
     });
 }

@@ -26,7 +26,7 @@ outside() {
     dir=$(mktemp -d /tmp/warren-demo.XXXXXX)
     trap 'rm -rf "$dir"' EXIT
     chmod 755 "$dir"
-    cp "$target"/debug/warrend "$target"/debug/warrenctl "$target"/guest/kernel "$target"/guest/initrd "$dir"
+    cp "$target"/debug/warrend "$target"/debug/warrenctl "$target"/guest/{kernel,initrd,clock} "$dir"
     local spaces=(--net --mount --ipc --pid --fork --mount-proc --kill-child)
     # Without root, a user namespace gives the right to make the others.
     [ "$(id -u)" = 0 ] || spaces=(--user --map-current-user --keep-caps "${spaces[@]}")
@@ -64,11 +64,11 @@ warrenctl() {
 wait_for() {
     local what=$1 n
     shift
-    for n in $(seq 120); do
+    for n in $(seq 600); do
         if "$@" >/dev/null 2>&1; then return; fi
         sleep 0.5
     done
-    die "in a minute, this did not happen: $what"
+    die "in five minutes, this did not happen: $what"
 }
 
 make_internet() {
@@ -115,7 +115,7 @@ guest_document() {
     <type arch='x86_64' machine='pc'>hvm</type>
     <kernel>$dir/kernel</kernel>
     <initrd>$dir/initrd</initrd>
-    <cmdline>console=ttyS0 quiet panic=-1 mitigations=off warren.name=$1</cmdline>
+    <cmdline>console=ttyS0 quiet panic=-1 mitigations=off $(cat "$dir/clock") warren.name=$1</cmdline>
   </os>
   <devices>
     <interface type='network'>
@@ -171,9 +171,10 @@ demonstrate() {
         guest_document "$name" >"$dir/$name.xml"
         warrenctl vm define "$dir/$name.xml" | indent
         warrenctl vm start "$name" | indent
+        # One after the other: a guest that boots takes a whole CPU.
+        wait_for "$name has booted" booted "$name"
     done
     warrenctl vm list | indent
-    for name in ada grace; do wait_for "$name has booted" booted "$name"; done
     note "both have booted (under emulation, without KVM)"
 
     heading "Their leases"

@@ -13,19 +13,21 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use zbus::message::{Flags, Header};
 use zbus::names::UniqueName;
-use zbus_polkit::policykit1::{AuthorityProxy, CheckAuthorizationFlags, Subject};
+use zbus_polkit::policykit1::{AuthorityProxy, AuthorizationResult, CheckAuthorizationFlags, Subject};
 
-/// How long polkit may take where it need not ask a person.
-const POLKIT_DEADLINE: Duration = Duration::from_secs(5);
+/// How long a call has from its arrival, or from a person's answer, until it is refused or goes on as a job: all its
+/// questions together, and its work. A caller waits 25 s by default, and longer where a person is asked.
+const CALL: Duration = Duration::from_secs(20);
 
 /// Questions that polkit answers by itself and has at once; others wait. A system bus lets one connection have 128
 /// calls without an answer, and refuses the next.
 const AT_ONCE: usize = 48;
 
-/// How long such a question may wait for its turn; with polkit's own time it stays within what a bus waits for.
-const TURN: Duration = Duration::from_secs(15);
+/// polkit's name on the bus.
+const POLKIT: &str = "org.freedesktop.PolicyKit1";
 
 /// Questions that wait for a person, of all users.
 const WITH_PERSON: usize = 64;
@@ -90,9 +92,15 @@ pub enum AuthError {
     InteractionRequired { action: Action },
     #[error("the question for {action} was withdrawn, since the caller left the bus")]
     CallerLeft { action: Action },
-    #[error("polkit did not answer about {action} within 5 seconds")]
+    #[error(
+        "polkit did not answer about {action} within 20 seconds of the call; try again, and see \
+         'systemctl status polkit' if that does not help"
+    )]
     Timeout { action: Action },
-    #[error("polkit could not be asked about {action} within 15 seconds, so much else it was asked")]
+    #[error(
+        "polkit could not be asked about {action} within 20 seconds of the call, since {AT_ONCE} questions before it \
+         have no answer yet; try again"
+    )]
     NoTurn { action: Action },
     #[error("{action} needs a password or a confirmation, and too many questions are open; answer some")]
     TooManyQuestions { action: Action },
@@ -115,15 +123,28 @@ pub struct Caller {
     pub uid: u32,
     interactive: bool,
     subject: Arc<Subject>,
+    /// When the call arrived, or a person has answered a question about it.
+    since: Arc<Mutex<Instant>>,
 }
 
 impl Caller {
-    /// Who sent this message, of whom [`Authority::uid_of`] has told the uid.
-    pub fn new(header: &Header<'_>, uid: u32) -> Result<Self, AuthError> {
+    /// Who sent this message, which arrived at that time, and of whom [`Authority::uid_of`] returned the uid.
+    pub fn new(header: &Header<'_>, uid: u32, arrived: Instant) -> Result<Self, AuthError> {
         let sender = header.sender().ok_or(AuthError::NoSender)?.to_string();
         let subject = Subject::new_for_message_header(header).map_err(|_| AuthError::NoSender)?;
         let interactive = header.primary().flags().contains(Flags::ALLOW_INTERACTIVE_AUTH);
-        Ok(Self { sender, uid, interactive, subject: Arc::new(subject) })
+        let since = Arc::new(Mutex::new(arrived));
+        Ok(Self { sender, uid, interactive, subject: Arc::new(subject), since })
+    }
+
+    /// Until when the call is to be answered.
+    pub fn deadline(&self) -> Instant {
+        *self.since.lock().unwrap_or_else(PoisonError::into_inner) + CALL
+    }
+
+    /// The time that a person took is not the call's.
+    fn a_person_answered(&self) {
+        *self.since.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 }
 
@@ -154,7 +175,7 @@ pub struct Authority {
     /// `None` in session scope, where the bus lets in nobody but the owner.
     polkit: Option<AuthorityProxy<'static>>,
     questions: AtomicU64,
-    at_once: Semaphore,
+    at_once: Arc<Semaphore>,
     with_person: Mutex<HashMap<u32, usize>>,
 }
 
@@ -181,6 +202,7 @@ impl Authority {
     pub async fn new(connection: &zbus::Connection, ask_polkit: bool) -> zbus::Result<Self> {
         let bus = zbus::fdo::DBusProxy::new(connection).await?;
         let polkit = if ask_polkit {
+            wake_polkit(bus.clone());
             let builder = AuthorityProxy::builder(connection);
             Some(builder.cache_properties(zbus::proxy::CacheProperties::No).build().await?)
         } else {
@@ -190,7 +212,7 @@ impl Authority {
             bus,
             polkit,
             questions: AtomicU64::new(1),
-            at_once: Semaphore::new(AT_ONCE),
+            at_once: Arc::new(Semaphore::new(AT_ONCE)),
             with_person: Mutex::default(),
         })
     }
@@ -219,7 +241,8 @@ impl Authority {
                 return Err(AuthError::InteractionRequired { action });
             }
             let _open = self.open(caller.uid).ok_or(AuthError::TooManyQuestions { action })?;
-            answer = self.ask(caller, action, details, true).await?;
+            answer = self.ask_person(caller, action, details).await?;
+            caller.a_person_answered();
         }
         if answer == Permission::Yes { Ok(()) } else { Err(AuthError::Denied { action, uid: caller.uid }) }
     }
@@ -231,7 +254,27 @@ impl Authority {
         action: Action,
         details: &[(&str, String)],
     ) -> Result<Permission, AuthError> {
-        self.ask(caller, action, details, false).await
+        let Some(polkit) = &self.polkit else { return Ok(Permission::Yes) };
+        // polkit would say no other, whatever its rules are (docs/adr/0007-root-is-not-asked-about.md).
+        if caller.uid == ROOT {
+            return Ok(Permission::Yes);
+        }
+        let deadline = caller.deadline();
+        let turn = tokio::time::timeout_at(deadline, self.at_once.clone().acquire_owned());
+        let turn = turn.await.map_err(|_| AuthError::NoTurn { action })?;
+        let (polkit, subject) = (polkit.clone(), caller.subject.clone());
+        let details: Vec<_> = details.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
+        // A question that is given up still counts, here and on the bus, until polkit has answered it.
+        let answer = tokio::spawn(async move {
+            let _turn = turn;
+            let details = details.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+            let flags = CheckAuthorizationFlags::empty();
+            polkit.check_authorization(&subject, action.id(), &details, flags, "").await
+        });
+        let answer = tokio::time::timeout_at(deadline, answer).await;
+        let answer = answer.map_err(|_| AuthError::Timeout { action })?;
+        let answer = answer.unwrap_or_else(|e| Err(zbus::Error::Failure(e.to_string())));
+        answer.map(|answer| permission(&answer)).map_err(|source| AuthError::Polkit { action, source })
     }
 
     /// A share of the questions that wait for a person.
@@ -245,47 +288,28 @@ impl Authority {
         Some(Open { all: &self.with_person, uid })
     }
 
-    async fn ask(
+    /// Has polkit ask a person, for as long as the caller is there.
+    async fn ask_person(
         &self,
         caller: &Caller,
         action: Action,
         details: &[(&str, String)],
-        interactive: bool,
     ) -> Result<Permission, AuthError> {
         let Some(polkit) = &self.polkit else { return Ok(Permission::Yes) };
-        // polkit would say no other, whatever its rules are (docs/adr/0007-root-is-not-asked-about.md).
-        if caller.uid == ROOT {
-            return Ok(Permission::Yes);
-        }
         let question = format!("warren-{}", self.questions.fetch_add(1, Ordering::Relaxed));
-        let (flags, cancel_id) = if interactive {
-            (CheckAuthorizationFlags::ALLOW_USER_INTERACTION, question.as_str())
-        } else {
-            (CheckAuthorizationFlags::empty(), "")
-        };
-        let details: HashMap<&str, &str> = details.iter().map(|(k, v)| (*k, v.as_str())).collect();
-        let answer = polkit.check_authorization(&caller.subject, action.id(), &details, flags, cancel_id);
-        let answer = if interactive {
-            tokio::select! {
-                answer = answer => answer,
-                () = self.gone(&caller.sender) => {
-                    // Nobody waits for the answer, but the dialog would stay on the screen.
-                    let _ = polkit.cancel_check_authorization(&question).await;
-                    return Err(AuthError::CallerLeft { action });
-                }
+        let details = details.iter().map(|(key, value)| (*key, value.as_str())).collect();
+        let flags = CheckAuthorizationFlags::ALLOW_USER_INTERACTION;
+        let answer = polkit.check_authorization(&caller.subject, action.id(), &details, flags, &question);
+        tokio::select! {
+            answer = answer => {
+                answer.map(|answer| permission(&answer)).map_err(|source| AuthError::Polkit { action, source })
             }
-        } else {
-            let turn = tokio::time::timeout(TURN, self.at_once.acquire());
-            let _turn = turn.await.map_err(|_| AuthError::NoTurn { action })?;
-            let deadline = tokio::time::timeout(POLKIT_DEADLINE, answer);
-            deadline.await.map_err(|_| AuthError::Timeout { action })?
-        };
-        let answer = answer.map_err(|source| AuthError::Polkit { action, source })?;
-        Ok(match (answer.is_authorized, answer.is_challenge) {
-            (true, _) => Permission::Yes,
-            (false, true) => Permission::Challenge,
-            (false, false) => Permission::No,
-        })
+            () = self.gone(&caller.sender) => {
+                // Nobody waits for the answer, but the dialog would stay on the screen.
+                let _ = polkit.cancel_check_authorization(&question).await;
+                Err(AuthError::CallerLeft { action })
+            }
+        }
     }
 
     /// Returns when the connection with this unique name has left the bus.
@@ -311,5 +335,23 @@ impl Authority {
     async fn is_there(&self, sender: &str) -> bool {
         let Ok(name) = zbus::names::BusName::try_from(sender) else { return false };
         self.bus.name_has_owner(name).await.unwrap_or(true)
+    }
+}
+
+/// Has the bus start polkit while this service gets ready: on a machine that has just booted it takes long.
+fn wake_polkit(bus: zbus::fdo::DBusProxy<'static>) {
+    tokio::spawn(async move {
+        let Ok(name) = POLKIT.try_into() else { return };
+        if let Err(e) = bus.start_service_by_name(name, 0).await {
+            tracing::debug!("polkit is not started before it is needed: {e}");
+        }
+    });
+}
+
+fn permission(answer: &AuthorizationResult) -> Permission {
+    match (answer.is_authorized, answer.is_challenge) {
+        (true, _) => Permission::Yes,
+        (false, true) => Permission::Challenge,
+        (false, false) => Permission::No,
     }
 }

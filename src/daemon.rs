@@ -105,11 +105,12 @@ async fn run(kind: ScopeKind, logging: Logging) -> Result<(), DaemonError> {
     process::keep_records(&scope.dirs.run).await.map_err(DaemonError::Records)?;
     qemu_probe::begin(&scope.dirs.run, scope.probe_user()).await;
     let manager = Arc::new(Manager::new(scope.clone(), boot_id, events)?);
-    manager.recover().await?;
+    // First, since the bus then starts polkit while what runs is taken over.
     let (connection, inbox) = dbus::connect(kind).await.map_err(|e| DaemonError::Bus(kind.as_str(), e))?;
     let authority = Authority::new(&connection, kind == ScopeKind::System)
         .await
         .map_err(|e| DaemonError::Bus(kind.as_str(), e))?;
+    manager.recover().await?;
     let service = Arc::new(Service::new(manager.clone(), authority, inbox));
     dbus::serve(&connection, &service, told, logging).await?;
     notify(sd_notify::NotifyState::Ready);

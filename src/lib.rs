@@ -17,6 +17,7 @@
 //! | `scope` | everything that differs between the system and the session service |
 //! | `ledger` | what each user takes of the machine, against the limits |
 //! | `uids` | which uid each guest and each dnsmasq has |
+//! | `names` | which names of interfaces the definitions have taken |
 //! | `logging` | where log lines go and from which level on |
 //! | `auth` | who may do what: root and whom polkit lets in system scope, the owner in session scope |
 //! | [`network`], [`domain`] | one state machine and one actor task per object |
@@ -34,6 +35,7 @@ pub mod logging;
 mod mailbox;
 pub mod manager;
 pub mod model;
+pub mod names;
 pub mod network;
 pub mod plan;
 pub mod scope;

@@ -40,7 +40,7 @@ fn warrenctl() -> Command {
         .env_remove("WARREN_SCOPE")
         .env("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/nonexistent")
         .env("DBUS_SESSION_BUS_ADDRESS", "unix:path=/nonexistent")
-        .timeout(Duration::from_secs(30));
+        .timeout(Duration::from_secs(120));
     command
 }
 

@@ -22,7 +22,7 @@ use warren::sys::process::{Exit, Process, Purpose, RunAs, Spawn, keep_records, r
 use warren::sys::{bridge_helper, dnsmasq, nft, tap};
 
 const EXE: &str = env!("CARGO_BIN_EXE_warrend");
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(60);
 
 fn ordinary_user() -> Option<RunAs> {
     is_root().then(|| RunAs { uid: 64_000, gid: 64_000, groups: Vec::new() })
@@ -133,7 +133,7 @@ async fn network_of(space: &NetSpace, dir: &Path, user: Option<RunAs>) {
         mac: [0x52, 0x54, 0, 1, 2, 3],
         stp: false,
         delay_seconds: 0,
-        mtu: None,
+        mtu: 1500,
         alias: "warren:test".to_owned(),
     };
     let bridge = netlink.create_bridge(&bridge).await.unwrap();
@@ -315,7 +315,7 @@ fn the_bridge_helper_gives_a_tap_where_it_is_allowed() {
 
 /// What a child in that space reads from an address as bash writes it, after it sent `question`.
 async fn ask(space: &NetSpace, address: &str, question: &str) -> String {
-    let script = format!("exec 3<>/dev/{address}; printf '{question}' >&3; timeout 3 head -n1 <&3");
+    let script = format!("exec 3<>/dev/{address}; printf '{question}' >&3; timeout 10 head -n1 <&3");
     let output = Spawn::brief("bash", Purpose::Script).args(["-c", &script]).enter(space);
     let output = output.output(None, SOON).await.unwrap();
     let answered = output.exit == Exit::Code(0);

@@ -11,9 +11,11 @@ use super::error::Error;
 use super::paths;
 use super::service::Call;
 use super::subscribe::{Sight, Topic};
-use crate::auth::{Action, Permission};
+use crate::auth::{Action, AuthError, Permission};
 use crate::manager::Object;
+use crate::model::DomainDef;
 use crate::plan::privileges::Privileges;
+use crate::plan::taps::{self, Naming};
 use crate::{domain, network};
 
 /// Questions in place of those that the policy file has for the action; translated as those are, from the
@@ -145,6 +147,32 @@ impl Call<'_> {
             self.check(action, &details).await?;
         }
         Ok(())
+    }
+
+    /// What the TAPs of a domain of `owner` may be called when this caller starts it. Where the host's own names are
+    /// asked for, it is the right to reach the host that lets them through; without it the start says what is wrong.
+    pub(super) async fn naming(&self, name: &str, owner: u32, def: &DomainDef) -> Result<Naming, Error> {
+        let places = taps::beyond_prefix(def);
+        if owner == 0 || places.is_empty() {
+            return Ok(Naming::Prefixed);
+        }
+        let details = vec![("name", name.to_owned()), ("place", places.join(", "))];
+        match self.service.authority.check(&self.caller, Action::HostAccess, &details).await {
+            Ok(()) => Ok(Naming::Free),
+            Err(AuthError::Denied { .. } | AuthError::InteractionRequired { .. }) => Ok(Naming::Prefixed),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// The same for a look, for which no person is asked.
+    pub(super) async fn naming_for_a_look(&self, owner: u32, def: &DomainDef) -> Result<Naming, Error> {
+        let places = taps::beyond_prefix(def);
+        if owner == 0 || places.is_empty() {
+            return Ok(Naming::Prefixed);
+        }
+        let details = [("place", places.join(", "))];
+        let answer = self.service.authority.permission(&self.caller, Action::HostAccess, &details).await?;
+        Ok(if answer == Permission::Yes { Naming::Free } else { Naming::Prefixed })
     }
 
     /// For what a network's document needs.

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::OnceCell;
+use tokio::time::Instant;
 use zbus::message::Header;
 
 use super::error::Error;
@@ -75,6 +76,7 @@ impl Callers {
         &self,
         authority: &Authority,
         header: &Header<'_>,
+        arrived: Instant,
     ) -> Result<(Caller, [Claim; 2]), Error> {
         let sender = header.sender().ok_or(AuthError::NoSender)?;
         let uid = self.remembered(sender.as_str());
@@ -82,7 +84,7 @@ impl Callers {
         let uid = *uid.get_or_try_init(|| authority.uid_of(sender)).await?;
         let bytes = usize::try_from(header.primary().body_len()).unwrap_or(usize::MAX);
         let claims = [self.claim(uid, Resource::Call)?, self.claim_much(uid, Resource::Byte, bytes)?];
-        Ok((Caller::new(header, uid)?, claims))
+        Ok((Caller::new(header, uid, arrived)?, claims))
     }
 
     fn remembered(&self, sender: &str) -> Arc<OnceCell<u32>> {

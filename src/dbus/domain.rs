@@ -147,11 +147,7 @@ impl DomainInterface {
         let mut options = Options::new(options);
         let no_wait = options.flag("no-wait")?;
         let files = options.is_given("files");
-        let start = StartOptions {
-            paused: options.flag("paused")?,
-            start_networks: options.flag_or_true("start-networks")?,
-            reason: "requested",
-        };
+        let (paused, start_networks) = (options.flag("paused")?, options.flag_or_true("start-networks")?);
         options.end()?;
         if files {
             return Err(Error::not_yet("the option 'files'"));
@@ -159,6 +155,8 @@ impl DomainInterface {
         // What a network allows may have changed since the definition was taken.
         let doc = self.domain.document(false).await?;
         call.may_use_networks(&privileges::networks(doc.def())).await?;
+        let naming = call.naming(&self.view().name, self.view().owner, doc.def()).await?;
+        let start = StartOptions { paused, start_networks, reason: "requested", naming };
         let domain = self.domain.clone();
         self.work(&call, "Start", no_wait, async move { Ok(domain.start(start).await?) }).await
     }

@@ -12,6 +12,7 @@ use zbus::names::ErrorName;
 use crate::auth::AuthError;
 use crate::model::DocError;
 use crate::sys::process::SpawnError;
+use crate::sys::tap::TapError;
 use crate::{domain, manager, network};
 
 /// An error as it goes over the bus.
@@ -150,6 +151,7 @@ fn network_name(e: &network::Error) -> &'static str {
         E::NotSupported { .. } | E::NoSuchWayOut { .. } | E::NoSuchAddress { .. } | E::Ground(_) => {
             warren!("NotSupported")
         }
+        E::Port { .. } => warren!("InvalidConfig"),
         E::Gone(_) => warren!("NoSuchNetwork"),
         E::NoUid(_) => warren!("LimitExceeded"),
         E::Netlink { .. }
@@ -179,6 +181,7 @@ fn domain_name(e: &domain::Error) -> &'static str {
         E::Config { .. } => warren!("InvalidConfig"),
         E::NoSuchNetwork { .. } => warren!("NoSuchNetwork"),
         E::Network { source, .. } => network_name(source),
+        E::Tap { source: TapError::Exists(_), .. } => warren!("AddressInUse"),
         E::NoSuchConsole { .. } | E::NoSuchDisplay { .. } => warren!("NoSuchDevice"),
         E::NoUid(_) | E::Limit(_) => warren!("LimitExceeded"),
         E::Cancelled => warren!("Cancelled"),
@@ -224,7 +227,7 @@ impl From<manager::Error> for Error {
             E::TooManyObjects { .. } | E::Limit(_) => warren!("LimitExceeded"),
             E::NotCancellable(_) => warren!("NotSupported"),
             E::JobEnded(_) => warren!("WrongState"),
-            E::Complete(_) => warren!("AddressInUse"),
+            E::Complete(_) | E::BridgeTaken { .. } => warren!("AddressInUse"),
             E::Subnets(_) | E::Store(_) | E::JobLost => warren!("BackendFailed"),
         };
         Self::new(name, &e)

@@ -7,11 +7,13 @@
 //! descriptor that came with a call, nor a signal that somebody else than the bus has sent: nothing here takes either.
 
 use std::collections::{HashMap, VecDeque};
+use std::num::NonZeroU32;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
 use zbus::DBusError;
-use zbus::message::{Flags, Message, Type};
+use zbus::message::{Flags, Header, Message, Type};
 
 use super::error::Error;
 
@@ -53,6 +55,8 @@ struct Calls {
     bytes: usize,
     /// How many are being answered.
     under_way: usize,
+    /// When those came that wait or are being answered, by their serial numbers.
+    arrivals: HashMap<NonZeroU32, Instant>,
 }
 
 /// Whether it is counted as under way until it is answered.
@@ -107,6 +111,9 @@ impl Waiting {
             self.turns.push_back(sender);
         }
         calls.bytes += bytes;
+        if is_answered(&message) {
+            calls.arrivals.insert(message.primary_header().serial_num(), Instant::now());
+        }
         calls.messages.push_back(message);
         None
     }
@@ -128,9 +135,10 @@ impl Waiting {
         Some(message)
     }
 
-    /// A call of this connection is answered; whether one that waited for that has its turn now.
-    fn answered(&mut self, receiver: &str) -> bool {
+    /// A call of this connection, of that serial number, is answered; whether one that waited for that has its turn now.
+    fn answered(&mut self, receiver: &str, serial: Option<NonZeroU32>) -> bool {
         let Some(calls) = self.calls.get_mut(receiver) else { return false };
+        serial.map(|serial| calls.arrivals.remove(&serial));
         let stood = calls.under_way >= AT_ONCE && !calls.messages.is_empty();
         calls.under_way = calls.under_way.saturating_sub(1);
         if calls.messages.is_empty() && calls.under_way == 0 {
@@ -167,10 +175,18 @@ impl Inbox {
     pub(super) fn sent(&self, message: &Message) {
         let header = message.header();
         if let (Type::MethodReturn | Type::Error, Some(to)) = (header.message_type(), header.destination())
-            && self.lock().answered(to.as_str())
+            && self.lock().answered(to.as_str(), header.reply_serial())
         {
             self.more.notify_one();
         }
+    }
+
+    /// When this call has come; now, where that is not known, as of one that asks for no answer.
+    pub(super) fn arrival(&self, call: &Header<'_>) -> Instant {
+        let waiting = self.lock();
+        let calls = call.sender().and_then(|sender| waiting.calls.get(sender.as_str()));
+        let arrival = calls.and_then(|calls| calls.arrivals.get(&call.primary().serial_num()));
+        arrival.copied().unwrap_or_else(Instant::now)
     }
 
     /// Whether all calls that have come are answered, and the answers are out, or can never be.
@@ -241,6 +257,19 @@ mod tests {
     }
 
     #[test]
+    fn a_calls_time_begins_when_it_comes() {
+        let inbox = Inbox::new(mpsc::unbounded_channel().0);
+        let call = call(":1.1", "A");
+        inbox.put(call.clone());
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        assert!(inbox.lock().take().is_some());
+        let arrival = inbox.arrival(&call.header());
+        assert!(arrival.elapsed().as_millis() >= 20 && inbox.arrival(&call.header()) == arrival);
+        inbox.sent(&Message::method_return(&call.header()).build(&()).unwrap());
+        assert!(inbox.arrival(&call.header()) > arrival, "it is forgotten with its answer");
+    }
+
+    #[test]
     fn each_connection_has_its_turn_and_its_order() {
         let mut waiting = Waiting::default();
         for n in 1..=4 {
@@ -253,7 +282,7 @@ mod tests {
         assert!(waiting.put(signal, ROOM).is_none());
         assert_eq!(taken(&mut waiting), ["S", "A1", "B1", "C1", "A2", "B2", "A3", "A4"]);
         for sender in [":1.1", ":1.1", ":1.1", ":1.1", ":1.2", ":1.2", ":1.3"] {
-            assert!(!waiting.answered(sender), "nothing waits");
+            assert!(!waiting.answered(sender, None), "nothing waits");
         }
         assert!(waiting.calls.is_empty() && waiting.turns.is_empty());
     }
@@ -267,14 +296,14 @@ mod tests {
         assert_eq!(taken(&mut waiting).len(), AT_ONCE);
         assert!(waiting.put(call(":1.2", "B1"), ROOM).is_none());
         assert_eq!(taken(&mut waiting), ["B1"]);
-        assert!(waiting.answered(":1.1"));
+        assert!(waiting.answered(":1.1", None));
         assert_eq!(taken(&mut waiting), [format!("A{AT_ONCE}")]);
         for _ in 0..AT_ONCE {
-            waiting.answered(":1.1");
+            waiting.answered(":1.1", None);
             taken(&mut waiting);
         }
-        waiting.answered(":1.1");
-        waiting.answered(":1.2");
+        waiting.answered(":1.1", None);
+        waiting.answered(":1.2", None);
         assert!(waiting.calls.is_empty() && waiting.turns.is_empty());
     }
 
@@ -305,7 +334,7 @@ mod tests {
         };
         let answer = waiting.put(with_descriptor(None), ROOM).unwrap();
         assert_eq!(answer.header().error_name().unwrap().as_str(), "org.warren1.Error.NotSupported");
-        assert!(!waiting.answered(":1.1"));
+        assert!(!waiting.answered(":1.1", None));
         assert!(waiting.put(with_descriptor(Some(Flags::NO_REPLY_EXPECTED)), ROOM).is_none());
         let signal = |sender: &'static str| {
             let signal = Message::signal("/", "org.freedesktop.DBus", "NameOwnerChanged").sender(sender);

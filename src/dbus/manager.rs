@@ -18,6 +18,7 @@ use crate::domain::StartOptions;
 use crate::manager::{DefineOptions, Object, Report};
 use crate::model::{DocError, DomainDoc, Finding, NetworkDoc};
 use crate::plan::privileges::{self, Author};
+use crate::plan::taps::Naming;
 use crate::sys::qemu_probe::standard_paths;
 
 /// What this service can do beyond the first release, one word each.
@@ -128,14 +129,16 @@ impl ManagerInterface {
         }
         let author = before.as_ref().map_or(Author::Owner, |before| Author::Other(before.def()));
         let needs = privileges::of_domain(doc.def(), author, &standard_paths());
-        call.may_have(doc.def().name.as_str(), owner, &needs).await?;
+        let name = doc.def().name.as_str();
+        call.may_have(name, owner, &needs).await?;
+        let naming = if start { call.naming(name, owner, doc.def()).await? } else { Naming::Prefixed };
         let defined = manager.define_domain(doc, owner, options).await;
         manager.told().await;
         let Some(uuid) = defined? else { return Ok(paths::done()) };
         if start {
             let domain = manager.domain(&uuid)?;
             let cancel = Some(domain.clone());
-            let start = StartOptions { paused: false, start_networks: true, reason: "requested" };
+            let start = StartOptions { paused: false, start_networks: true, reason: "requested", naming };
             let work = async move { Ok(domain.start(start).await?) };
             call.work("Start", Object::Domain(uuid), false, cancel, work).await?;
         }
@@ -184,7 +187,8 @@ impl ManagerInterface {
                 let owner = replaced.as_ref().map_or(uid, |d| d.view().owner);
                 let needs = privileges::of_a_look(doc.def(), &standard_paths());
                 call.may_have(doc.def().name.as_str(), owner, &needs).await?;
-                manager.check_domain(doc, uid, replaced).await?
+                let naming = call.naming_for_a_look(owner, doc.def()).await?;
+                manager.check_domain(doc, uid, naming, replaced).await?
             }
             Err(DocError::Config(findings)) => Report { findings, ..Report::default() },
             Err(e) => return Err(e.into()),

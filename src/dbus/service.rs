@@ -101,7 +101,8 @@ impl Service {
     /// Begins to answer a call.
     pub(super) async fn call(&self, header: &Header<'_>) -> Result<Call<'_>, Error> {
         let busy = Busy::new(self);
-        let (caller, shares) = self.callers.enter(&self.authority, header).await?;
+        let (caller, shares) =
+            self.callers.enter(&self.authority, header, self.inbox.arrival(header)).await?;
         Ok(Call { service: self, caller, _shares: shares, _busy: busy })
     }
 }
@@ -125,7 +126,8 @@ impl Call<'_> {
             work.await
         };
         let manager = &self.service.manager;
-        let work = Work { operation, object, no_wait, cancel, by: self.caller.sender.clone() };
+        let until = if no_wait { Instant::now() } else { self.caller.deadline().into_std() };
+        let work = Work { operation, object, until, cancel, by: self.caller.sender.clone() };
         let job = manager.run_job(work, error_parts, kept, task).await;
         manager.told().await;
         Ok(paths::job_or_done(job?))

@@ -11,6 +11,7 @@ use super::actor::Message;
 use super::{Command, Error, Info, View};
 use crate::mailbox::{self, Reply};
 use crate::model::DomainDoc;
+use crate::plan::taps::Naming;
 
 /// A domain, from outside. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -29,6 +30,8 @@ pub struct StartOptions {
     pub start_networks: bool,
     /// What `StateReason` says: `requested` or `autostart`.
     pub reason: &'static str,
+    /// What the TAPs of an ordinary user's domain may be called in system scope; others are free in any case.
+    pub naming: Naming,
 }
 
 impl Handle {

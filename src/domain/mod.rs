@@ -33,6 +33,7 @@ use uuid::Uuid;
 
 use crate::ledger::{Exceeded, Ledger};
 use crate::model::{Finding, Mac};
+use crate::names::Names;
 use crate::network;
 use crate::scope::Scope;
 use crate::store::{Store, StoreError};
@@ -167,6 +168,8 @@ pub struct Context {
     pub ground: network::ground::Ground,
     /// Networks by name.
     pub networks: network::Directory,
+    /// The names that interfaces must not have.
+    pub names: Names,
     /// The uids of running guests and of networks.
     pub uids: Uids,
     /// What each owner takes of the machine.

@@ -18,9 +18,12 @@ use crate::model::{
 };
 use crate::network::{Handle as Network, PortRequest};
 use crate::plan::host::QemuFacts;
+use crate::plan::ports::PortWish;
 use crate::plan::qemu;
+use crate::plan::taps::{self, Naming};
 use crate::scope::ScopeKind;
 use crate::sys::bridge_helper;
+use crate::sys::netlink::PortSpec;
 use crate::sys::netspace::NetSpace;
 use crate::sys::process::{Exit, Purpose, Spawn};
 use crate::sys::tap::{self, Tap};
@@ -81,8 +84,10 @@ pub(super) async fn prepare(
     def: &DomainDef,
     qemu: &QemuFacts,
     nic: &InterfaceDef,
+    naming: Naming,
     guest: &mut Guest,
 ) -> Result<NicDescriptor, Error> {
+    let template = taps::written(nic, naming).map_or(TEMPLATE, IfName::as_str);
     let mac = nic.mac.unwrap_or_else(|| Mac::for_guest([0; 3]));
     let (queues, vhost) = qemu::queues(nic, &def.os.arch, qemu.vhost_net);
     let descriptor = match &nic.kind {
@@ -92,21 +97,25 @@ pub(super) async fn prepare(
             guest.live.networks.push(network.clone());
             guest.save(context, uuid)?;
             let (domain_name, teaming) = (def.name.to_string(), nic.teaming.is_some());
-            let request = PortRequest { domain: *uuid, domain_name, mac, teaming };
+            let wish = PortWish::of(nic, guest.live.owner.unwrap_or_default());
+            let path = nic.info.path.clone();
+            let request = PortRequest { domain: *uuid, domain_name, mac, teaming, wish, path };
             let plugged = handle.plug(request).await.map_err(|source| Error::Network {
                 path: nic.info.path.clone(),
                 network: network.clone(),
                 source,
             })?;
             let space = ground(context, uuid, nic).await?;
-            let isolated = nic.isolated.unwrap_or(plugged.isolated);
-            let port = Port { bridge: &plugged.bridge, isolated };
-            let taps = make_tap(&space, uuid, nic, mac, Some(port), queues).await?;
+            let port = Port { bridge: &plugged.bridge, spec: plugged.port, fixes_mtu: false };
+            let new = NewTap { template, queues, mac };
+            let taps = make_tap(&space, uuid, nic, new, Some(port)).await?;
             return note(guest, nic, taps, vhost, None);
         }
         InterfaceKind::Bridge { bridge } if context.scope.kind == ScopeKind::System => {
-            let port = Port { bridge: bridge.as_str(), isolated: nic.isolated == Some(true) };
-            let taps = make_tap(&NetSpace::host(), uuid, nic, mac, Some(port), queues).await?;
+            let spec = PortSpec { isolated: nic.isolated == Some(true), ..PortSpec::default() };
+            let port = Port { bridge: bridge.as_str(), spec, fixes_mtu: true };
+            let new = NewTap { template, queues, mac };
+            let taps = make_tap(&NetSpace::host(), uuid, nic, new, Some(port)).await?;
             return note(guest, nic, taps, vhost, None);
         }
         InterfaceKind::Bridge { bridge } => {
@@ -117,7 +126,7 @@ pub(super) async fn prepare(
             let space = if nic.managed_tap { ground(context, uuid, nic).await? } else { NetSpace::host() };
             let taps = match &nic.target {
                 Some(own) if !nic.managed_tap => open_own(&space, nic, own, queues).await?,
-                _ => make_tap(&space, uuid, nic, mac, None, queues).await?,
+                _ => make_tap(&space, uuid, nic, NewTap { template, queues, mac }, None).await?,
             };
             let name = taps.name.clone().unwrap_or_default();
             // Noted first, so that what a script has begun that is cut off is undone by the other.
@@ -163,8 +172,20 @@ async fn ground(context: &Context, uuid: &Uuid, nic: &InterfaceDef) -> Result<Ne
 /// Where a TAP is plugged in.
 struct Port<'a> {
     bridge: &'a str,
-    /// It does not reach other ports that are isolated.
-    isolated: bool,
+    /// How the bridge is to treat it.
+    spec: PortSpec,
+    /// The bridge is not Warren's, and may still follow the MTU of its ports.
+    fixes_mtu: bool,
+}
+
+/// A TAP that is to be made.
+#[derive(Clone, Copy)]
+struct NewTap<'a> {
+    /// Its name, or a pattern of names.
+    template: &'a str,
+    queues: u32,
+    /// The guest's end of the cable.
+    mac: Mac,
 }
 
 /// In session scope only the host's own helper may touch the host's bridges. It makes a TAP with one queue,
@@ -202,9 +223,8 @@ async fn make_tap(
     space: &NetSpace,
     uuid: &Uuid,
     nic: &InterfaceDef,
-    mac: Mac,
+    new: NewTap<'_>,
     port: Option<Port<'_>>,
-    queues: u32,
 ) -> Result<Taps, Error> {
     let link = |source| Error::Link { path: nic.info.path.clone(), source };
     let netlink = space.netlink().await.map_err(link)?;
@@ -219,12 +239,12 @@ async fn make_tap(
         }
         None => None,
     };
-    let taps = open_queues(space, nic, queues).await?;
+    let taps = open_queues(space, nic, new).await?;
     let name = taps.name.clone().unwrap_or_default();
     let made = netlink.link(&name).await.map_err(link)?;
     let index = made.map_or(0, |l| l.index);
     netlink.set_alias(index, &format!("warren:{uuid}")).await.map_err(link)?;
-    netlink.set_mac(index, host_side(mac)).await.map_err(link)?;
+    netlink.set_mac(index, host_side(new.mac)).await.map_err(link)?;
     if let Some(mtu) = nic.mtu.or(master.as_ref().map(|m| m.mtu)) {
         netlink.set_mtu(index, mtu).await.map_err(link)?;
     }
@@ -235,17 +255,22 @@ async fn make_tap(
             let failed = |source| Error::LinkSetting { path: nic.info.path.clone(), source };
             space.sysctl(&key, "1").await.map_err(failed)?;
         }
+        let (spec, fixes_mtu) = port.map_or_else(Default::default, |p| (p.spec, p.fixes_mtu));
+        if fixes_mtu && nic.mtu.is_some_and(|mtu| mtu != master.mtu) {
+            // Else the kernel would give the whole bridge the MTU of this one port.
+            netlink.fix_mtu(&master, master.mtu).await.map_err(link)?;
+        }
         netlink.set_master(index, Some(master.index)).await.map_err(link)?;
-        if port.is_some_and(|port| port.isolated) {
-            netlink.set_isolated(index, true).await.map_err(link)?;
+        if spec != PortSpec::default() {
+            netlink.set_port(index, spec).await.map_err(link)?;
         }
     }
     netlink.set_up(index, true).await.map_err(link)?;
     Ok(taps)
 }
 
-async fn open_queues(space: &NetSpace, nic: &InterfaceDef, queues: u32) -> Result<Taps, Error> {
-    let template = nic.target.as_ref().map_or(TEMPLATE, IfName::as_str);
+async fn open_queues(space: &NetSpace, nic: &InterfaceDef, new: NewTap<'_>) -> Result<Taps, Error> {
+    let NewTap { template, queues, .. } = new;
     let failed = |source| Error::Tap { path: format!("{}/target/@dev", nic.info.path), source };
     let first = match queues {
         1 => space.open_tap(template, true).await,

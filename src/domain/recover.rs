@@ -17,6 +17,7 @@ use super::state::Event;
 use super::{Context, Error, State, commands, consoles};
 use crate::model::{DomainDoc, InterfaceKind};
 use crate::network::PortRequest;
+use crate::plan::ports::PortWish;
 use crate::store;
 use crate::sys::process::{self, Process, StderrTail};
 use crate::sys::qmp::{Qmp, QmpEvent};
@@ -121,6 +122,8 @@ async fn hold(context: &Context, uuid: &Uuid, doc: &DomainDoc, guest: &Guest) {
             domain_name: guest.live.name.clone(),
             mac,
             teaming: nic.teaming.is_some(),
+            wish: PortWish::of(nic, guest.live.owner.unwrap_or(0)),
+            path: nic.info.path.clone(),
         };
         if let Err(e) = handle.keep(request).await {
             tracing::warn!(domain = %uuid, "a port on '{network}' is not taken again: {}", crate::chain(&e));

@@ -14,9 +14,10 @@ use super::files::{OpenedFiles, open_files};
 use super::guest::{Guest, Live, LiveDevice, identity_file};
 use super::nics::{self, NicDescriptor};
 use super::{Context, Error, StartOptions, consoles, displays, firmware};
-use crate::model::{DiskFormat, DomainDef, DomainDoc, Finding, Image, Severity};
+use crate::model::{DiskFormat, DomainDef, DomainDoc, Finding, IfName, Image, Severity};
 use crate::plan::host::QemuFacts;
 use crate::plan::qemu::{self, FlashFd, Handed, ImageFd, NicFd};
+use crate::plan::taps::{self, Naming};
 use crate::scope::ScopeKind;
 use crate::store::{StoreError, remove_live};
 use crate::sys::process::{Spawn, StderrTail, stderr_fifo};
@@ -68,6 +69,8 @@ async fn steps(
     guest: &mut Guest,
 ) -> Result<mpsc::Receiver<QmpEvent>, Error> {
     let def = doc.def();
+    let naming = naming(context, owner, options);
+    refuse_names(context, def, naming, owner)?;
     let mut qemu = choose_qemu(def).await?;
     firmware::pin(context, uuid, &mut qemu)?;
     refuse(doc, &qemu)?;
@@ -77,7 +80,7 @@ async fn steps(
     let opened = open_files(context, uuid, def, &qemu, owner).await?;
     let mut nic_descriptors = Vec::new();
     for nic in def.interfaces() {
-        nic_descriptors.push(nics::prepare(context, uuid, def, &qemu, nic, guest).await?);
+        nic_descriptors.push(nics::prepare(context, uuid, def, &qemu, nic, naming, guest).await?);
         guest.save(context, uuid)?;
     }
     let settings = spawn_qemu(context, uuid, def, &qemu, opened, nic_descriptors, guest).await?;
@@ -94,6 +97,19 @@ async fn steps(
     guest.live.active = true;
     guest.save(context, uuid)?;
     Ok(events)
+}
+
+/// Whose names they are is what counts, not who starts the guest, unless that is somebody with more rights.
+fn naming(context: &Context, owner: u32, options: StartOptions) -> Naming {
+    let free = owner == 0 || context.scope.kind == ScopeKind::Session;
+    if free { Naming::Free } else { options.naming }
+}
+
+fn refuse_names(context: &Context, def: &DomainDef, naming: Naming, owner: u32) -> Result<(), Error> {
+    let taken = |name: &IfName| context.names.kept_from_tap(name.as_str(), owner);
+    let mut findings = taps::findings(def, naming, taken);
+    findings.retain(|f| f.severity == Severity::Error);
+    if findings.is_empty() { Ok(()) } else { Err(config(def, findings)) }
 }
 
 /// Everything that cannot be run is told at once, before anything is acquired.

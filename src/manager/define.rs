@@ -14,7 +14,7 @@ use super::{Error, Event, Manager, NetworkEntry, read, write};
 use crate::domain::{self, Recovered};
 use crate::model::{DomainDoc, Finding, InterfaceKind, Mac, NetworkDoc, Severity};
 use crate::network;
-use crate::plan::{self, check, complete};
+use crate::plan::{self, check, complete, taps::Naming};
 use crate::store::{Envelope, Kind};
 
 /// How a definition is taken.
@@ -78,6 +78,7 @@ impl Manager {
         let old_uuid = old.as_ref().map(network::Handle::uuid);
         self.complete_network(&mut doc, old_uuid).await?;
         refuse_errors(check::network(&doc))?;
+        self.refuse_taken_bridge(doc.def().uuid.as_ref(), doc.def())?;
         self.refuse_beyond_limit(owner, old.is_some())?;
         if options.dry_run {
             return Ok(None);
@@ -85,7 +86,9 @@ impl Manager {
         let uuid = doc.def().uuid.unwrap_or_default();
         if let Some(handle) = old {
             let (owner, subnets) = (handle.view().owner, subnets(&doc));
+            let def = doc.def().clone();
             handle.redefine(doc, generation + 1).await?;
+            self.take_bridge(uuid, &def);
             write(&self.networks).insert(uuid, NetworkEntry { handle, owner, subnets });
         } else {
             tracing::info!(network = %name, "network defined");
@@ -112,6 +115,7 @@ impl Manager {
         let (uuid, owner) = (seed.uuid, seed.envelope.owner);
         let name = seed.doc.def().name.to_string();
         let subnets = subnets(&seed.doc);
+        self.take_bridge(uuid, seed.doc.def());
         let handle = network::spawn(self.network_context(), seed);
         self.directory.set(&name, Some(handle.clone()));
         write(&self.networks).insert(uuid, NetworkEntry { handle: handle.clone(), owner, subnets });
@@ -176,6 +180,7 @@ impl Manager {
             let owner = handle.view().owner;
             let (macs, def) = (complete::interface_macs(&doc), Arc::new(doc.def().clone()));
             handle.redefine(doc, generation + 1).await?;
+            self.take_taps(uuid, owner, &def);
             write(&self.domains).insert(uuid, DomainEntry { handle, owner, macs, def });
         } else {
             tracing::info!(domain = %name, "domain defined");
@@ -190,6 +195,7 @@ impl Manager {
     pub(super) fn enter_domain(&self, seed: domain::Seed) {
         let (uuid, owner) = (seed.uuid, seed.envelope.owner);
         let (macs, def) = (complete::interface_macs(&seed.doc), Arc::new(seed.doc.def().clone()));
+        self.take_taps(uuid, owner, &def);
         let handle = domain::spawn(self.domain_context(), seed);
         write(&self.domains).insert(uuid, DomainEntry { handle: handle.clone(), owner, macs, def });
         self.tell(Event::DomainAdded(handle));
@@ -239,15 +245,16 @@ impl Manager {
             return Ok(Report { findings, ..report });
         }
         self.complete_network(&mut doc, old).await?;
-        let beyond = self.forwarding.outlook(doc.def()).await.into_iter().map(|message| Finding {
+        let mut beyond = self.findings_on_bridge(doc.def().uuid.as_ref(), doc.def());
+        beyond.extend(self.forwarding.outlook(doc.def()).await.into_iter().map(|message| Finding {
             severity: Severity::Warning,
             path: "/network/forward".to_owned(),
             line: 0,
             column: 0,
             message,
             remedy: "set it in the host's own configuration, or leave IPv6 out of the network".to_owned(),
-        });
-        report.findings = check::together(&doc, check::network(&doc), beyond.collect());
+        }));
+        report.findings = check::together(&doc, check::network(&doc), beyond);
         let def = doc.def();
         let uuid = def.uuid.unwrap_or_default();
         let bridge = def.bridge.name.as_ref().map_or("wbr0", |name| name.as_str());
@@ -259,17 +266,21 @@ impl Manager {
     }
 
     /// Everything there is to say to `uid` of a domain's document, which would replace `old`; changes nothing.
+    /// `naming` says what that user could call the TAPs of another's domain.
     pub async fn check_domain(
         &self,
         mut doc: DomainDoc,
         uid: u32,
+        naming: Naming,
         old: Option<domain::Handle>,
     ) -> Result<Report, Error> {
         let mut report = Report::default();
         if !doc.has_errors() {
             self.complete_domain(&mut doc, old.as_ref())?;
         }
+        let owner = old.as_ref().map_or(uid, |old| old.view().owner);
         let mut beyond = self.findings_on_surroundings(&doc, uid, old.map(|h| h.uuid()));
+        beyond.extend(self.findings_on_ports(doc.def(), owner, naming));
         match domain::planned(doc.def()).await {
             Ok(planned) => {
                 if !doc.has_errors() {

@@ -1,12 +1,12 @@
 //! Work that goes on after its call was answered.
 //!
 //! Owns the numbers of jobs (never used twice within a boot) and their end. Must never keep a call
-//! waiting longer than [`PATIENCE`].
+//! waiting beyond the time that it names.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
@@ -14,8 +14,6 @@ use super::{Error, Event, Manager};
 use crate::domain;
 use crate::sys::unix;
 
-/// How long a call waits before it is answered with a job.
-const PATIENCE: Duration = Duration::from_secs(20);
 /// How long a job that has ended can still be looked at.
 const KEPT: Duration = Duration::from_secs(60);
 
@@ -67,8 +65,8 @@ pub struct Work {
     pub operation: &'static str,
     /// What it works on.
     pub object: Object,
-    /// Nobody waits for it.
-    pub no_wait: bool,
+    /// How long the call waits before it is answered with a job; a time that is past: not at all.
+    pub until: Instant,
     /// The domain whose stop ends it.
     pub cancel: Option<domain::Handle>,
     /// Who asks, by the unique name on the bus.
@@ -144,13 +142,15 @@ impl Manager {
     /// gives an error's name and message on the bus; `kept` is dropped when the job's object goes.
     pub async fn run_job(
         self: &Arc<Self>,
-        Work { operation, object, no_wait, cancel, by }: Work,
+        Work { operation, object, until, cancel, by }: Work,
         name_error: fn(Error) -> (String, String),
         kept: impl Send + 'static,
         work: impl Future<Output = Result<(), Error>> + Send + 'static,
     ) -> Result<Option<u64>, Error> {
         let mut task = tokio::spawn(work);
-        if !no_wait && let Ok(result) = tokio::time::timeout(PATIENCE, &mut task).await {
+        if until > Instant::now()
+            && let Ok(result) = tokio::time::timeout_at(until.into(), &mut task).await
+        {
             return result.map_err(|_| Error::JobLost)?.map(|()| None);
         }
         let job = Arc::new(Job {

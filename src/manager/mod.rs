@@ -8,6 +8,7 @@ mod addresses;
 mod define;
 mod domains;
 mod jobs;
+mod ports;
 mod recover;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,7 @@ use uuid::Uuid;
 
 use crate::ledger::{Exceeded, Ledger};
 use crate::model::{DocError, Finding, Mac};
+use crate::names::Names;
 use crate::network::forwarding::Forwarding;
 use crate::network::ground::Ground;
 use crate::plan::complete::CompleteError;
@@ -61,6 +63,8 @@ pub enum Error {
     Network(#[from] network::Error),
     #[error(transparent)]
     Domain(#[from] domain::Error),
+    #[error("/network/bridge/@name: '{bridge}' is {holder}; choose another, or leave it out and Warren does")]
+    BridgeTaken { bridge: String, holder: String },
     #[error("the host's subnets cannot be read")]
     Subnets(#[from] network::ground::GroundError),
     #[error("the definition could not be kept on disk")]
@@ -139,6 +143,7 @@ pub struct Manager {
     directory: network::Directory,
     uids: Uids,
     ledger: Ledger,
+    names: Names,
     networks: RwLock<BTreeMap<Uuid, NetworkEntry>>,
     domains: RwLock<Domains>,
     /// Held while a network's definition is completed and entered, so that names and subnets stay unique. A network
@@ -174,6 +179,7 @@ impl Manager {
             directory: network::Directory::default(),
             uids: Uids::new(scope.guest_uids(), scope.service_uids()),
             ledger: Ledger::new(scope.config.limits),
+            names: Names::default(),
             networks: RwLock::default(),
             domains: RwLock::default(),
             defining_networks: tokio::sync::Mutex::default(),
@@ -228,6 +234,7 @@ impl Manager {
             store: self.store.clone(),
             ground: self.ground.clone(),
             networks: self.directory.clone(),
+            names: self.names.clone(),
             uids: self.uids.clone(),
             ledger: self.ledger.clone(),
             announce: Arc::new(move |_, old, new| {
@@ -300,6 +307,7 @@ impl Manager {
         handle.undefine().await?;
         self.directory.set(&handle.view().name, None);
         write(&self.networks).remove(uuid);
+        self.names.forget(uuid);
         self.tell(Event::NetworkRemoved(*uuid));
         Ok(())
     }
@@ -310,6 +318,7 @@ impl Manager {
         let _defining = self.defining_domains.lock().await;
         handle.undefine().await?;
         write(&self.domains).remove(uuid);
+        self.names.forget(uuid);
         self.tell(Event::DomainRemoved(*uuid));
         Ok(())
     }

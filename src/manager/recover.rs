@@ -15,6 +15,7 @@ use super::{Error, Manager};
 use crate::domain;
 use crate::model::{Definition, Doc, NetworkDoc};
 use crate::network::{self, Leftover};
+use crate::plan::taps::Naming;
 use crate::store::{self, Envelope, Kind, StoreError, Stored};
 
 /// The network that is there from the start.
@@ -205,7 +206,12 @@ async fn autostart_network(network: &network::Handle) {
 /// As [`autostart_network`].
 async fn autostart_domain(domain: &domain::Handle) {
     let view = domain.view();
-    let options = domain::StartOptions { paused: false, start_networks: true, reason: "autostart" };
+    let options = domain::StartOptions {
+        paused: false,
+        start_networks: true,
+        reason: "autostart",
+        naming: Naming::Prefixed,
+    };
     if view.autostart
         && !view.state.is_live()
         && let Err(e) = domain.start(options).await

@@ -15,8 +15,9 @@ use super::leases::{LeaseChange, Leases, NetworkLease};
 use super::state::{self, Denial, Effect, Event, State};
 use super::{Context, Error, Handle, View, live};
 use crate::model::{Mac, NetworkDoc, Severity};
+use crate::plan::ports::{PortRules, PortWish};
 use crate::store::{Envelope, Kind};
-use crate::sys::netlink::Neighbour;
+use crate::sys::netlink::{Neighbour, PortSpec};
 
 const MAILBOX: usize = 64;
 /// A dnsmasq that ends by itself is started again this often in the life of a network.
@@ -51,6 +52,10 @@ pub struct PortRequest {
     pub mac: Mac,
     /// The NIC may share its address with its teaming partner in the same domain.
     pub teaming: bool,
+    /// What it asks for, and for whom.
+    pub wish: PortWish,
+    /// The NIC's place in its document, for messages.
+    pub path: String,
 }
 
 /// Where a NIC's TAP is to be put.
@@ -58,8 +63,8 @@ pub struct PortRequest {
 pub struct Plugged {
     /// The bridge.
     pub bridge: String,
-    /// The port reaches the host and what is not isolated, but no other port like it.
-    pub isolated: bool,
+    /// How the bridge is to treat it.
+    pub port: PortSpec,
 }
 
 /// What an actor begins with.
@@ -127,6 +132,7 @@ pub fn spawn(context: Context, seed: Seed) -> Handle {
             owner: 0,
             access: String::new(),
             warnings: Vec::new(),
+            ports: PortRules::default(),
         })),
     };
     actor.follow_leases();
@@ -225,6 +231,7 @@ impl Actor {
 
     fn snapshot(&self) -> View {
         let def = self.doc.def();
+        let running = self.up.as_ref().map_or(def, |up| up.doc.def());
         let chosen = def.bridge.name.as_ref().map_or_else(String::new, ToString::to_string);
         View {
             name: self.name(),
@@ -239,6 +246,7 @@ impl Actor {
             owner: self.envelope.owner,
             access: self.envelope.access.clone(),
             warnings: self.warnings.clone(),
+            ports: PortRules::of(running, self.envelope.owner),
         }
     }
 
@@ -279,6 +287,7 @@ impl Actor {
         let Ok(netlink) = up.space.netlink().await else { return };
         let Ok(links) = netlink.links().await else { return };
         let Some(bridge) = links.iter().find(|l| l.name == up.bridge) else { return };
+        let rules = up.port_rules(self.envelope.owner);
         for request in self.ports.values() {
             let alias = bring_up::alias(&request.domain);
             // The TAP's own address ends as the NIC's does.
@@ -288,8 +297,8 @@ impl Actor {
             });
             for link in mine {
                 let mut attached = netlink.set_master(link.index, Some(bridge.index)).await;
-                if attached.is_ok() && up.isolates_ports() {
-                    attached = netlink.set_isolated(link.index, true).await;
+                if attached.is_ok() {
+                    attached = netlink.set_port(link.index, port(&rules, request.wish)).await;
                 }
                 if let Err(e) = attached {
                     tracing::warn!("'{}' could not be attached again: {}", link.name, crate::chain(&e));
@@ -384,6 +393,12 @@ impl Actor {
         let Some(up) = &self.up else {
             return Err(Error::Denied { name: self.name(), denial: Denial::NotActive });
         };
+        let rules = up.port_rules(self.envelope.owner);
+        let findings = rules.objections(request.wish, &request.path, self.doc.def().name.as_str());
+        if !findings.is_empty() {
+            return Err(Error::Port { network: self.name(), findings });
+        }
+        let plugged = Plugged { bridge: up.bridge.clone(), port: port(&rules, request.wish) };
         let twin = self.ports.values().find(|p| p.mac == request.mac && p.domain != request.domain);
         if let Some(twin) = twin {
             return Err(Error::MacInUse {
@@ -393,7 +408,7 @@ impl Actor {
             });
         }
         self.ports.insert((request.domain, request.mac), request);
-        Ok(Plugged { bridge: up.bridge.clone(), isolated: up.isolates_ports() })
+        Ok(plugged)
     }
 
     async fn revive_dnsmasq(&mut self, exit: &str) {
@@ -413,4 +428,9 @@ impl Actor {
         self.follow_leases();
         self.publish();
     }
+}
+
+/// Guests do not take part in the spanning tree, which is the network owner's.
+fn port(rules: &PortRules, wish: PortWish) -> PortSpec {
+    PortSpec { isolated: rules.isolates(wish), passes_bpdus: true }
 }

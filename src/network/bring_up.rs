@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::forwarding::Needs;
 use super::{Context, Error};
 use crate::model::{Mac, NetworkDef, NetworkDoc};
-use crate::plan;
+use crate::plan::{self, ports::PortRules};
 use crate::scope::ScopeKind;
 use crate::store;
 use crate::sys::dnsmasq::{self, Dnsmasq, DnsmasqSpec};
@@ -53,9 +53,9 @@ pub(super) struct Up {
 }
 
 impl Up {
-    /// Whether the definition as it runs keeps its guests from each other.
-    pub(super) fn isolates_ports(&self) -> bool {
-        self.doc.def().isolated_ports == Some(true)
+    /// What a NIC on it is held to.
+    pub(super) fn port_rules(&self, owner: u32) -> PortRules {
+        PortRules::of(self.doc.def(), owner)
     }
 }
 
@@ -232,7 +232,7 @@ async fn make_bridge(
             mac: def.mac.unwrap_or_else(|| Mac::for_guest([0; 3])).0,
             stp: def.bridge.stp,
             delay_seconds: def.bridge.delay,
-            mtu: def.mtu,
+            mtu: def.mtu.unwrap_or(plan::ports::DEFAULT_MTU),
             alias: alias(uuid),
         };
         match netlink.create_bridge(&spec).await {

@@ -59,6 +59,8 @@ pub enum Error {
         "the MAC address {mac} is in use on the network '{network}' by the domain '{domain}', which is running"
     )]
     MacInUse { mac: crate::model::Mac, network: String, domain: String },
+    #[error("the network '{network}' is not the guest's to change: {}", list(.findings))]
+    Port { network: String, findings: Vec<Finding> },
     #[error("the network '{name}' uses what Warren cannot run yet: {}", list(.findings))]
     NotSupported { name: String, findings: Vec<Finding> },
     #[error(
@@ -119,6 +121,7 @@ impl Error {
                 "the bridge could not be made"
             }
             Self::TearDown(_) => "not all of it is gone",
+            Self::Port { .. } => "a guest cannot be on it as it is defined",
             Self::Denied { .. } | Self::InUse { .. } => "its state does not allow it",
             _ => "it could not be done",
         }

@@ -9,9 +9,11 @@ use super::bring_up::{self, Live, Up};
 use super::forwarding::Needs;
 use super::leases::{self, NetworkLease};
 use super::{Context, Error};
-use crate::model::NetworkDoc;
+use crate::model::{NetworkDef, NetworkDoc};
+use crate::plan::ports::DEFAULT_MTU;
 use crate::store;
 use crate::sys::dnsmasq;
+use crate::sys::netlink::NetlinkError;
 use crate::sys::nft;
 
 /// A network taken over from a former service.
@@ -88,6 +90,16 @@ async fn bridge_is_there(
     Ok(link.is_some_and(|l| l.alias.as_deref() == Some(bring_up::alias(uuid).as_str())))
 }
 
+async fn shield(
+    space: &crate::sys::netspace::NetSpace,
+    bridge: &str,
+    def: &NetworkDef,
+) -> Result<(), NetlinkError> {
+    let netlink = space.netlink().await?;
+    let Some(bridge) = netlink.link(bridge).await? else { return Ok(()) };
+    netlink.shield_bridge(&bridge, def.mtu.unwrap_or(DEFAULT_MTU)).await
+}
+
 /// The rules are loaded again in any case: it is one transaction, and they may have been flushed. What fails does
 /// not take the network from the guests that are on it.
 async fn take_over(
@@ -99,6 +111,9 @@ async fn take_over(
     space: &crate::sys::netspace::NetSpace,
 ) -> Adopted {
     let mut warnings = Vec::new();
+    if let Err(e) = shield(space, &bridge, doc.def()).await {
+        warnings.push(format!("guests may change the network's MTU: {}", crate::chain(&e)));
+    }
     if let Some(rules) = crate::plan::firewall::plan(doc.def(), uuid, &bridge)
         && let Err(e) = nft::apply(space, &rules.to_string()).await
     {

@@ -4,10 +4,11 @@
 use uuid::Uuid;
 
 use super::State;
+use crate::plan::ports::PortRules;
 
 /// A network's public properties at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(missing_docs, reason = "each is the property of that name in dbus/org.warren1.Network.xml")]
+#[allow(missing_docs, reason = "each is the property of that name in dbus/org.warren1.Network.xml")]
 pub struct View {
     pub name: String,
     pub uuid: Uuid,
@@ -21,4 +22,6 @@ pub struct View {
     pub owner: u32,
     pub access: String,
     pub warnings: Vec<String>,
+    /// No property: what a NIC on it is held to, as it runs.
+    pub ports: PortRules,
 }

@@ -20,6 +20,12 @@ use rtnetlink::packet_route::neighbour::{
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteType};
 use rtnetlink::{Handle, LinkBridge, LinkBridgePort, LinkMessageBuilder, LinkUnspec, RouteMessageBuilder};
 
+/// The largest that a bridge takes.
+const MAX_MTU: u32 = 65535;
+
+/// Bit 0 of a forwarding mask: the group address 01:80:c2:00:00:00 of the spanning tree.
+const BPDUS: u16 = 1;
+
 /// Why the kernel did not do it.
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the messages say it")]
@@ -84,10 +90,21 @@ pub struct BridgeSpec {
     pub stp: bool,
     /// Before a new port forwards.
     pub delay_seconds: u32,
-    /// In bytes; the kernel's default where absent.
-    pub mtu: Option<u32>,
+    /// In bytes. It stays, whatever the ports have.
+    pub mtu: u32,
     /// Noted on it.
     pub alias: String,
+}
+
+/// How a bridge treats one of its ports.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PortSpec {
+    /// It does not reach other ports that are isolated.
+    pub isolated: bool,
+    /// Frames of the spanning tree protocol from it go to the other ports as data, and the bridge itself ignores
+    /// them. Else whoever is behind the port can become the root, set the bridge's timers, or make it forget which
+    /// address is behind which port.
+    pub passes_bpdus: bool,
 }
 
 /// Who answers for an address.
@@ -144,8 +161,11 @@ impl Netlink {
     pub async fn create_bridge(&self, spec: &BridgeSpec) -> Result<u32> {
         // The kernel refuses a delay under 2 s while the spanning tree is on; the order below, which is
         // also the kernel's order of reading, sets the delay first. It counts in hundredths of a second.
+        // Snooping would let a guest that plays the multicast router decide which groups reach the others.
         let bridge = LinkBridge::new(&spec.name)
+            .down()
             .address(spec.mac.to_vec())
+            .mcast_snooping(false)
             .forward_delay(spec.delay_seconds.saturating_mul(100))
             .stp_state(if spec.stp { BridgeStpState::KernelStp } else { BridgeStpState::Disabled });
         match self.handle.link().add(bridge.build()).execute().await.map_err(NetlinkError::from) {
@@ -160,10 +180,26 @@ impl Netlink {
             .ok_or_else(|| NetlinkError::Refused(io::ErrorKind::NotFound.into()))?;
         // The kernel reads no alias when it makes a link, and an MTU that is set then follows the ports'.
         self.set_alias(made.index, &spec.alias).await?;
-        if let Some(mtu) = spec.mtu {
-            self.set_mtu(made.index, mtu).await?;
-        }
+        self.fix_mtu(&made, spec.mtu).await?;
         Ok(made.index)
+    }
+
+    /// Gives a bridge an MTU that its ports do not change. The kernel otherwise follows the lowest of theirs, and
+    /// below 1280 bytes it removes the bridge's IPv6 addresses for good.
+    pub async fn fix_mtu(&self, bridge: &Link, mtu: u32) -> Result<()> {
+        if bridge.mtu == mtu {
+            // Setting what is set already does nothing, not even fix it. Upwards, since nothing is dropped for that.
+            let other = if mtu < MAX_MTU { mtu + 1 } else { mtu - 1 };
+            self.set_mtu(bridge.index, other).await?;
+        }
+        self.set_mtu(bridge.index, mtu).await
+    }
+
+    /// What [`Self::create_bridge`] does against the influence of ports, for a bridge that an older service has made.
+    pub async fn shield_bridge(&self, bridge: &Link, mtu: u32) -> Result<()> {
+        let change = LinkBridge::new(&bridge.name).mcast_snooping(false);
+        self.handle.link().change(change.build()).execute().await?;
+        self.fix_mtu(bridge, mtu).await
     }
 
     async fn set(&self, change: LinkMessageBuilder<LinkUnspec>) -> Result<()> {
@@ -180,9 +216,10 @@ impl Netlink {
         self.set(LinkUnspec::new_with_index(index).controller(master.unwrap_or(0))).await
     }
 
-    /// Keeps a bridge's port from all other ports that are kept so, or no longer. It must be a port already.
-    pub async fn set_isolated(&self, index: u32, isolated: bool) -> Result<()> {
-        let change = LinkBridgePort::new(index).isolated(isolated);
+    /// Sets a bridge's port up. It must be a port already.
+    pub async fn set_port(&self, index: u32, port: PortSpec) -> Result<()> {
+        let change = LinkBridgePort::new(index).isolated(port.isolated);
+        let change = if port.passes_bpdus { change.group_fwd_mask(BPDUS) } else { change };
         Ok(self.handle.link().set_port(change.build()).execute().await?)
     }
 
@@ -350,69 +387,4 @@ fn kind(info: &[LinkInfo]) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::sys::netspace::NetSpace;
-
-    /// Runs a test in a network namespace of its own; the host's is never touched.
-    fn in_own_namespace(test: impl Future<Output = ()>) {
-        // SAFETY: only this thread is unshared, and it shares no descriptors table.
-        unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNET) }
-            .expect("a network namespace needs root, or a user namespace");
-        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test);
-    }
-
-    #[test]
-    fn a_bridge_is_made_named_addressed_and_removed() {
-        in_own_namespace(async {
-            let netlink = NetSpace::host().netlink().await.unwrap();
-            let spec = BridgeSpec {
-                name: "wbr0".into(),
-                mac: [0x52, 0x54, 0, 1, 2, 3],
-                stp: true,
-                delay_seconds: 0,
-                mtu: Some(1400),
-                alias: "warren:x".into(),
-            };
-            let index = netlink.create_bridge(&spec).await.unwrap();
-            assert!(netlink.create_bridge(&spec).await.unwrap_err().is_exists());
-            let tap = NetSpace::host().open_tap("wtap%d", true).await.unwrap();
-            let again = NetSpace::host().open_tap(&tap.name, true).await.unwrap_err().to_string();
-            assert_eq!(again, "the interface 'wtap0' already exists");
-            let port = netlink.link(&tap.name).await.unwrap().unwrap();
-            netlink.set_mtu(port.index, 1400).await.unwrap();
-            netlink.set_master(port.index, Some(index)).await.unwrap();
-            let net: IpNet = "192.168.7.1/24".parse().unwrap();
-            netlink.add_address(index, net).await.unwrap();
-            netlink.set_up(index, true).await.unwrap();
-            let link = netlink.link("wbr0").await.unwrap().unwrap();
-            assert_eq!((link.alias.as_deref(), link.kind.as_deref()), (Some("warren:x"), Some("bridge")));
-            assert_eq!((link.mac, link.up, link.mtu), (Some(spec.mac), true, 1400));
-            assert_eq!(netlink.link("wtap0").await.unwrap().unwrap().master, Some(index));
-            assert!(netlink.addresses().await.unwrap().contains(&(index, net)));
-            netlink.set_isolated(port.index, true).await.unwrap();
-            let shown = std::process::Command::new("bridge")
-                .args(["-d", "link", "show", "dev", "wtap0"])
-                .output()
-                .unwrap();
-            let shown = String::from_utf8_lossy(&shown.stdout);
-            assert!(shown.contains("isolated on"), "{shown}");
-            let (far, far_v6): (IpNet, IpNet) =
-                ("10.9.0.0/16".parse().unwrap(), "fd09::/32".parse().unwrap());
-            netlink.add_address(index, "fd07::1/64".parse().unwrap()).await.unwrap();
-            netlink.add_route(index, far, "192.168.7.2".parse().unwrap(), 5).await.unwrap();
-            netlink.add_route(index, far_v6, "fd07::2".parse().unwrap(), 1).await.unwrap();
-            let routes = netlink.routes().await.unwrap();
-            for dst in [net.trunc(), far, far_v6] {
-                assert!(routes.contains(&Route { dst, oif: Some(index) }), "{dst} {routes:?}");
-            }
-            let nowhere = netlink.add_route(index, far, "172.16.0.1".parse().unwrap(), 1).await;
-            assert!(nowhere.is_err());
-            drop(tap);
-            netlink.delete(index).await.unwrap();
-            netlink.delete(index).await.unwrap();
-            let left: Vec<_> = netlink.links().await.unwrap().into_iter().map(|l| l.name).collect();
-            assert!(!left.iter().any(|n| n.starts_with('w')), "{left:?}");
-        });
-    }
-}
+mod tests;

@@ -86,7 +86,7 @@ impl Bus {
                 }
             });
         }));
-        is_ready.recv_timeout(Duration::from_secs(10)).expect("the stand-in serves");
+        is_ready.recv_timeout(Duration::from_secs(60)).expect("the stand-in serves");
         bus.tasks = Some(tasks);
         bus
     }
@@ -148,7 +148,7 @@ impl Bus {
     }
 
     fn wait(&self, come: impl Fn(&State) -> bool, what: &str) {
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + Duration::from_secs(120);
         while !come(&self.state) {
             let calls = self.state.calls.lock().unwrap();
             assert!(Instant::now() < deadline, "not called: {what}, but {calls:?}");

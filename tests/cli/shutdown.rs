@@ -103,7 +103,7 @@ fn a_service_that_is_replaced_is_awaited_and_one_that_ends_is_3() {
     let (code, text) = ended(child);
     assert_eq!(code, Some(3));
     assert!(text.contains("it ended while echo was shutting down"), "{text}");
-    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
 }
 
 #[test]

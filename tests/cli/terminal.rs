@@ -51,7 +51,7 @@ impl Terminal {
 
     /// Waits until the screen has shown something.
     pub(crate) fn wait_for(&self, text: &str) {
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + Duration::from_secs(120);
         while !self.shown().contains(text) {
             assert!(Instant::now() < deadline, "no {text:?} in {:?}", self.shown());
             std::thread::sleep(Duration::from_millis(20));
@@ -64,7 +64,7 @@ impl Terminal {
 
     /// The exit status, once it has ended by itself.
     pub(crate) fn end(mut self) -> (Option<i32>, String) {
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + Duration::from_secs(120);
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 std::thread::sleep(Duration::from_millis(50));

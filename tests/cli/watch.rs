@@ -26,7 +26,7 @@ impl Watch {
         let lines = Some(BufReader::new(child.stdout.take().unwrap()));
         let mut watch = Self { child, lines };
         // It listens before it says that it does, and that is by showing something.
-        let deadline = std::time::Instant::now() + Duration::from_secs(20);
+        let deadline = std::time::Instant::now() + Duration::from_secs(120);
         let shown = std::thread::scope(|scope| {
             let first = scope.spawn(|| watch.line());
             while !first.is_finished() {

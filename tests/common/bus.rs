@@ -75,7 +75,7 @@ impl Bus {
                  'http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd'>
                  <busconfig><type>{kind}</type><listen>unix:path={dir}/socket</listen><auth>EXTERNAL</auth>
                  <servicedir>{dir}/services</servicedir>{policies}
-                 <limit name='service_start_timeout'>20000</limit></busconfig>"
+                 <limit name='service_start_timeout'>100000</limit></busconfig>"
             ),
         );
         let mut daemon = command_as(uid, "dbus-daemon")
@@ -113,7 +113,7 @@ impl Bus {
         stream.set_nonblocking(true).expect("sockets can be made non-blocking");
         let connection: Connection = zbus::connection::Builder::unix_stream(stream)
             .user_id(uid)
-            .method_timeout(Duration::from_secs(25))
+            .method_timeout(Duration::from_secs(60))
             .build()
             .await
             .expect("the bus lets its users in");
@@ -141,7 +141,7 @@ impl Bus {
 /// The real polkitd on a private system bus, with this project's actions and rules of the test.
 #[derive(Debug)]
 pub(crate) struct Polkit {
-    _daemon: Child,
+    daemon: Child,
 }
 
 impl Polkit {
@@ -166,7 +166,12 @@ impl Polkit {
             client.has_owner("org.freedesktop.PolicyKit1").await.then_some(())
         })
         .await;
-        Self { _daemon: daemon }
+        Self { daemon }
+    }
+
+    /// Stops polkitd, or lets it go on, by a signal such as `STOP`.
+    pub(crate) fn signal(&self, world: &World, signal: &str) {
+        world.sh(&format!("kill -{signal} {}", self.daemon.id()));
     }
 
     /// Adds rules while polkitd runs; it watches the directory, and heeds them a moment later.

@@ -86,6 +86,6 @@ pub(crate) fn join_group(group: Ipv4Addr, port: u16, local: Ipv4Addr) -> UdpSock
     bind(&fd, &SocketAddrV4::new(group, port)).expect("the group's address can be bound");
     sockopt::set_ip_add_membership(&fd, &group, &local).expect("the group can be joined");
     let socket = UdpSocket::from(fd);
-    socket.set_read_timeout(Some(Duration::from_secs(10))).expect("a socket takes a deadline");
+    socket.set_read_timeout(Some(Duration::from_secs(60))).expect("a socket takes a deadline");
     socket
 }

@@ -14,7 +14,7 @@ use zbus::message::Message;
 use zbus::wire::DynamicDeserialize;
 use zbus::{Connection, DynamicType, OwnedObjectPath, OwnedVariant, Variant};
 
-use super::guest::Console;
+use super::guest::{Console, Turn};
 use super::world::eventually;
 
 /// `a{sv}`.
@@ -256,6 +256,15 @@ impl Object {
     /// `Start`; it must succeed.
     pub(crate) async fn start(&self) {
         self.act("Start").await.unwrap_or_else(|e| panic!("Start of {} succeeds: {e}", self.path.as_str()));
+    }
+
+    /// `Start` of a test guest, which is in its turn: its console and its NICs when it has booted.
+    pub(crate) async fn boot(&self) -> (Console, Vec<(String, String)>) {
+        let _turn = Turn::wait().await;
+        self.start().await;
+        let mut console = self.console().await;
+        let nics = console.booted().await;
+        (console, nics)
     }
 
     /// `Stop`; it must succeed.

@@ -4,6 +4,7 @@
 //! Must never start QEMU: that is what is under test.
 
 use std::fmt;
+use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::PathBuf;
@@ -12,16 +13,17 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use rustix::fs::FlockOperation;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::time::Instant;
 
 use super::world::World;
 
-/// A boot takes some seconds alone, and more beside other tests.
-const BOOT: Duration = Duration::from_secs(120);
-/// Longest command of the tests: a DHCP exchange that nobody answers.
-const COMMAND: Duration = Duration::from_secs(40);
+/// A boot takes some seconds alone, and more on a machine that does much else.
+const BOOT: Duration = Duration::from_secs(400);
+/// Longest command of the tests: a DHCP exchange.
+const COMMAND: Duration = Duration::from_secs(160);
 
 /// The directory with `kernel` and `initrd`, built at the first call.
 pub(crate) fn guest_files() -> PathBuf {
@@ -38,12 +40,46 @@ pub(crate) fn guest_files() -> PathBuf {
         .clone()
 }
 
+/// What tells the kernel of a guest how fast its clock ticks: it measures wrong while it boots on a busy machine, and
+/// then its seconds are short. Empty where this machine cannot tell.
+pub(crate) fn clock() -> &'static str {
+    static CLOCK: OnceLock<String> = OnceLock::new();
+    CLOCK.get_or_init(|| {
+        let file = guest_files().join("clock");
+        std::fs::read_to_string(file).expect("it was made with the guest").trim().to_owned()
+    })
+}
+
+/// A turn to boot a guest. There are as many as the machine has CPUs, whoever runs the tests: a guest that boots takes
+/// one whole, and beside more of them each would only take longer.
+#[derive(Debug)]
+pub(crate) struct Turn(#[expect(dead_code, reason = "it is held")] File);
+
+impl Turn {
+    /// Waits for one.
+    pub(crate) async fn wait() -> Self {
+        let turns = std::thread::available_parallelism().map_or(2, |n| n.get().max(2));
+        let dir = guest_files();
+        loop {
+            for turn in 0..turns {
+                let file =
+                    File::create(dir.join(format!("turn-{turn}"))).expect("the build directory is writable");
+                if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
+                    return Self(file);
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
 /// The lines of `<os>` that boot the test guest directly.
 fn boot(name: &str) -> String {
     let dir = World::DIR;
     format!(
         "<kernel>{dir}/guest/kernel</kernel><initrd>{dir}/guest/initrd</initrd>\
-         <cmdline>console=ttyS0 quiet panic=-1 mitigations=off warren.name={name}</cmdline>"
+         <cmdline>console=ttyS0 quiet panic=-1 mitigations=off {} warren.name={name}</cmdline>",
+        clock()
     )
 }
 

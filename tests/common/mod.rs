@@ -18,7 +18,7 @@ pub(crate) use bus::{Bus, Polkit};
 pub(crate) use capture::{Capture, holds, join_group};
 pub(crate) use client::{Client, Object, Options, Signals, assert_error, error_name, text};
 pub(crate) use daemon::Daemon;
-pub(crate) use guest::{Console, GuestXml, example, guest_files};
+pub(crate) use guest::{Console, GuestXml, Turn, clock, example, guest_files};
 pub(crate) use service::Service;
 pub(crate) use snapshot::{HostState, none_runs};
 pub(crate) use world::{ALICE, BOB, CAROL, World, command_as, eventually, world, world_alone};

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::world::{World, eventually};
 
 /// How long what ends may take, on a machine that does much else.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(100);
 
 /// All that Warren could leave behind.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,7 +55,7 @@ impl HostState {
 /// The command lines of all processes of the world that run, sorted; zombies are gone, and so are the
 /// short-lived tools of this harness.
 fn processes() -> Vec<String> {
-    let deadline = Instant::now() + Duration::from_secs(1);
+    let deadline = Instant::now() + Duration::from_secs(5);
     let mut found = running();
     // What the daemon starts is a copy of the daemon until it has become its own program.
     while found.values().any(|(line, parent)| {
@@ -88,6 +88,8 @@ fn running() -> HashMap<u32, (String, u32)> {
 /// Waits until no process of the world has `word` in its command line.
 pub(crate) async fn none_runs(word: &str) {
     let what = format!("no process of '{word}' is left");
-    eventually(&what, PATIENCE, async || (!processes().iter().any(|line| line.contains(word))).then_some(()))
-        .await;
+    eventually(&what, PATIENCE / 5, async || {
+        (!processes().iter().any(|line| line.contains(word))).then_some(())
+    })
+    .await;
 }

@@ -18,7 +18,9 @@ use super::guest::guest_files;
 /// Set in the inner process.
 const INSIDE: &str = "WARREN_TEST_WORLD";
 /// No test may take longer, from start to end.
-const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_secs(900);
+/// How much slower than an idle machine one may be that does much else.
+const BUSY: u32 = 5;
 
 /// An ordinary user of the world.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -227,12 +229,13 @@ pub(crate) fn command_as(uid: u32, program: impl AsRef<std::ffi::OsStr>) -> Comm
     command
 }
 
-/// Asks until the answer is `Some`, at most `patience`; panics saying what never happened.
+/// Asks until the answer is `Some`, at most `patience`, as an idle machine has it; panics saying what never happened.
 pub(crate) async fn eventually<T>(
     what: &str,
     patience: Duration,
     mut ask: impl AsyncFnMut() -> Option<T>,
 ) -> T {
+    let patience = patience * BUSY;
     let deadline = Instant::now() + patience;
     loop {
         if let Some(answer) = ask().await {

@@ -52,7 +52,7 @@ pub(crate) async fn answers_nothing(client: &Client) -> UnboundedReceiver<Told> 
 }
 
 async fn told(agent: &mut UnboundedReceiver<Told>) -> Told {
-    let told = tokio::time::timeout(Duration::from_secs(15), agent.recv()).await;
+    let told = tokio::time::timeout(Duration::from_secs(60), agent.recv()).await;
     told.expect("polkit tells the agent in time").expect("the agent is there")
 }
 

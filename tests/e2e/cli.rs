@@ -20,7 +20,7 @@ fn alice(bus: &Bus, program: &str) -> Command {
 
 /// Exit status, standard output and standard error of `warrenctl`.
 fn warrenctl(bus: &Bus, args: &[&str]) -> (i32, String, String) {
-    ended(alice(bus, "timeout").args(["60", "warrenctl"]).args(args).output().expect("timeout is installed"))
+    ended(alice(bus, "timeout").args(["300", "warrenctl"]).args(args).output().expect("timeout is installed"))
 }
 
 fn ended(output: Output) -> (i32, String, String) {
@@ -36,9 +36,7 @@ fn a_shutdown_is_awaited_also_while_the_service_is_replaced() {
         let xml =
             GuestXml::new("guest").to_string().replace("<devices>", "<features><acpi/></features><devices>");
         let guest = service.client.define_domain(&xml).await.expect("a valid document");
-        guest.start().await;
-        let mut console = guest.console().await;
-        console.booted().await;
+        let (mut console, _) = guest.boot().await;
         // The test guest does not heed the button.
         let (code, _, text) =
             warrenctl(&service.bus, &["vm", "shutdown", "guest", "--wait", "--timeout", "2"]);
@@ -48,7 +46,7 @@ fn a_shutdown_is_awaited_also_while_the_service_is_replaced() {
 
         let waiting = || {
             alice(&service.bus, "timeout")
-                .args(["60", "warrenctl", "--json", "vm", "shutdown", "guest", "--wait"])
+                .args(["300", "warrenctl", "--json", "vm", "shutdown", "guest", "--wait"])
                 .stdout(Stdio::piped())
                 .stderr(Stdio::piped())
                 .spawn()
@@ -60,9 +58,7 @@ fn a_shutdown_is_awaited_also_while_the_service_is_replaced() {
         assert!(answer.contains(r#""state": "done""#), "{answer}");
         assert_eq!(guest.state().await, "shutoff");
 
-        guest.start().await;
-        let mut console = guest.console().await;
-        console.booted().await;
+        let (mut console, _) = guest.boot().await;
         console.run("(sleep 5; poweroff -f) >/dev/null 2>&1 &").await;
         let child = waiting();
         tokio::time::sleep(Duration::from_secs(1)).await;

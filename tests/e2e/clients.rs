@@ -17,7 +17,7 @@ async fn shows_the_life_of_a_guest(world: &World, program: &[&str]) {
     let mut service = Service::session(world, ALICE.uid).await;
     let file = world.write("guest.xml", &guest());
     let output = command_as(ALICE.uid, "timeout")
-        .arg("200")
+        .arg("800")
         .args(program)
         .args(["/run/w/examples/default.xml".as_ref(), file.as_os_str()])
         .env("DBUS_SESSION_BUS_ADDRESS", &service.bus.address)

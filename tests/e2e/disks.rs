@@ -42,10 +42,8 @@ fn a_guest_whose_disk_is_full_says_so_and_goes_on() {
                     <source file='/run/w/small/raw.img'/><target dev='vda' bus='virtio'/></disk>";
         let guest = GuestXml::new("full").with(disk).to_string();
         let guest = service.client.define_domain(&guest).await.expect("a valid document");
-        guest.start().await;
+        let (mut console, _) = guest.boot().await;
         let reason = async || text(&guest.property("StateReason").await);
-        let mut console = guest.console().await;
-        console.booted().await;
         let writes =
             console.run("dd if=/dev/zero of=/dev/vda bs=64k count=64 conv=fsync 2>/dev/null && echo written");
         let goes_on = async {

@@ -46,7 +46,7 @@ async fn as_it_says(world: &World, file: &str) {
     world.sh(&format!("ln -s /run/w/guest {home}/guest && ln -s /run/w/examples {home}/examples"));
     let script = world.write("typed", &format!("set -e -o pipefail\n{}", commands.join("\n")));
     let output = command_as(ALICE.uid, "timeout")
-        .args(["280", "bash"])
+        .args(["800", "bash"])
         .arg(script)
         .current_dir(&home)
         .env("HOME", &home)

@@ -22,12 +22,10 @@ fn a_guest_boots_through_uefi_and_its_variables_stay() {
         let guest = service.client.define_domain(&uefi("uefi", "")).await.expect("a valid document");
         let mut kept = None;
         for _ in 0..2 {
-            guest.start().await;
+            let (mut console, _) = guest.boot().await;
             let live: String =
                 guest.ask_with("GetXml", [("live", true.into())].into()).await.expect("GetXml answers");
             assert!(live.contains("type='pflash'") && live.contains("<nvram template="), "{live}");
-            let mut console = guest.console().await;
-            console.booted().await;
             console.run("test -d /sys/firmware/efi").await;
             guest.stop().await;
             let file = world.sh("find /run/w -name VARS -printf '%p %i'");

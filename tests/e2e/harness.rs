@@ -1,6 +1,8 @@
 //! The harness itself: what all other tests take for granted.
 
-use crate::common::{ALICE, Bus, Capture, Console, HostState, Polkit, World, guest_files, none_runs, world};
+use crate::common::{
+    ALICE, Bus, Capture, Console, HostState, Polkit, Turn, World, clock, guest_files, none_runs, world,
+};
 
 #[test]
 fn a_world_is_apart() {
@@ -41,6 +43,7 @@ fn the_guest_does_as_it_is_told() {
     world(async |_: World| {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().expect("a socket pair");
         let dir = guest_files();
+        let turn = Turn::wait().await;
         let mut qemu = std::process::Command::new("qemu-system-x86_64")
             .args(["-nodefaults", "-display", "none", "-machine", "pc", "-accel", "tcg", "-m", "96"])
             .args(["-netdev", "user,id=n", "-device", "virtio-net-pci,netdev=n,mac=52:54:00:00:00:07"])
@@ -49,13 +52,14 @@ fn the_guest_does_as_it_is_told() {
             .arg(dir.join("kernel"))
             .arg("-initrd")
             .arg(dir.join("initrd"))
-            .args(["-append", "console=ttyS0 quiet warren.name=seven"])
+            .args(["-append", &format!("console=ttyS0 quiet {} warren.name=seven", clock())])
             .stdin(std::os::fd::OwnedFd::from(theirs.try_clone().expect("a descriptor can be duplicated")))
             .stdout(std::os::fd::OwnedFd::from(theirs))
             .spawn()
             .expect("QEMU is installed");
         let mut console = Console::new(ours.into());
         assert_eq!(console.booted().await, [("eth0".to_owned(), "52:54:00:00:00:07".to_owned())]);
+        drop(turn);
         assert_eq!(console.run("hostname").await, "seven");
         assert_eq!(console.lease("eth0").await, "10.0.2.15");
         assert!(console.reaches("10.0.2.2").await);

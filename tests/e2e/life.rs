@@ -19,10 +19,12 @@ async fn network_and_guest(client: &Client) -> (Object, Object) {
     (net, client.define_domain(&guest).await.expect("a valid document"))
 }
 
-/// A guest whose start takes this long: a script of its owner does.
-fn slow(world: &World, name: &str, seconds: u32) -> String {
-    let script = world.write(&format!("slow-{seconds}"), &format!("#!/bin/sh\nsleep {seconds}\n"));
-    let script = script.display();
+/// Holds up a script until it is let go: it waits for a file.
+const WAIT: &str = "#!/bin/sh\nwhile ! [ -e /run/w/go-on ]; do sleep 0.1; done\n";
+
+/// A guest whose start waits: a script of its owner does.
+fn slow(world: &World, name: &str) -> String {
+    let script = world.write("slow", WAIT).display().to_string();
     let nic = format!("<interface type='ethernet'><script path='{script}'/></interface>");
     GuestXml::new(name).diskless().with(&nic).to_string()
 }
@@ -76,7 +78,7 @@ fn a_bus_that_hangs_keeps_no_service_from_its_end() {
 fn the_next_service_waits_for_the_one_that_ends() {
     world(async |world: World| {
         let mut service = Service::system(&world).await;
-        let guest = service.client.define_domain(&slow(&world, "slow", 12)).await.expect("a valid document");
+        let guest = service.client.define_domain(&slow(&world, "slow")).await.expect("a valid document");
         let other = service.bus.connect(0).await;
         let ends = async {
             eventually("the guest is starting", Duration::from_secs(10), async || {
@@ -117,7 +119,7 @@ fn each_guest_is_started_once_in_a_boot_though_the_service_is_killed_meanwhile()
         };
         let first = with_uuid(GuestXml::new("first").diskless().to_string(), 1);
         let first = autostarted(&client, &first).await;
-        let second = autostarted(&client, &with_uuid(slow(&world, "second", 2), 2)).await;
+        let second = autostarted(&client, &with_uuid(slow(&world, "second"), 2)).await;
         let third = with_uuid(GuestXml::new("third").diskless().to_string(), 3);
         let third = autostarted(&client, &third).await;
         let states = async || [first.state().await, second.state().await, third.state().await];
@@ -131,6 +133,7 @@ fn each_guest_is_started_once_in_a_boot_though_the_service_is_killed_meanwhile()
         .await;
         assert_eq!(states().await, ["running", "starting", "shutoff"]);
         first.stop().await;
+        world.sh("touch /run/w/go-on");
         service.kill_and_restart(&world).await;
         eventually("the rest is started", Duration::from_secs(20), async || {
             (states().await[1..] == ["running", "running"]).then_some(())
@@ -317,7 +320,7 @@ fn a_network_that_takes_its_time_holds_no_domain_up() {
         let client = &service.client;
         let net = client.define_network(NET).await.expect("a valid document");
         let dnsmasq = world.sh("command -v dnsmasq");
-        let slow = world.write("slow-dnsmasq", "#!/bin/sh\nsleep 4\nexec /usr/src/dnsmasq \"$@\"\n");
+        let slow = world.write("slow-dnsmasq", &format!("{WAIT}exec /usr/src/dnsmasq \"$@\"\n"));
         // Where programs of the system are: dnsmasq runs no others.
         world.sh("mount -t tmpfs tmpfs /usr/src");
         world.sh(&format!("cp {dnsmasq} /usr/src/dnsmasq && mount --bind {} {dnsmasq}", slow.display()));
@@ -336,7 +339,11 @@ fn a_network_that_takes_its_time_holds_no_domain_up() {
                 guest.undefine().await;
                 assert_eq!(state().await, "starting", "the network is not waited for");
             };
-            tokio::join!(client.define_network(NET), guest).0.expect("it is defined again");
+            let looked = async {
+                guest.await;
+                world.sh("touch /run/w/go-on");
+            };
+            tokio::join!(client.define_network(NET), looked).0.expect("it is defined again");
         };
         tokio::join!(net.act("Start"), defined).0.expect("it starts");
         net.stop().await;

@@ -42,10 +42,8 @@ fn a_guest_reaches_what_its_network_allows() {
             if name == "isolated" {
                 ways_back("add");
             }
-            guest.start().await;
+            let (mut console, _) = guest.boot().await;
             assert_eq!(net.state().await, "active", "a start starts the networks it needs");
-            let mut console = guest.console().await;
-            console.booted().await;
             let address = console.lease("eth0").await;
             let gateway =
                 address.rsplit_once('.').map(|(net, _)| format!("{net}.1")).expect("an IPv4 address");
@@ -84,9 +82,7 @@ fn two_networks_do_not_meet() {
         }
         let xml = GuestXml::new("both").on_network("left").on_network("right").to_string();
         let guest = client.define_domain(&xml).await.expect("a valid document");
-        guest.start().await;
-        let mut console = guest.console().await;
-        console.booted().await;
+        let (mut console, _) = guest.boot().await;
         let left = console.lease("eth0").await;
         console.run("ip route del default; true").await;
         let right = console.lease("eth1").await;
@@ -125,9 +121,7 @@ fn what_a_document_says_is_what_is_there() {
         for name in ["one", "two"] {
             let guest = GuestXml::new(name).on_network("whole").to_string();
             let guest = client.define_domain(&guest).await.expect("a valid document");
-            guest.start().await;
-            let mut console = guest.console().await;
-            console.booted().await;
+            let (mut console, _) = guest.boot().await;
             let address = console.lease("eth0").await;
             consoles.push((guest, console, address));
         }

@@ -43,9 +43,7 @@ fn firewall() -> String {
 async fn five_nic_guest(service: &Service) -> (Object, Console, Vec<(String, String)>) {
     service.client.define_network(&example("private.xml")).await.expect("the example is a network");
     let guest = service.client.define_domain(&firewall()).await.expect("the example is a domain");
-    guest.start().await;
-    let mut console = guest.console().await;
-    let nics = console.booted().await;
+    let (console, nics) = guest.boot().await;
     (guest, console, nics)
 }
 
@@ -138,9 +136,7 @@ fn only_the_firewall_guest_leads_outside() {
         let (firewall, mut router, _) = five_nic_guest(&service).await;
         let xml = GuestXml::new("inside").on_network("private");
         let inside = service.client.define_domain(&xml.to_string()).await.expect("a valid document");
-        inside.start().await;
-        let mut console = inside.console().await;
-        console.booted().await;
+        let (mut console, _) = inside.boot().await;
 
         let gateway = router.lease("eth0").await;
         router.run("static eth1 10.99.0.5/24").await;

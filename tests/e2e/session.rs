@@ -56,11 +56,7 @@ async fn networks_without_root(world: &World, uid: u32) {
     let one = client.define_domain(&vnc).await.expect("a valid document");
     let two = GuestXml::new("two").on_network("default").to_string();
     let two = client.define_domain(&two).await.expect("a valid document");
-    one.start().await;
-    two.start().await;
-    let (mut first, mut second) = (one.console().await, two.console().await);
-    first.booted().await;
-    second.booted().await;
+    let ((mut first, _), (mut second, _)) = (one.boot().await, two.boot().await);
     let near = first.lease("eth0").await;
     let far = second.lease("eth0").await;
     assert!(first.reaches(&far).await && second.reaches(&near).await, "the guests reach each other");
@@ -106,11 +102,11 @@ async fn sees_display(guest: &Object) {
         .or_else(|_| u16::try_from(port).map(u32::from))
         .expect("the port is a number");
     let viewer = TcpStream::connect(format!("{address}:{port}")).expect("the display listens");
-    viewer.set_read_timeout(Some(Duration::from_secs(10))).expect("a socket takes a deadline");
+    viewer.set_read_timeout(Some(Duration::from_secs(60))).expect("a socket takes a deadline");
     is_greeted(viewer);
     let display: zbus::OwnedFd = guest.ask("OpenGraphics").await.expect("the display is opened");
     let viewer = UnixStream::from(std::os::fd::OwnedFd::from(display));
-    viewer.set_read_timeout(Some(Duration::from_secs(10))).expect("a socket takes a deadline");
+    viewer.set_read_timeout(Some(Duration::from_secs(60))).expect("a socket takes a deadline");
     is_greeted(viewer);
 }
 
@@ -140,9 +136,7 @@ fn the_uplink_comes_back_with_that_of_the_host() {
         let service = Service::session(&world, ALICE.uid).await;
         let guest = GuestXml::new("guest").on_network("default").to_string();
         let guest = service.client.define_domain(&guest).await.expect("a valid document");
-        guest.start().await;
-        let mut console = guest.console().await;
-        console.booted().await;
+        let (mut console, _) = guest.boot().await;
         console.lease("eth0").await;
         assert!(console.reaches(OUTSIDE).await);
         // Offline, and without an uplink: it cannot be started again at once.

@@ -11,10 +11,10 @@ use crate::common::{
 const MODEL: &str = "<model type='virtio'/>";
 const MULTICAST_ON_LO: &str = "ip link set lo multicast on && ip route add 239.0.0.0/8 dev lo";
 
+/// A guest that has booted.
 async fn launch(client: &Client, xml: &str) -> (Object, Console) {
     let guest = client.define_domain(xml).await.expect("a valid document");
-    guest.start().await;
-    let console = guest.console().await;
+    let (console, _) = guest.boot().await;
     (guest, console)
 }
 
@@ -40,8 +40,6 @@ fn two_guests_talk_over_server_and_client() {
         let service = Service::session(&world, ALICE.uid).await;
         let (server, mut one) = launch(&service.client, &GuestXml::from_example("pair-server.xml")).await;
         let (_, mut two) = launch(&service.client, &GuestXml::from_example("pair-client.xml")).await;
-        one.booted().await;
-        two.booted().await;
         meet(&mut one, &mut two, "eth0", "10.55.0").await;
         unprivileged(&world, &server, ALICE.uid).await;
     });
@@ -54,8 +52,6 @@ fn two_guests_and_a_plain_socket_talk_over_mcast() {
         let service = Service::session(&world, ALICE.uid).await;
         let (guest, mut one) = launch(&service.client, &GuestXml::from_example("pair-mcast-1.xml")).await;
         let (_, mut two) = launch(&service.client, &GuestXml::from_example("pair-mcast-2.xml")).await;
-        one.booted().await;
-        two.booted().await;
         meet(&mut one, &mut two, "eth0", "10.58.0").await;
         unprivileged(&world, &guest, ALICE.uid).await;
 
@@ -86,8 +82,6 @@ fn two_guests_talk_over_udp() {
         let second = second.replace("guest-udp</name>", "guest-udp-2</name>");
         let (guest, mut one) = launch(&service.client, &first).await;
         let (_, mut two) = launch(&service.client, &second).await;
-        one.booted().await;
-        two.booted().await;
         meet(&mut one, &mut two, "eth0", "10.56.0").await;
         unprivileged(&world, &guest, ALICE.uid).await;
     });
@@ -119,8 +113,6 @@ fn guests_of_two_hosts_talk_over_all_three() {
         ));
         let (_one, mut near) = launch(&here.client, &one.to_string()).await;
         let (_two, mut far) = launch(&there, &two.to_string()).await;
-        near.booted().await;
-        far.booted().await;
         for (nic, net) in [("eth0", "10.55.0"), ("eth1", "10.58.0"), ("eth2", "10.56.0")] {
             meet(&mut near, &mut far, nic, net).await;
         }

@@ -1,6 +1,7 @@
 #!/bin/bash
-# Builds the test guest: DIR/kernel, the distribution's kernel, and DIR/initrd, busybox with `init`
-# of this directory and the kernel's NIC and disk drivers. Needs nothing but the packages of
+# Builds the test guest: DIR/kernel, the distribution's kernel, DIR/initrd, busybox with `init`
+# of this directory and the kernel's NIC and disk drivers, and DIR/clock, what is to be on the kernel's
+# command line on this machine. Needs nothing but the packages of
 # scripts/setup.sh, and no privilege where the distribution lets its kernels be read.
 #
 # usage: build.sh DIR    (does nothing when DIR already holds this very guest)
@@ -66,6 +67,13 @@ stamp=$(cat "$here"/{build.sh,init,lease} "$busybox" "$kernel" | sha256sum)
 mkdir -p "$out"
 exec 9>"$out/lock"
 flock 9
+# The same until the machine boots.
+booted=$(cat /proc/sys/kernel/random/boot_id)
+if [ "$(cat "$out/clock-stamp" 2>/dev/null)" != "$booted" ] || ! [ -e "$out/clock" ]; then
+    khz=$("$here/tsc-khz" 2>/dev/null) || khz=
+    printf '%s\n' "${khz:+tsc=reliable tsc_early_khz=$khz}" >"$out/clock"
+    printf '%s\n' "$booted" >"$out/clock-stamp"
+fi
 [ "$(cat "$out/stamp" 2>/dev/null)" != "$stamp" ] || exit 0
 
 root=$(mktemp -d)

@@ -9,7 +9,10 @@ mod subnets;
 mod tests;
 
 use super::Check;
-use crate::model::{Finding, Forward, ForwardMode, Mac, MacTableManager, NetworkDef, NetworkDoc, Severity};
+use crate::model::{
+    Finding, Forward, ForwardMode, IfName, Mac, MacTableManager, NetworkDef, NetworkDoc, Severity,
+};
+use crate::plan::taps;
 
 /// Everything there is to say about a network's document, with what was noticed while reading it.
 /// Complete or not: what Warren chooses later is not missed.
@@ -28,11 +31,27 @@ pub fn network(doc: &NetworkDoc) -> Vec<Finding> {
         check.error("/network/mac/@address", "a bridge cannot have a multicast MAC address", "");
     }
     if def.owns_bridge() {
+        bridge_name(&mut check, def);
         not_yet(&mut check, def);
     }
     ports::check(&mut check, def);
     subnets::check(&mut check, def);
     check.findings
+}
+
+/// What a bridge that Warren makes is called.
+fn bridge_name(check: &mut Check<'_, NetworkDef>, def: &NetworkDef) {
+    let Some(name) = def.bridge.name.as_ref().map(IfName::as_str).or(def.bridge.template.as_deref()) else {
+        return;
+    };
+    let remedy = "choose another, or leave it out and Warren does";
+    if name.starts_with(taps::GENERATED) {
+        let message = format!("'{name}' is what Warren calls the interfaces of guests");
+        check.error("/network/bridge/@name", message, remedy);
+    } else if !taps::is_plain(&name.replace("%d", "0")) {
+        let message = format!("'{name}' has more than letters, digits, '.', '_', '-' and '+'");
+        check.error("/network/bridge/@name", message, remedy);
+    }
 }
 
 /// Where packets leave, in the modes whose bridge is Warren's.

@@ -29,7 +29,7 @@ pub type Map = HashMap<String, OwnedVariant>;
 pub mod manager {
     use super::*;
 
-    /// The service as a whole, at /org/warren1, beside org.freedesktop.DBus.ObjectManager, which tells of all networks, domains and jobs. Errors are org.warren1.Error.NAME; a caller who may not gets org.freedesktop.DBus.Error.AccessDenied, or InteractiveAuthorizationRequired where a prompt could change that and the message did not allow one. Every call is answered within 25 s.
+    /// The service as a whole, at /org/warren1, beside org.freedesktop.DBus.ObjectManager, which tells of all networks, domains and jobs. Errors are org.warren1.Error.NAME; a caller who may not gets org.freedesktop.DBus.Error.AccessDenied, or InteractiveAuthorizationRequired where a prompt could change that and the message did not allow one. Every call is answered within 25 s: it has 20 s from its arrival, polkit's answers included, and what takes longer goes on as a Job or is a Timeout. A person who is asked may take as long as the caller waits.
     #[zbus::proxy(
         interface = "org.warren1.Manager",
         default_service = "org.warren1",
@@ -52,7 +52,7 @@ pub mod manager {
         #[zbus(property)]
         fn warnings(&self) -> Result<Vec<String>>;
 
-        /// Creates a network, or replaces the definition with the same UUID, or without a UUID the caller's own of that name, whose UUID and MAC addresses stay. It is on disk before the reply. A running network is untouched until it is started again: see PendingChanges. Errors: InvalidXml, InvalidConfig with all findings, InvalidArgs, AlreadyExists, Conflict, LimitExceeded, NotSupported.
+        /// Creates a network, or replaces the definition with the same UUID, or without a UUID the caller's own of that name, whose UUID and MAC addresses stay. It is on disk before the reply. A running network is untouched until it is started again: see PendingChanges. Errors: InvalidXml, InvalidConfig with all findings, InvalidArgs, AlreadyExists, AddressInUse (a subnet, or the name of an interface, of another definition), Conflict, LimitExceeded, NotSupported.
         ///
         /// - `xml`: A network in libvirt's XML, at most 4 MiB.
         /// - `options`: transient b: NotSupported in this release; start b: start it as well; if-generation t: refuse with Conflict unless the definition that is replaced has this generation; dry-run b: do all but take it, and answer "/". An unknown key is InvalidArgs.
@@ -398,7 +398,7 @@ pub mod domain {
         #[zbus(allow_interactive_auth)]
         fn get_info(&self, options: Options<'_>) -> Result<Map>;
 
-        /// Done when the guest's CPUs run. Errors: WrongState, InUse, NoSuchNetwork, AddressInUse, NotSupported, BackendFailed, Timeout. A start that fails at any step undoes all earlier steps.
+        /// Done when the guest's CPUs run. Names of TAPs that an ordinary user must not write (in system scope all but wt-*) need host-access of the caller; without it the start is InvalidConfig. Errors: WrongState, InvalidConfig, InUse, NoSuchNetwork, AddressInUse, NotSupported, BackendFailed, Timeout. A start that fails at any step undoes all earlier steps.
         ///
         /// - `options`: paused b: leave the CPUs stopped; start-networks b: start the inactive networks that it needs (default true); files a{sh}: NotSupported in this release; no-wait b: answer at once, with a Job. An unknown key is InvalidArgs.
         /// - `job`: "/" when all is done, else the Job that goes on.

@@ -143,6 +143,8 @@ fn target(view: &View<'_>) -> (Option<IfName>, bool) {
     let Some(view) = view.child("target") else { return (None, true) };
     let managed = view.yes_no("managed") != Some(false);
     match view.filled("dev") {
+        // What libvirt and Warren generate themselves.
+        Some("vnet%d" | "wtap%d") => (None, managed),
         Some(dev) if dev.contains('%') => {
             let message = format!("'{}' is a pattern, and Warren takes whole names", dev.escape_debug());
             view.unsupported_at("dev", message, "leave it out and Warren chooses one");

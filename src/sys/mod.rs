@@ -6,6 +6,7 @@
 
 pub mod bridge_helper;
 pub mod console;
+pub mod copy;
 pub mod dirs;
 pub mod dnsmasq;
 pub mod file_watch;
@@ -20,6 +21,7 @@ pub mod pasta;
 pub mod process;
 pub mod qemu_probe;
 pub mod qmp;
+mod received;
 pub mod systemd;
 pub mod tap;
 pub mod unix;

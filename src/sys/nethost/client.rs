@@ -13,7 +13,7 @@ use rustix::fs::{Mode, OFlags};
 use super::wire::{Answer, MESSAGE_MAX, Request};
 use super::{ANSWER_DEADLINE, SOCKET};
 use crate::sys::process::{Identity, Process};
-use crate::sys::unix;
+use crate::sys::{received, tap, unix};
 
 /// Asks one nethost. Every request fails after 5 s.
 #[derive(Debug)]
@@ -34,19 +34,25 @@ impl NethostClient {
     /// A `NETLINK_ROUTE` socket that was opened in its namespace.
     pub(crate) async fn netlink_socket(&self) -> io::Result<OwnedFd> {
         let (_, fd) = self.ask(Request::Netlink).await?;
-        fd.ok_or_else(without_descriptor)
+        let socket = fd.ok_or_else(without_descriptor)?;
+        if !received::is_route_netlink(socket.as_fd()) {
+            return Err(io::Error::other("the nethost's answer carries another kind of descriptor"));
+        }
+        // It is read on the thread that answers callers.
+        rustix::io::ioctl_fionbio(&socket, true)?;
+        Ok(socket)
     }
 
     /// A new TAP device in its namespace, and the name it got.
     pub(crate) async fn tap(&self, name: &str, vnet_hdr: bool) -> io::Result<(OwnedFd, String)> {
-        let (name, fd) = self.ask(Request::Tap { name: name.to_owned(), vnet_hdr }).await?;
-        Ok((fd.ok_or_else(without_descriptor)?, name))
+        let (_, fd) = self.ask(Request::Tap { name: name.to_owned(), vnet_hdr }).await?;
+        named(fd, vnet_hdr)
     }
 
     /// A queue of a TAP device in its namespace, which has several, and the name of the device.
     pub(crate) async fn tap_queue(&self, name: &str, first: bool) -> io::Result<(OwnedFd, String)> {
-        let (name, fd) = self.ask(Request::TapQueue { name: name.to_owned(), first }).await?;
-        Ok((fd.ok_or_else(without_descriptor)?, name))
+        let (_, fd) = self.ask(Request::TapQueue { name: name.to_owned(), first }).await?;
+        named(fd, true)
     }
 
     /// Sets the sysctl `key` (like `net/ipv4/ip_forward`) in its namespace, or reads it; what it is
@@ -87,7 +93,11 @@ fn exchange(dir: &Path, request: &Request) -> io::Result<(String, Option<OwnedFd
     let (message, fd) = unix::receive_message(socket.as_fd(), MESSAGE_MAX).map_err(|e| unreached(&e))?;
     let answer =
         Answer::decode(&message).ok_or_else(|| io::Error::other("the nethost's answer is unclear"))?;
-    Ok((answer.into_result()?, fd))
+    let text = answer.into_result().map_err(|e| match e.raw_os_error() {
+        Some(_) => e,
+        None => io::Error::new(e.kind(), received::words(&e.to_string())),
+    })?;
+    Ok((text, fd))
 }
 
 /// An error on the way to the nethost: without an errno, so that nobody takes it for the kernel's answer to
@@ -104,6 +114,13 @@ fn unreached(e: &io::Error) -> io::Error {
         }
         kind => io::Error::new(kind, e.to_string()),
     }
+}
+
+/// A TAP with the name that the kernel has for it, whatever the nethost calls it.
+fn named(fd: Option<OwnedFd>, vnet_hdr: bool) -> io::Result<(OwnedFd, String)> {
+    let fd = fd.ok_or_else(without_descriptor)?;
+    let name = tap::name_of_received(&fd, vnet_hdr)?;
+    Ok((fd, name))
 }
 
 fn gone() -> io::Error {

@@ -10,6 +10,7 @@ use zbus::names::ErrorName;
 
 use crate::auth::AuthError;
 use crate::model::DocError;
+use crate::sys::images::ImagesError;
 use crate::sys::process::SpawnError;
 use crate::{domain, manager, network};
 
@@ -157,10 +158,13 @@ fn domain_name(e: &domain::Error) -> &'static str {
         E::NoSuchNetwork { .. } => warren!("NoSuchNetwork"),
         E::Network { source, .. } => network_name(source),
         E::NoSuchConsole { .. } | E::NoSuchDisplay { .. } => warren!("NoSuchDevice"),
-        E::NoUid(_) | E::Limit(_) => warren!("LimitExceeded"),
+        E::NoUid(_) | E::Limit(_) | E::Images(ImagesError::TooLarge { .. } | ImagesError::Limit(_)) => {
+            warren!("LimitExceeded")
+        }
         E::Cancelled => warren!("Cancelled"),
         E::Gone(_) => warren!("NoSuchDomain"),
         E::Qmp { source: crate::sys::qmp::QmpError::Timeout { .. }, .. }
+        | E::Images(ImagesError::Timeout { .. })
         | E::NoMonitor
         | E::ScriptRun { source: SpawnError::Timeout { .. }, .. } => warren!("Timeout"),
         E::NoSuchBridge { .. }

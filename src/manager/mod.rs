@@ -137,6 +137,7 @@ pub struct Manager {
     directory: network::Directory,
     uids: Uids,
     ledger: Ledger,
+    kept: domain::Kept,
     networks: RwLock<BTreeMap<Uuid, NetworkEntry>>,
     domains: RwLock<Domains>,
     /// Held while a network's definition is completed and entered, so that names and subnets stay unique. A network
@@ -163,13 +164,15 @@ impl Manager {
         boot_id: String,
         events: mpsc::UnboundedSender<Event>,
     ) -> Result<Self, Error> {
+        let ledger = Ledger::new(scope.config.limits);
         Ok(Self {
             store: Store::open(&scope.dirs.state)?,
             boot_id: boot_id.into(),
             ground: Ground::new(scope.clone()),
             directory: network::Directory::default(),
             uids: Uids::new(scope.guest_uids(), scope.service_uids()),
-            ledger: Ledger::new(scope.config.limits),
+            kept: domain::Kept::new(ledger.clone()),
+            ledger,
             networks: RwLock::default(),
             domains: RwLock::default(),
             defining_networks: tokio::sync::Mutex::default(),
@@ -225,6 +228,7 @@ impl Manager {
             networks: self.directory.clone(),
             uids: self.uids.clone(),
             ledger: self.ledger.clone(),
+            kept: self.kept.clone(),
             announce: Arc::new(move |_, old, new| {
                 let _ = events.send(Event::DomainChanged { old: old.clone(), new: new.clone() });
             }),

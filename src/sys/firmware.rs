@@ -5,7 +5,9 @@
 //! guest's document names.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
@@ -22,14 +24,12 @@ pub fn installed() -> Vec<FirmwareFacts> {
     installed_in(&PLACES.map(Path::new))
 }
 
-/// The content of a file that a descriptor names.
-pub fn content(path: &Path) -> io::Result<Vec<u8>> {
-    fs::read(path)
-}
-
-/// A file that a descriptor names, for reading.
-pub fn open(path: &Path) -> io::Result<std::os::fd::OwnedFd> {
-    std::fs::File::open(path).map(Into::into)
+/// A file that a descriptor names, for reading, and its size.
+pub fn open(path: &Path) -> io::Result<(File, u64)> {
+    // Without waiting, should it be a FIFO.
+    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    let meta = file.metadata()?;
+    if meta.is_file() { Ok((file, meta.len())) } else { Err(io::Error::other("it is not a regular file")) }
 }
 
 fn installed_in(places: &[&Path]) -> Vec<FirmwareFacts> {
@@ -95,8 +95,8 @@ enum Mapping {
     #[serde(rename_all = "kebab-case")]
     Flash {
         mode: Option<String>,
-        executable: File,
-        nvram_template: Option<File>,
+        executable: FileEntry,
+        nvram_template: Option<FileEntry>,
     },
     Memory {
         filename: PathBuf,
@@ -106,13 +106,13 @@ enum Mapping {
 }
 
 #[derive(Deserialize)]
-struct File {
+struct FileEntry {
     filename: PathBuf,
     format: String,
 }
 
-impl From<File> for FlashFile {
-    fn from(file: File) -> Self {
+impl From<FileEntry> for FlashFile {
+    fn from(file: FileEntry) -> Self {
         Self { path: file.filename, format: file.format }
     }
 }

@@ -22,6 +22,7 @@ mod firmware;
 mod foreign;
 mod harness;
 mod hostile;
+mod hostile_files;
 mod kept_apart;
 mod life;
 mod load;

@@ -75,12 +75,13 @@ impl Identity {
 
     /// A kernel or a sandbox that did less than it said is noticed before the first request.
     fn verify(&self) -> Result<(), Step> {
-        let ids = std::fs::read_to_string("/proc/self/status").map_err(|e| ("see what it has become", e))?;
+        use rustix::process::{getegid, geteuid, getgid, getuid};
         let (owner, kept) = (&self.owner, &self.reserved);
-        let uids = format!("Uid:\t{}\t{}\t{}\t{}\n", kept.uid, owner.uid, kept.uid, owner.uid);
-        let gids = format!("Gid:\t{}\t{}\t{}\t{}\n", kept.gid, owner.gid, kept.gid, owner.gid);
-        let rights = ["CapPrm:\t0000000000000000\n", "CapEff:\t0000000000000000\n", "NoNewPrivs:\t1\n"];
-        if ids.contains(&uids) && ids.contains(&gids) && rights.iter().all(|line| ids.contains(line)) {
+        let uids = (getuid().as_raw(), geteuid().as_raw()) == (kept.uid, owner.uid);
+        let gids = (getgid().as_raw(), getegid().as_raw()) == (kept.gid, owner.gid);
+        let rights = rustix::thread::capabilities(None).map_err(|e| ("see what it has become", e.into()))?;
+        let none = (rights.permitted | rights.effective | rights.inheritable).is_empty();
+        if uids && gids && none && rustix::thread::no_new_privs().unwrap_or(false) {
             return Ok(());
         }
         Err(("become whom it opens for", io::ErrorKind::PermissionDenied.into()))

@@ -130,3 +130,62 @@ fn gone() -> io::Error {
 fn without_descriptor() -> io::Error {
     io::Error::other("the nethost's answer carries no descriptor")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsRawFd;
+
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+
+    /// What the service makes of a nethost that answers with this descriptor.
+    async fn ask<T>(
+        fd: Option<OwnedFd>,
+        question: impl AsyncFnOnce(NethostClient) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let dir = tempfile::tempdir().unwrap();
+        let listener = unix::listen_seqpacket(dir.path(), SOCKET).unwrap();
+        let nethost = std::thread::spawn(move || {
+            let peer = rustix::net::accept_with(&listener, SocketFlags::CLOEXEC).unwrap();
+            unix::receive_message(peer.as_fd(), MESSAGE_MAX).unwrap();
+            unix::send_message(peer.as_fd(), b"done\0../../etc", fd.as_ref().map(AsFd::as_fd)).unwrap();
+        });
+        let client = NethostClient::new(dir.path(), Identity { pid: 1, start_time: 1 });
+        let answer = question(client).await;
+        nethost.join().unwrap();
+        answer
+    }
+
+    #[tokio::test]
+    async fn only_what_was_asked_for_is_taken() {
+        let pipe = || Some(OwnedFd::from(std::io::pipe().unwrap().0));
+        let file =
+            |path: &str| Some(OwnedFd::from(File::options().read(true).write(true).open(path).unwrap()));
+        let socket =
+            |family, kind, protocol| Some(socket_with(family, kind, SocketFlags::CLOEXEC, protocol).unwrap());
+        let generic = rustix::net::Protocol::from_raw(16.try_into().unwrap());
+        let netlink = async |client: NethostClient| client.netlink_socket().await;
+        for fd in [
+            None,
+            pipe(),
+            file("/dev/null"),
+            socket(AddressFamily::UNIX, SocketType::STREAM, None),
+            socket(AddressFamily::INET, SocketType::DGRAM, None),
+            socket(AddressFamily::NETLINK, SocketType::RAW, Some(generic)),
+        ] {
+            assert!(ask(fd, netlink).await.is_err());
+        }
+        let routes = ask(socket(AddressFamily::NETLINK, SocketType::RAW, None), netlink).await.unwrap();
+        let flags = rustix::fs::fcntl_getfl(&routes).unwrap();
+        assert!(flags.contains(OFlags::NONBLOCK), "{} would stop its reader", routes.as_raw_fd());
+
+        let tap = async |client: NethostClient| client.tap("wtap%d", true).await;
+        let queue = async |client: NethostClient| client.tap_queue("wtap0", true).await;
+        for path in ["/dev/null", "/dev/net/tun"] {
+            assert!(ask(file(path), tap).await.is_err());
+            assert!(ask(file(path), queue).await.is_err());
+        }
+        assert!(ask(None, tap).await.is_err());
+        assert!(ask(pipe(), tap).await.is_err());
+    }
+}

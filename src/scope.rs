@@ -10,6 +10,7 @@ use fs_err as fs;
 use serde::Deserialize;
 
 use crate::sys::dirs::Dir;
+use crate::sys::images::{self, Identity, Opener};
 use crate::sys::process::RunAs;
 use crate::sys::qemu_probe::ProbeUser;
 use crate::sys::unix;
@@ -280,9 +281,16 @@ impl Scope {
         )
     }
 
-    /// Under which identity the files of a domain of `owner` are opened; `None`: the service's own.
-    pub fn opener(&self, owner: u32) -> std::io::Result<Option<RunAs>> {
-        if owner == self.uid { Ok(None) } else { crate::sys::images::groups_of(owner).map(Some) }
+    /// By whom the files of a domain of `owner` are opened.
+    pub async fn opener(&self, owner: u32) -> std::io::Result<Opener> {
+        let exe = self.exe.clone();
+        if owner == self.uid {
+            return Ok(Opener { exe, identity: None });
+        }
+        let owner = images::groups_of(owner).await?;
+        // Whoever is not root and opens for somebody else fails there, as it should.
+        let reserved = self.opener_user().unwrap_or_else(|| owner.clone());
+        Ok(Opener { exe, identity: Some(Identity { owner, reserved }) })
     }
 
     /// `RUN/networks/UUID`.

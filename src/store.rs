@@ -17,6 +17,10 @@ use crate::sys::dirs::Dir;
 use crate::sys::unix;
 use crate::xml;
 
+mod kept;
+
+pub use kept::NvramFile;
+
 const NAMESPACE: &str = "urn:org.warren1:object:1";
 const VERSION: &str = "1";
 
@@ -102,54 +106,6 @@ impl Store {
         let path = self.path(kind, uuid);
         write_atomically(&path, wrap(envelope, xml).as_bytes())
             .map_err(|source| StoreError::Write { path, source })
-    }
-
-    /// The firmware's variables that are kept for a domain (`domains/UUID/nvram/VARS`), for reading and
-    /// writing; `None` before the first start.
-    pub fn open_vars(&self, uuid: &Uuid) -> Result<Option<std::fs::File>, StoreError> {
-        let path = self.object_dir(Kind::Domain, uuid).join("nvram/VARS");
-        match std::fs::File::options().read(true).write(true).open(&path) {
-            Ok(file) => Ok(Some(file)),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(StoreError::Read { path, source }),
-        }
-    }
-
-    /// Which firmware the variables are of, as it was noted beside them.
-    pub fn noted_firmware<T: DeserializeOwned>(&self, uuid: &Uuid) -> Result<Option<T>, StoreError> {
-        let path = self.object_dir(Kind::Domain, uuid).join("nvram/FIRMWARE");
-        let text = match fs::read(&path) {
-            Ok(text) => text,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(StoreError::Read { path, source }),
-        };
-        let noted = serde_json::from_slice(&text);
-        noted.map(Some).map_err(|e| StoreError::Broken { path, reason: e.to_string() })
-    }
-
-    /// Notes what [`Self::noted_firmware`] tells.
-    pub fn note_firmware<T: Serialize>(&self, uuid: &Uuid, firmware: &T) -> Result<(), StoreError> {
-        let path = self.nvram_dir(uuid)?.join("FIRMWARE");
-        let text = serde_json::to_vec_pretty(firmware).map_err(io::Error::other);
-        text.and_then(|text| write_atomically(&path, &text))
-            .map_err(|source| StoreError::Write { path, source })
-    }
-
-    fn nvram_dir(&self, uuid: &Uuid) -> Result<PathBuf, StoreError> {
-        let own = self.object_dir(Kind::Domain, uuid);
-        let dir = own.join("nvram");
-        for dir in [&own, &dir] {
-            unix::make_dir(dir, 0o700).map_err(|source| StoreError::Write { path: dir.clone(), source })?;
-        }
-        Ok(dir)
-    }
-
-    /// Makes what [`Self::open_vars`] opens; it is on the disk, with all of `content`, or not there.
-    pub fn make_vars(&self, uuid: &Uuid, content: &[u8]) -> Result<std::fs::File, StoreError> {
-        let path = self.nvram_dir(uuid)?.join("VARS");
-        let failed = |source| StoreError::Write { path: path.clone(), source };
-        write_atomically(&path, content).map_err(failed)?;
-        std::fs::File::options().read(true).write(true).open(&path).map_err(failed)
     }
 
     /// What is kept of an object beside its definition.
@@ -344,6 +300,11 @@ fn unwrap(text: &str) -> Result<(Envelope, String), String> {
 }
 
 fn write_atomically(path: &Path, content: &[u8]) -> io::Result<()> {
+    commit(path, |file| file.write_all(content))
+}
+
+/// Makes or replaces a file that is complete, or as it was before.
+fn commit(path: &Path, write: impl FnOnce(&mut std::fs::File) -> io::Result<()>) -> io::Result<()> {
     use atomic_write_file::unix::OpenOptionsExt as _;
     use std::os::unix::fs::OpenOptionsExt as _;
     use std::os::unix::fs::PermissionsExt;
@@ -352,7 +313,7 @@ fn write_atomically(path: &Path, content: &[u8]) -> io::Result<()> {
     options.mode(0o600).preserve_mode(false);
     let mut file = options.open(path)?;
     file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
-    file.write_all(content)?;
+    write(file.as_file_mut())?;
     file.sync_all()?;
     file.commit()?;
     sync_dir(path)
@@ -388,25 +349,6 @@ mod tests {
         store.remove(Kind::Network, &uuid).unwrap();
         store.remove(Kind::Network, &uuid).unwrap();
         assert!(store.load(Kind::Network).unwrap().0.is_empty());
-    }
-
-    #[test]
-    fn variables_are_private_and_go_with_the_definition() {
-        use std::os::unix::fs::PermissionsExt;
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path()).unwrap();
-        let uuid = Uuid::from_u128(5);
-        store.save(Kind::Domain, &uuid, &envelope(), "<domain/>").unwrap();
-        assert!(store.open_vars(&uuid).unwrap().is_none());
-        store.make_vars(&uuid, b"boot").unwrap();
-        let mut file = store.open_vars(&uuid).unwrap().unwrap();
-        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
-        file.write_all(b"B").unwrap();
-        let path = dir.path().join(format!("domains/{uuid}/nvram/VARS"));
-        assert_eq!(fs::read(&path).unwrap(), b"Boot");
-        assert_eq!(store.load(Kind::Domain).unwrap().0.len(), 1);
-        store.remove(Kind::Domain, &uuid).unwrap();
-        assert_eq!(fs::read_dir(dir.path().join("domains")).unwrap().count(), 0);
     }
 
     #[test]

@@ -8,10 +8,15 @@ use std::process::Command;
 
 use std::error::Error as _;
 use tempfile::TempDir;
-use warren::sys::images::{ImageKind, ImageRequest, ImagesError, OpenedImage, open_as};
+use warren::ledger::{Ledger, Resource, Share};
+use warren::scope::Limits;
+use warren::sys::images::{Identity, ImageKind, ImageRequest, ImagesError, OpenedImage, Opener, SizeLimit};
 use warren::sys::process::{RunAs, keep_records};
 
 const OWNER: u32 = 64_321;
+/// Like OWNER, of whom one test looks for processes.
+const OTHER: u32 = 64_322;
+const RESERVED: u32 = 64_333;
 const DISK: ImageKind = ImageKind::Disk { block: false };
 
 /// A directory of the owner's, below one that all may pass.
@@ -53,7 +58,17 @@ fn private(path: &Path, uid: u32) {
 }
 
 fn request(path: &Path, format_qcow2: bool, kind: ImageKind) -> ImageRequest {
-    ImageRequest { path: path.to_owned(), format_qcow2, readonly: false, optional: false, kind }
+    ImageRequest { path: path.to_owned(), format_qcow2, readonly: false, optional: false, kind, limit: None }
+}
+
+fn opener(uid: u32) -> Opener {
+    let user = |uid, groups| RunAs { uid, gid: uid, groups };
+    let identity = Identity { owner: user(uid, vec![uid]), reserved: user(RESERVED, Vec::new()) };
+    Opener { exe: env!("CARGO_BIN_EXE_warrend").into(), identity: Some(identity) }
+}
+
+fn memory() -> Share {
+    Ledger::new(Limits { guest_memory: 4 << 30, ..Limits::default() }).note(OWNER, Resource::GuestMemory, 0)
 }
 
 /// What a daemon does before it starts a child.
@@ -65,8 +80,7 @@ async fn begin() {
 
 async fn open(requests: Vec<ImageRequest>) -> Result<Vec<Vec<OpenedImage>>, ImagesError> {
     begin().await;
-    let owner = RunAs { uid: OWNER, gid: OWNER, groups: vec![OWNER] };
-    open_as(Path::new(env!("CARGO_BIN_EXE_warrend")), Some(owner), requests).await
+    opener(OWNER).open(&requests, &mut memory()).await
 }
 
 async fn refusal(request: ImageRequest) -> String {
@@ -168,11 +182,170 @@ async fn a_kernel_is_a_copy_that_nothing_changes() {
 }
 
 #[tokio::test]
+async fn a_file_over_its_limit_is_not_copied() {
+    let place = Place::new();
+    let sparse = place.file("sparse", OWNER);
+    std::fs::File::options().write(true).open(&sparse).unwrap().set_len(1000 << 20).unwrap();
+    for kind in [ImageKind::Blob, ImageKind::Layer { block: false }] {
+        let limit = Some(SizeLimit { bytes: 64 << 20, key: "firmware-bytes" });
+        let says = refusal(ImageRequest { limit, ..request(&sparse, false, kind) }).await;
+        for word in ["/sparse' has 1048576000 bytes", "the limit is 67108864", "'firmware-bytes'"] {
+            assert!(says.contains(word), "{says}");
+        }
+    }
+    // What counts for its owner is what it would take.
+    let mut memory = memory();
+    let limit = Some(SizeLimit { bytes: 2 << 30, key: "initrd-bytes" });
+    let request = ImageRequest { limit, ..request(&sparse, false, ImageKind::Blob) };
+    opener(OWNER).open(&[request], &mut memory).await.unwrap();
+    assert_eq!(memory.amount(), 1000 << 20);
+}
+
+/// The pid of the opener that works for this uid.
+fn pid_of_opener(uid: u32) -> Option<i32> {
+    let words = format!("open-images\0{uid}\0");
+    let is_it = |pid: &i32| {
+        std::fs::read(format!("/proc/{pid}/cmdline"))
+            .is_ok_and(|line| String::from_utf8_lossy(&line).contains(&words))
+    };
+    let entries = std::fs::read_dir("/proc").unwrap();
+    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).find(is_it)
+}
+
+/// What the owner's processes are told when they reach for the opener, one word for each attempt.
+fn attempts(pid: i32) -> Vec<(&'static str, Option<rustix::io::Errno>)> {
+    use rustix::process::{Gid, Pid, PidfdFlags, PidfdGetfdFlags, Signal, Uid};
+    // The system calls change this thread alone.
+    let as_owner = move || {
+        let (uid, gid) = (Uid::from_raw(OTHER), Gid::from_raw(OTHER));
+        rustix::thread::set_thread_groups(&[gid]).unwrap();
+        rustix::thread::set_thread_res_gid(gid, gid, gid).unwrap();
+        rustix::thread::set_thread_res_uid(uid, uid, uid).unwrap();
+        let target = Pid::from_raw(pid).unwrap();
+        let pidfd = rustix::process::pidfd_open(target, PidfdFlags::empty()).unwrap();
+        let signal = |signal| rustix::process::kill_process(target, signal).err();
+        #[expect(unsafe_code, reason = "no safe library traces")]
+        let seize = || {
+            // SAFETY: PTRACE_SEIZE takes numbers and touches no memory of ours.
+            let result = unsafe { libc::ptrace(libc::PTRACE_SEIZE, pid, 0, 0) };
+            (result < 0).then(|| rustix::io::Errno::from_io_error(&std::io::Error::last_os_error()).unwrap())
+        };
+        let file = |name: &str| {
+            let path = format!("/proc/{pid}/{name}");
+            let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
+            rustix::fs::open(path, flags, rustix::fs::Mode::empty()).err()
+        };
+        vec![
+            ("getfd", rustix::process::pidfd_getfd(&pidfd, 0, PidfdGetfdFlags::empty()).err()),
+            ("seize", seize()),
+            ("test", rustix::process::test_kill_process(target).err()),
+            ("stop", signal(Signal::STOP)),
+            ("kill", signal(Signal::KILL)),
+            ("pidfd", rustix::process::pidfd_send_signal(&pidfd, Signal::STOP).err()),
+            ("mem", file("mem")),
+            ("fds", file("fd")),
+        ]
+    };
+    std::thread::spawn(as_owner).join().unwrap()
+}
+
+#[tokio::test]
+async fn its_owner_reaches_no_opener_at_work() {
+    let place = Place::new();
+    let path = place.path("full");
+    let listener =
+        rustix::net::socket(rustix::net::AddressFamily::UNIX, rustix::net::SocketType::STREAM, None);
+    let listener = listener.unwrap();
+    rustix::net::bind(&listener, &rustix::net::SocketAddrUnix::new(&path).unwrap()).unwrap();
+    rustix::net::listen(&listener, 0).unwrap();
+    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o777)).unwrap();
+    // The next one waits until somebody accepts.
+    let _first = std::os::unix::net::UnixStream::connect(&path).unwrap();
+    let opening = tokio::spawn(async move {
+        let request = request(&path, false, ImageKind::Socket);
+        opener(OTHER).open(&[request], &mut memory()).await
+    });
+    let status = async {
+        loop {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            let Some(pid) = pid_of_opener(OTHER) else { continue };
+            let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+            // Asleep as its owner: in the connection that nobody accepts.
+            if status.contains("State:\tS") && status.contains(&format!("\t{OTHER}\t{RESERVED}")) {
+                return (pid, status);
+            }
+        }
+    };
+    let (pid, status) = tokio::time::timeout(std::time::Duration::from_secs(5), status).await.unwrap();
+    for line in [
+        format!("Uid:\t{RESERVED}\t{OTHER}\t{RESERVED}\t{OTHER}\n"),
+        format!("Gid:\t{RESERVED}\t{OTHER}\t{RESERVED}\t{OTHER}\n"),
+        format!("Groups:\t{OTHER} \n"),
+        "CapPrm:\t0000000000000000\n".into(),
+        "CapEff:\t0000000000000000\n".into(),
+        "CapBnd:\t0000000000000000\n".into(),
+        "NoNewPrivs:\t1\n".into(),
+    ] {
+        assert!(status.contains(&line), "{line}: {status}");
+    }
+    for (attempt, refused) in attempts(pid) {
+        let refused = refused.unwrap_or_else(|| panic!("{attempt} succeeds"));
+        assert!(
+            matches!(refused, rustix::io::Errno::PERM | rustix::io::Errno::ACCESS),
+            "{attempt}: {refused}"
+        );
+    }
+    // Whoever waited for it has left: so has it.
+    opening.abort();
+    let gone = async {
+        while pid_of_opener(OTHER).is_some() {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(5), gone).await.unwrap();
+}
+
+#[tokio::test]
+async fn without_the_means_to_change_nothing_is_opened() {
+    // As an ordinary user, who can become nobody else.
+    let place = Place::new();
+    let plain = place.file("plain.img", OWNER);
+    let (ours, theirs) = rustix::net::socketpair(
+        rustix::net::AddressFamily::UNIX,
+        rustix::net::SocketType::SEQPACKET,
+        rustix::net::SocketFlags::CLOEXEC,
+        None,
+    )
+    .unwrap();
+    let mut ids = vec!["open-images".to_owned()];
+    ids.extend([OWNER, OWNER, RESERVED, RESERVED].map(|id| id.to_string()));
+    // Below the build directory, which not everybody passes: opened here, executed there.
+    let exe = std::fs::File::open(env!("CARGO_BIN_EXE_warrend")).unwrap();
+    let program = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&exe));
+    rustix::io::fcntl_setfd(&exe, rustix::io::FdFlags::empty()).unwrap();
+    let mut child = Command::new("setpriv")
+        .args(["--reuid", "64321", "--regid", "64321", "--clear-groups", &program])
+        .args(&ids)
+        .stdin(theirs)
+        .spawn()
+        .unwrap();
+    let request = serde_json::to_vec(&request(&plain, false, DISK)).unwrap();
+    // It may have ended before it could be asked.
+    let _ = rustix::net::send(&ours, &request, rustix::net::SendFlags::NOSIGNAL);
+    let mut answer = vec![0; 4096];
+    let (count, _) = rustix::net::recv(&ours, &mut answer[..], rustix::net::RecvFlags::empty()).unwrap();
+    let answer = String::from_utf8_lossy(&answer[..count]).into_owned();
+    assert!(answer.contains("NotBecome"), "{answer}");
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+}
+
+#[tokio::test]
 async fn a_helper_that_cannot_run_is_named() {
     begin().await;
-    let missing = open_as(Path::new("/nonexistent/warrend"), None, vec![]).await.unwrap_err();
+    let with = |exe: &str| Opener { exe: exe.into(), identity: None };
+    let missing = with("/nonexistent/warrend").open(&[], &mut memory()).await.unwrap_err();
     assert!(missing.to_string().contains("'/nonexistent/warrend' cannot be started"));
     let request = request(Path::new("/etc/hostname"), false, DISK);
-    let mute = open_as(Path::new("/bin/true"), None, vec![request]).await.unwrap_err();
+    let mute = with("/bin/true").open(&[request], &mut memory()).await.unwrap_err();
     assert!(mute.to_string().contains("broke off"), "{mute}");
 }

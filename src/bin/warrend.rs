@@ -7,7 +7,7 @@ fn main() -> ExitCode {
     let mode = std::env::args_os().nth(1);
     match mode.as_deref().and_then(|m| m.to_str()) {
         Some("nethost") => warren::sys::nethost::serve(std::env::args_os().skip(2)),
-        Some("open-images") => warren::sys::images::serve(),
+        Some("open-images") => warren::sys::images::serve(std::env::args_os().skip(2)),
         _ => warren::daemon::main(),
     }
 }

@@ -11,6 +11,7 @@ use zbus::names::ErrorName;
 
 use crate::auth::AuthError;
 use crate::model::DocError;
+use crate::sys::images::ImagesError;
 use crate::sys::process::SpawnError;
 use crate::sys::tap::TapError;
 use crate::{domain, manager, network};
@@ -183,10 +184,13 @@ fn domain_name(e: &domain::Error) -> &'static str {
         E::Network { source, .. } => network_name(source),
         E::Tap { source: TapError::Exists(_), .. } => warren!("AddressInUse"),
         E::NoSuchConsole { .. } | E::NoSuchDisplay { .. } => warren!("NoSuchDevice"),
-        E::NoUid(_) | E::Limit(_) => warren!("LimitExceeded"),
+        E::NoUid(_) | E::Limit(_) | E::Images(ImagesError::TooLarge { .. } | ImagesError::Limit(_)) => {
+            warren!("LimitExceeded")
+        }
         E::Cancelled => warren!("Cancelled"),
         E::Gone(_) => warren!("NoSuchDomain"),
         E::Qmp { source: crate::sys::qmp::QmpError::Timeout { .. }, .. }
+        | E::Images(ImagesError::Timeout { .. })
         | E::NoMonitor
         | E::ScriptRun { source: SpawnError::Timeout { .. }, .. } => warren!("Timeout"),
         E::NoSuchBridge { .. }

@@ -95,6 +95,7 @@ pub fn spawn(context: Context, seed: Seed) -> Handle {
     let (mailbox, messages) = mpsc::channel(MAILBOX);
     let (reports, reported) = mpsc::unbounded_channel();
     let Seed { doc, uuid, envelope, recovered } = seed;
+    context.kept.count(&context.store, &uuid, envelope.owner);
     let (state, reason) = match &recovered {
         Recovered::Adopted(adopted) => (adopted.state, "adopted"),
         Recovered::Lost => (State::Crashed, "failed: QEMU ended while Warren was not running"),
@@ -384,7 +385,9 @@ impl Actor {
 
     fn undefine(&mut self) -> Result<(), Error> {
         self.step(Event::Undefine)?;
-        Ok(self.context.store.remove(Kind::Domain, &self.uuid)?)
+        self.context.store.remove(Kind::Domain, &self.uuid)?;
+        self.context.kept.forget(&self.uuid);
+        Ok(())
     }
 
     fn redefine(&mut self, doc: DomainDoc, envelope: Envelope) -> Result<(), Error> {

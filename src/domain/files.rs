@@ -2,15 +2,19 @@
 //! open a path itself: the helper does, with the owner's rights.
 
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 use uuid::Uuid;
 
 use super::firmware::{self, OpenedFirmware};
+use super::guest::Guest;
 use super::{Context, Error};
+use crate::ledger::Resource;
 use crate::model::{Backing, DiskDef, DomainDef, Image, Location};
 use crate::plan::host::QemuFacts;
 use crate::plan::qemu::secrets as secrets_of;
-use crate::sys::images::{self, ImageKind, ImageRequest, OpenedImage};
+use crate::sys::copy;
+use crate::sys::images::{ImageKind, ImageRequest, OpenedImage, SizeLimit};
 
 /// Descriptors of what the document names.
 pub(super) struct OpenedFiles {
@@ -31,19 +35,18 @@ pub(super) async fn open_files(
     def: &DomainDef,
     qemu: &QemuFacts,
     owner: u32,
+    guest: &mut Guest,
 ) -> Result<OpenedFiles, Error> {
-    let firmware = firmware::open(context, uuid, def, qemu, owner).await?;
+    let mut copies = context.ledger.note(owner, Resource::GuestMemory, 0);
+    let firmware = firmware::open(context, uuid, def, qemu, owner, guest, &mut copies).await?;
     let of_disks: Vec<Vec<ImageRequest>> = def.disks().map(images_of).collect();
     let directories: Vec<_> = def.filesystems().map(|f| f.source_directory().map(directory)).collect();
-    let blobs = [&def.os.kernel, &def.os.initrd].map(|path| {
-        path.as_ref().map(|path| ImageRequest {
-            path: path.clone(),
-            format_qcow2: false,
-            readonly: true,
-            optional: false,
-            kind: ImageKind::Blob,
-        })
-    });
+    let limits = &context.scope.config.limits;
+    let blobs = [
+        (&def.os.kernel, SizeLimit { bytes: limits.kernel_bytes, key: "kernel-bytes" }),
+        (&def.os.initrd, SizeLimit { bytes: limits.initrd_bytes, key: "initrd-bytes" }),
+    ];
+    let blobs = blobs.map(|(path, limit)| path.as_ref().map(|path| blob(path, limit)));
     let counts: Vec<usize> = of_disks.iter().map(Vec::len).collect();
     let wanted: Vec<bool> = directories.iter().chain(&blobs).map(Option::is_some).collect();
     let requests: Vec<ImageRequest> =
@@ -51,10 +54,12 @@ pub(super) async fn open_files(
     let mut opened = if requests.is_empty() {
         Vec::new()
     } else {
-        let owner = context.scope.opener(owner).map_err(Error::Run)?;
-        images::open_as(&context.scope.exe, owner, requests).await?
+        let opener = context.scope.opener(owner).await.map_err(Error::Run)?;
+        opener.open(&requests, &mut copies).await?
     }
     .into_iter();
+    guest.live.copies = copies.amount();
+    guest.copies = Some(copies);
     let disks = counts.into_iter().map(|count| opened.by_ref().take(count).flatten().collect()).collect();
     let mut single =
         |wanted: bool| opened.by_ref().take(wanted.into()).flatten().next().map(|image| image.fd);
@@ -62,7 +67,8 @@ pub(super) async fn open_files(
     let initrd = singles.pop().flatten();
     let kernel = singles.pop().flatten();
     let secrets = secrets_of(def);
-    let secrets: Result<_, _> = secrets.iter().map(|s| images::sealed(s.as_bytes())).collect();
+    let secrets: Result<_, _> =
+        secrets.iter().map(|s| copy::sealed_text(s.as_bytes()).map(OwnedFd::from)).collect();
     let secrets = secrets.map_err(Error::Run)?;
     Ok(OpenedFiles { disks, filesystems: singles, secrets, firmware, kernel, initrd })
 }
@@ -84,12 +90,19 @@ pub fn images_of(disk: &DiskDef) -> Vec<ImageRequest> {
             readonly: depth > 0 || disk.readonly,
             optional: depth == 0 && image.startup == crate::model::StartupPolicy::Optional,
             kind,
+            limit: None,
         })
     };
     chain.filter_map(request).collect()
 }
 
+/// A file whose content the guest gets as it is now.
+pub(super) fn blob(path: &Path, limit: SizeLimit) -> ImageRequest {
+    let (path, limit) = (path.to_owned(), Some(limit));
+    ImageRequest { path, format_qcow2: false, readonly: true, optional: false, kind: ImageKind::Blob, limit }
+}
+
 fn directory(path: &str) -> ImageRequest {
     let (path, kind) = (path.into(), ImageKind::Directory);
-    ImageRequest { path, format_qcow2: false, readonly: true, optional: false, kind }
+    ImageRequest { path, format_qcow2: false, readonly: true, optional: false, kind, limit: None }
 }

@@ -1,19 +1,23 @@
-//! The guest's firmware and its variables, opened before QEMU starts. Owns the making of the variables that
-//! the service keeps; must never open with its own rights what a document names.
+//! The guest's firmware and its variables, opened before QEMU starts. Owns what is asked for; must never open with
+//! the service's rights what a document names, nor read a file on the thread that answers callers.
 
-use std::io::Read;
+use std::fs::File;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use uuid::Uuid;
 
-use super::guest::LiveFirmware;
+use super::files::blob;
+use super::guest::{Guest, LiveFirmware};
+use super::nvram::{self, ToWrite};
 use super::{Context, Error};
+use crate::ledger::{Resource, Share};
 use crate::model::{DomainDef, Finding, FlashFormat, Severity};
-use crate::plan::firmware_choice::{self, FirmwareImage, GuestFirmware, Variables};
+use crate::plan::firmware_choice::{self, FirmwareImage, Flash, GuestFirmware, Variables};
 use crate::plan::host::{FirmwareFacts, QemuFacts};
-use crate::sys::firmware;
-use crate::sys::images::{self, ImageKind, ImageRequest};
+use crate::sys::images::{ImageKind, ImageRequest, ImagesError, SizeLimit};
+use crate::sys::{copy, firmware};
 
 /// Descriptors of the firmware.
 #[derive(Default)]
@@ -75,106 +79,112 @@ pub(super) async fn look(
 async fn is_there(context: &Context, owner: u32, image: &FirmwareImage) -> Result<bool, Error> {
     if image.named {
         // Opened for reading, also where it will be for writing: only whether it is there is asked.
-        let kind = ImageKind::Layer { block: false };
-        let owner = context.scope.opener(owner).map_err(Error::Run)?;
-        let request = ImageRequest {
-            path: image.path.clone(),
-            format_qcow2: image.format == FlashFormat::Qcow2,
-            readonly: true,
-            optional: true,
-            kind,
-        };
-        let opened = images::open_as(&context.scope.exe, owner, vec![request]).await?;
-        return Ok(opened.into_iter().flatten().next().is_some());
+        let request = ImageRequest { optional: true, ..flash(context, image, true) };
+        return Ok(as_owner(context, owner, request, &mut for_now(context, owner)).await?.is_some());
     }
-    match firmware::open(&image.path) {
+    match installed(context, &image.path).await {
         Ok(_) => Ok(true),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
-        Err(source) => Err(system(&image.path, source)),
+        Err(Error::Firmware { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(e),
     }
 }
 
-/// Notes which firmware was chosen, and tells its files for the live document.
-fn note(
-    context: &Context,
-    uuid: &Uuid,
-    def: &DomainDef,
-    qemu: &QemuFacts,
-    chosen: Option<&GuestFirmware>,
-) -> Result<Option<LiveFirmware>, Error> {
-    let Some(installed) = firmware_choice::installed(def, qemu) else { return Ok(None) };
-    if context.store.noted_firmware::<FirmwareFacts>(uuid)?.as_ref() != Some(installed) {
-        context.store.note_firmware(uuid, installed)?;
+/// The note on which firmware is chosen, where that has changed.
+fn new_note(context: &Context, uuid: &Uuid, installed: &FirmwareFacts) -> Result<Option<Vec<u8>>, Error> {
+    if context.store.noted_firmware::<FirmwareFacts>(uuid)?.as_ref() == Some(installed) {
+        return Ok(None);
     }
-    Ok(match chosen {
-        Some(GuestFirmware::Flash(flash)) => {
+    serde_json::to_vec_pretty(installed).map(Some).map_err(|e| Error::Run(e.into()))
+}
+
+/// The files of firmware that the service has chosen, for the live document.
+fn told(chosen: Option<&GuestFirmware>) -> Option<LiveFirmware> {
+    match chosen? {
+        GuestFirmware::Flash(flash) => {
             let template = flash.vars.as_ref().and_then(|v| v.template.as_ref());
             let template = template.map(|t| t.path.display().to_string());
             let loader = flash.code.path.display().to_string();
             Some(LiveFirmware { loader, kind: "pflash".to_owned(), template })
         }
-        Some(GuestFirmware::Rom(image)) => {
+        GuestFirmware::Rom(image) => {
             let loader = image.path.display().to_string();
             Some(LiveFirmware { loader, kind: "rom".to_owned(), template: None })
         }
-        None => None,
-    })
+    }
 }
 
+/// Opens the firmware. What of it is copied into memory for as long as the guest runs is added to `copies`.
 pub(super) async fn open(
     context: &Context,
     uuid: &Uuid,
     def: &DomainDef,
     qemu: &QemuFacts,
     owner: u32,
+    guest: &mut Guest,
+    copies: &mut Share,
 ) -> Result<OpenedFirmware, Error> {
     let chosen = firmware_choice::choose(def, qemu).map_err(|finding| refused(def, finding))?;
-    let told = note(context, uuid, def, qemu, chosen.as_ref())?;
-    Ok(match chosen {
-        None => OpenedFirmware::default(),
+    let mut opened = OpenedFirmware::default();
+    let mut to_write = ToWrite::default();
+    if let Some(installed) = firmware_choice::installed(def, qemu) {
+        to_write.note = new_note(context, uuid, installed)?;
+        opened.told = told(chosen.as_ref());
+    }
+    match chosen {
+        None => {}
         // QEMU reopens it by its own /proc, which only works with what it owns or everybody may read.
         Some(GuestFirmware::Rom(image)) => {
-            let content = content(context, &image, owner).await?;
-            let code = images::sealed(&content).map_err(Error::Run)?;
-            OpenedFirmware { code: Some(code), vars: None, told }
+            let (file, size) = content(context, &image, owner, copies).await?;
+            opened.code =
+                Some(if image.named { file } else { copied(&image.path, file, size, copies).await? });
         }
         Some(GuestFirmware::Flash(flash)) => {
-            let code = if flash.code.named {
-                let kind = ImageKind::Layer { block: false };
-                let format = flash.code.format;
-                as_owner(context, owner, &flash.code.path, kind, format, flash.readonly).await?
-            } else {
-                Some(firmware::open(&flash.code.path).map_err(|source| system(&flash.code.path, source))?)
-            };
-            let vars = match &flash.vars {
-                Some(vars) => Some(variables(context, uuid, def, vars, owner).await?),
-                None => None,
-            };
-            OpenedFirmware { code, vars, told }
+            opened.code = Some(code(context, owner, &flash).await?);
+            match flash.vars {
+                Some(Variables { path: Some(path), format, .. }) => {
+                    let image = FirmwareImage { path, format, named: true };
+                    opened.vars = Some(named_variables(context, def, &image, owner).await?);
+                }
+                Some(Variables { path: None, template, .. }) => {
+                    opened.vars = context.store.open_vars(uuid)?.map(OwnedFd::from);
+                    if opened.vars.is_none() {
+                        let template = template.ok_or(Error::NoVariables)?;
+                        // The copy in memory is gone when it is on the disk, where it counts.
+                        let mut meanwhile = for_now(context, owner);
+                        let (file, size) = content(context, &template, owner, &mut meanwhile).await?;
+                        to_write.template = Some((file.into(), size));
+                    }
+                }
+                None => {}
+            }
         }
-    })
+    }
+    if let Some(vars) = nvram::write(context, uuid, owner, to_write, guest).await? {
+        opened.vars = Some(vars.into());
+    }
+    Ok(opened)
 }
 
-/// The guest's variables, for writing.
-async fn variables(
+async fn code(context: &Context, owner: u32, flash: &Flash) -> Result<OwnedFd, Error> {
+    let image = &flash.code;
+    if !image.named {
+        return Ok(installed(context, &image.path).await?.0.into());
+    }
+    let request = self::flash(context, image, flash.readonly);
+    let opened = as_owner(context, owner, request, &mut for_now(context, owner)).await?;
+    opened.ok_or_else(|| system(&image.path, io::ErrorKind::NotFound.into()))
+}
+
+/// The guest's variables in a file of its owner's, for writing.
+async fn named_variables(
     context: &Context,
-    uuid: &Uuid,
     def: &DomainDef,
-    vars: &Variables,
+    image: &FirmwareImage,
     owner: u32,
 ) -> Result<OwnedFd, Error> {
-    if let Some(path) = &vars.path {
-        let kind = ImageKind::Layer { block: false };
-        let opened = as_owner(context, owner, path, kind, vars.format, false).await?;
-        return opened.ok_or_else(|| refused(def, missing("/domain/os/nvram", path, COPY)));
-    }
-    let kept = context.store.open_vars(uuid)?;
-    if let Some(file) = kept {
-        return Ok(file.into());
-    }
-    let template = vars.template.as_ref().ok_or(Error::NoVariables)?;
-    let content = content(context, template, owner).await?;
-    Ok(context.store.make_vars(uuid, &content)?.into())
+    let request = ImageRequest { optional: true, ..flash(context, image, false) };
+    let opened = as_owner(context, owner, request, &mut for_now(context, owner)).await?;
+    opened.ok_or_else(|| refused(def, missing("/domain/os/nvram", &image.path, COPY)))
 }
 
 const COPY: &str =
@@ -197,35 +207,78 @@ fn refused(def: &DomainDef, finding: Finding) -> Error {
     Error::NotSupported { name: def.name.to_string(), findings: vec![finding] }
 }
 
-fn system(path: &Path, source: std::io::Error) -> Error {
+fn system(path: &Path, source: io::Error) -> Error {
     Error::Firmware { path: path.to_owned(), source }
 }
 
-/// All that is in an image.
-async fn content(context: &Context, image: &FirmwareImage, owner: u32) -> Result<Vec<u8>, Error> {
-    let path = &image.path;
-    if !image.named {
-        return firmware::content(path).map_err(|source| system(path, source));
-    }
-    let blob = as_owner(context, owner, path, ImageKind::Blob, image.format, true).await?;
-    let blob = blob.ok_or_else(|| system(path, std::io::ErrorKind::NotFound.into()))?;
-    let mut content = Vec::new();
-    std::fs::File::from(blob).read_to_end(&mut content).map_err(|source| system(path, source))?;
-    Ok(content)
+fn limit(context: &Context) -> SizeLimit {
+    SizeLimit { bytes: context.scope.config.limits.firmware_bytes, key: "firmware-bytes" }
 }
 
-/// What the document names; `None` where variables are not there.
+/// For what is copied nowhere, or only for a moment.
+fn for_now(context: &Context, owner: u32) -> Share {
+    context.ledger.note(owner, Resource::GuestMemory, 0)
+}
+
+/// A file of the system's, and its size.
+async fn installed(context: &Context, path: &Path) -> Result<(File, u64), Error> {
+    let limit = limit(context);
+    let file = path.to_owned();
+    let opened = tokio::task::spawn_blocking(move || firmware::open(&file)).await;
+    let (file, bytes) = opened.map_err(io::Error::other).flatten().map_err(|source| system(path, source))?;
+    if bytes > limit.bytes {
+        let what = format!("'{}'", path.display());
+        return Err(ImagesError::TooLarge { what, bytes, limit: limit.bytes, key: limit.key }.into());
+    }
+    Ok((file, bytes))
+}
+
+/// A file in memory with what is in a file of the system's.
+async fn copied(path: &Path, file: OwnedFd, size: u64, copies: &mut Share) -> Result<OwnedFd, Error> {
+    copies.resize(copies.amount().saturating_add(size))?;
+    let copied = tokio::task::spawn_blocking(move || copy::sealed(&file.into(), size)).await;
+    let copied = copied.map_err(io::Error::other).flatten();
+    copied.map(OwnedFd::from).map_err(|source| system(path, source))
+}
+
+/// All that is in an image, and its size. What the document names is a copy in memory.
+async fn content(
+    context: &Context,
+    image: &FirmwareImage,
+    owner: u32,
+    copies: &mut Share,
+) -> Result<(OwnedFd, u64), Error> {
+    let path = &image.path;
+    if !image.named {
+        let (file, size) = installed(context, path).await?;
+        return Ok((file.into(), size));
+    }
+    let before = copies.amount();
+    let copy = as_owner(context, owner, blob(path, limit(context)), copies).await?;
+    let copy = copy.ok_or_else(|| system(path, io::ErrorKind::NotFound.into()))?;
+    Ok((copy, copies.amount() - before))
+}
+
+/// An image for flash, which must be there.
+fn flash(context: &Context, image: &FirmwareImage, readonly: bool) -> ImageRequest {
+    ImageRequest {
+        path: image.path.clone(),
+        format_qcow2: image.format == FlashFormat::Qcow2,
+        readonly,
+        optional: false,
+        kind: ImageKind::Layer { block: false },
+        limit: Some(limit(context)),
+    }
+}
+
+/// What the document names; `None` where it is optional and not there.
 async fn as_owner(
     context: &Context,
     owner: u32,
-    path: &Path,
-    kind: ImageKind,
-    format: FlashFormat,
-    readonly: bool,
+    request: ImageRequest,
+    copies: &mut Share,
 ) -> Result<Option<OwnedFd>, Error> {
-    let owner = context.scope.opener(owner).map_err(Error::Run)?;
-    let format_qcow2 = format == FlashFormat::Qcow2;
-    let request = ImageRequest { path: path.to_owned(), format_qcow2, readonly, optional: !readonly, kind };
-    let opened = images::open_as(&context.scope.exe, owner, vec![request]).await?;
+    let opener = context.scope.opener(owner).await.map_err(Error::Run)?;
+    let opened = opener.open(&[request], copies).await?;
     Ok(opened.into_iter().flatten().next().map(|image| image.fd))
 }

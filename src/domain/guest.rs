@@ -4,15 +4,18 @@
 //! Must never forget one: each is noted, in memory and in RUN, before it is acquired, and giving back
 //! goes on after a failure and tells all of them.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use super::consoles::Attached;
-use super::{Context, nics};
-use crate::store;
+use super::{Context, nics, nvram};
+use crate::ledger::Share;
+use crate::store::{self, NvramFile, StoreError};
 use crate::sys::process::{Process, StderrTail};
 use crate::sys::qmp::Qmp;
 
@@ -42,6 +45,10 @@ pub(super) struct Live {
     pub(super) nics: Vec<LiveNic>,
     /// Networks on which it has ports.
     pub(super) networks: Vec<String>,
+    /// Bytes of memory that hold copies of files for it: kernel, initrd, firmware.
+    pub(super) copies: u64,
+    /// What this start has made in STATE; nothing once it was finished.
+    pub(super) made: Vec<NvramFile>,
     /// The definition as it runs.
     pub(super) xml: String,
 }
@@ -85,6 +92,10 @@ pub(super) struct Guest {
     pub(super) qmp: Option<Qmp>,
     pub(super) consoles: Vec<Attached>,
     pub(super) stderr: Option<StderrTail>,
+    /// What [`Live::copies`] counts for its owner.
+    pub(super) copies: Option<Share>,
+    /// What is being written into STATE.
+    pub(super) writing: Option<JoinHandle<Result<Option<File>, StoreError>>>,
 }
 
 /// The name under which a domain holds the ground.
@@ -99,7 +110,7 @@ pub(super) fn identity_file(dir: &Path) -> PathBuf {
 
 impl Guest {
     /// Writes down what is there by now.
-    pub(super) fn save(&self, context: &Context, uuid: &Uuid) -> Result<(), store::StoreError> {
+    pub(super) fn save(&self, context: &Context, uuid: &Uuid) -> Result<(), StoreError> {
         store::save_live(&context.scope.domain_run_dir(uuid), &self.live)
     }
 
@@ -117,6 +128,9 @@ impl Guest {
             && let Err(e) = process.terminate(GRACE).await
         {
             problems.push(format!("QEMU: {}", crate::chain(&e)));
+        }
+        if let Err(e) = nvram::undo(context, uuid, &mut self).await {
+            problems.push(crate::chain(&e));
         }
         for nic in &self.live.nics {
             if let (Some(script), Some(target)) = (&nic.downscript, &nic.target)

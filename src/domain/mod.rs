@@ -18,8 +18,10 @@ mod firmware;
 mod guest;
 mod handle;
 mod info;
+mod kept;
 mod live;
 mod nics;
+mod nvram;
 mod open;
 mod recover;
 mod start;
@@ -51,6 +53,7 @@ pub use commands::Command;
 pub use files::images_of;
 pub use handle::{Handle, StartOptions};
 pub use info::{ConsoleInfo, DiskInfo, GraphicsInfo, Info, NicInfo};
+pub use kept::Kept;
 pub use recover::{Recovered, recorded_uid, recover, what_runs};
 pub use start::planned;
 pub use state::State;
@@ -174,6 +177,8 @@ pub struct Context {
     pub uids: Uids,
     /// What each owner takes of the machine.
     pub ledger: Ledger,
+    /// What each domain has on the disk.
+    pub kept: Kept,
     /// Where changes are told.
     pub announce: Announcer,
     /// The id of this boot, which live state carries.

@@ -15,6 +15,7 @@ use super::guest::{Guest, Live, holder, identity_file};
 use super::start::connect_monitor;
 use super::state::Event;
 use super::{Context, Error, State, commands, consoles};
+use crate::ledger::Resource;
 use crate::model::{DomainDoc, InterfaceKind};
 use crate::network::PortRequest;
 use crate::plan::ports::PortWish;
@@ -138,6 +139,8 @@ async fn take_over(
     mut guest: Guest,
 ) -> Result<Box<Adopted>, Error> {
     let dir = context.scope.domain_run_dir(uuid);
+    let copies = |owner| context.ledger.note(owner, Resource::GuestMemory, guest.live.copies);
+    guest.copies = guest.live.owner.map(copies);
     match process::reopen_fifo(&dir.join("stderr")) {
         Ok(fd) => guest.stderr = Some(StderrTail::start(fd, format!("QEMU of '{}'", guest.live.name))),
         Err(e) => tracing::warn!(domain = %uuid, "QEMU's words are not heard: {e}"),

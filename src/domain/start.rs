@@ -77,7 +77,7 @@ async fn steps(
     firmware::look(context, uuid, def, &qemu, owner).await?;
     nics::ready_networks(context, def, options.start_networks).await?;
     begin(context, uuid, doc, owner, guest)?;
-    let opened = open_files(context, uuid, def, &qemu, owner).await?;
+    let opened = open_files(context, uuid, def, &qemu, owner, guest).await?;
     let mut nic_descriptors = Vec::new();
     for nic in def.interfaces() {
         nic_descriptors.push(nics::prepare(context, uuid, def, &qemu, nic, naming, guest).await?);
@@ -95,6 +95,7 @@ async fn steps(
         execute(monitor(guest)?, "cont").await?;
     }
     guest.live.active = true;
+    guest.live.made.clear();
     guest.save(context, uuid)?;
     Ok(events)
 }

@@ -144,6 +144,7 @@ pub struct Manager {
     uids: Uids,
     ledger: Ledger,
     names: Names,
+    kept: domain::Kept,
     networks: RwLock<BTreeMap<Uuid, NetworkEntry>>,
     domains: RwLock<Domains>,
     /// Held while a network's definition is completed and entered, so that names and subnets stay unique. A network
@@ -171,6 +172,7 @@ impl Manager {
         events: mpsc::UnboundedSender<Event>,
     ) -> Result<Self, Error> {
         let boot_id: Arc<str> = boot_id.into();
+        let ledger = Ledger::new(scope.config.limits);
         Ok(Self {
             store: Store::open(&scope.dirs.state)?,
             forwarding: Forwarding::new(&scope, boot_id.clone()),
@@ -178,7 +180,8 @@ impl Manager {
             ground: Ground::new(scope.clone()),
             directory: network::Directory::default(),
             uids: Uids::new(scope.guest_uids(), scope.service_uids()),
-            ledger: Ledger::new(scope.config.limits),
+            kept: domain::Kept::new(ledger.clone()),
+            ledger,
             names: Names::default(),
             networks: RwLock::default(),
             domains: RwLock::default(),
@@ -237,6 +240,7 @@ impl Manager {
             names: self.names.clone(),
             uids: self.uids.clone(),
             ledger: self.ledger.clone(),
+            kept: self.kept.clone(),
             announce: Arc::new(move |_, old, new| {
                 let _ = events.send(Event::DomainChanged { old: old.clone(), new: new.clone() });
             }),

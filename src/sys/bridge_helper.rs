@@ -11,7 +11,7 @@ use std::time::Duration;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use super::process::{Exit, Purpose, Spawn, SpawnError};
-use super::unix;
+use super::{tap, unix};
 
 /// Where distributions put it.
 const PLACES: [&str; 3] = [
@@ -51,10 +51,11 @@ pub enum BridgeHelperError {
 /// ends with its last descriptor.
 pub async fn bridge_tap(bridge: &str) -> Result<OwnedFd, BridgeHelperError> {
     let helper = PLACES.map(Path::new).into_iter().find(|p| p.exists()).ok_or(BridgeHelperError::Missing)?;
-    // Nonblocking on our side is not needed: when the helper has ended well, the message is there.
     let (ours, theirs) =
         rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
             .map_err(|e| BridgeHelperError::Socket(e.into()))?;
+    // When the helper has ended well, the message is there; what it left behind may hold the socket open.
+    rustix::io::ioctl_fionbio(&ours, true).map_err(|e| BridgeHelperError::Socket(e.into()))?;
     let output = Spawn::brief(helper, Purpose::BridgeHelper)
         .arg(format!("--br={bridge}"))
         .arg("--use-vnet")
@@ -66,7 +67,10 @@ pub async fn bridge_tap(bridge: &str) -> Result<OwnedFd, BridgeHelperError> {
         return Err(refusal(bridge, helper, &output.stderr, output.exit));
     }
     match unix::receive_message(ours.as_fd(), 1).map_err(BridgeHelperError::Socket)? {
-        (_, Some(fd)) => Ok(fd),
+        (_, Some(fd)) => {
+            tap::name_of_received(&fd, true).map_err(BridgeHelperError::Socket)?;
+            Ok(fd)
+        }
         (_, None) => Err(BridgeHelperError::Failed {
             bridge: bridge.to_owned(),
             words: "its answer carries no descriptor".to_owned(),

@@ -5,13 +5,13 @@
 //! them, never open what a guest's document names, and never read on the thread that answers callers.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
-use fs_err as fs;
-use fs_err::os::unix::fs::OpenOptionsExt;
 use serde::Deserialize;
 
 use crate::plan::host::{FirmwareFacts, FirmwareMapping, FirmwareTarget, FlashFile};
@@ -50,14 +50,16 @@ pub async fn installed() -> Vec<FirmwareFacts> {
         .unwrap_or_default()
 }
 
-/// The content of a file that a descriptor names.
-pub fn content(path: &Path) -> io::Result<Vec<u8>> {
-    fs::read(path)
-}
-
-/// A file that a descriptor names, for reading.
-pub fn open(path: &Path) -> io::Result<std::os::fd::OwnedFd> {
-    std::fs::File::open(path).map(Into::into)
+/// A file that a descriptor names, for reading, and its size.
+pub fn open(path: &Path) -> io::Result<(File, u64)> {
+    // Without waiting, should it be a FIFO.
+    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    let meta = file.metadata()?;
+    if meta.is_file() {
+        Ok((file, meta.len()))
+    } else {
+        Err(io::Error::other(format!("'{}' is not a regular file", path.display())))
+    }
 }
 
 fn list(places: &[&Path]) -> Listing {
@@ -83,11 +85,7 @@ fn read_all(files: &Listing) -> Vec<FirmwareFacts> {
 }
 
 fn text(path: &Path) -> io::Result<Vec<u8>> {
-    // Without waiting, should it be a FIFO.
-    let file = fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::other(format!("'{}' is not a regular file", path.display())));
-    }
+    let (file, _) = open(path)?;
     let mut text = Vec::new();
     if file.take(DESCRIPTOR + 1).read_to_end(&mut text)? as u64 > DESCRIPTOR {
         return Err(io::Error::other(format!("'{}' has more than {DESCRIPTOR} bytes", path.display())));
@@ -145,8 +143,8 @@ enum Mapping {
     #[serde(rename_all = "kebab-case")]
     Flash {
         mode: Option<String>,
-        executable: File,
-        nvram_template: Option<File>,
+        executable: FileEntry,
+        nvram_template: Option<FileEntry>,
     },
     Memory {
         filename: PathBuf,
@@ -156,13 +154,13 @@ enum Mapping {
 }
 
 #[derive(Deserialize)]
-struct File {
+struct FileEntry {
     filename: PathBuf,
     format: String,
 }
 
-impl From<File> for FlashFile {
-    fn from(file: File) -> Self {
+impl From<FileEntry> for FlashFile {
+    fn from(file: FileEntry) -> Self {
         Self { path: file.filename, format: file.format }
     }
 }
@@ -175,6 +173,8 @@ struct Target {
 
 #[cfg(test)]
 mod tests {
+    use fs_err as fs;
+
     use super::*;
 
     fn descriptor(code: &str) -> String {

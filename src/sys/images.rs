@@ -1,27 +1,32 @@
 //! Opens what a document names on the host with the rights of its owner, and nobody else's.
 //!
-//! Owns the helper process that does so: our own program in the mode `open-images`, which takes the
-//! owner's uid, gid and groups before it looks at any path, and hands descriptors back over a socket pair.
-//! Must never open, look at or change a path that came from a document in the calling process, and never
-//! guess an image's format from its content.
+//! Owns the opener: our own program in the mode `open-images`, which becomes what has the owner's rights and is
+//! out of the owner's reach before it looks at any path, and hands descriptors back over a socket pair. Must never
+//! open, look at or change a path that came from a document in the calling process, never guess an image's format
+//! from its content, and never believe what comes back.
 
+mod exchange;
 mod helper;
+mod identity;
 mod qcow2;
+mod wire;
 
 use std::ffi::CStr;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
-use self::helper::{Answer, CHAIN_LIMIT, receive, send};
+use self::exchange::Exchange;
 use super::process::{Leash, Purpose, RunAs, Spawn, SpawnError};
+use crate::ledger::{Exceeded, Share};
 
 pub use self::helper::serve;
+pub use self::identity::Identity;
 
 /// How long all files of one guest may take to open and copy.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -39,6 +44,30 @@ pub struct ImageRequest {
     pub optional: bool,
     /// What it is for.
     pub kind: ImageKind,
+    /// How large it may be, where that is limited.
+    pub limit: Option<SizeLimit>,
+}
+
+impl ImageRequest {
+    /// Whether the answer is a copy, and not the file itself.
+    fn is_copied(&self) -> bool {
+        matches!(self.kind, ImageKind::Blob)
+    }
+
+    /// How many descriptors may come for it.
+    fn most(&self) -> usize {
+        if matches!(self.kind, ImageKind::Disk { .. }) { wire::CHAIN_LIMIT } else { 1 }
+    }
+}
+
+/// The largest size of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SizeLimit {
+    /// In bytes.
+    pub bytes: u64,
+    /// Its key under `[limits]` of warrend.toml.
+    #[serde(skip)]
+    pub key: &'static str,
 }
 
 /// What a file is for.
@@ -58,7 +87,7 @@ pub enum ImageKind {
     Directory,
     /// The unix socket of a server: connected.
     Socket,
-    /// A kernel or an initrd: the content at this moment, as a sealed memfd.
+    /// A kernel, an initrd or firmware: the content at this moment, as a sealed memfd.
     Blob,
 }
 
@@ -99,6 +128,24 @@ pub enum ImagesError {
         /// What is wrong with it and what would be right.
         problem: String,
     },
+    /// The file is larger than the configuration allows.
+    #[error(
+        "{what} has {bytes} bytes, and the limit is {limit}; use a smaller one, or raise '{key}' under [limits] in \
+         warrend.toml"
+    )]
+    TooLarge {
+        /// The file.
+        what: String,
+        /// Its size.
+        bytes: u64,
+        /// The limit.
+        limit: u64,
+        /// The limit's key.
+        key: &'static str,
+    },
+    /// Copies would take more of the host's memory than the owner may have.
+    #[error(transparent)]
+    Limit(#[from] Exceeded),
     /// The files did not open in time.
     #[error("opening '{}' as {owner} takes longer than {} s", .path.display(), DEADLINE.as_secs())]
     Timeout {
@@ -118,6 +165,17 @@ pub enum ImagesError {
         #[source]
         source: SpawnError,
     },
+    /// The opener could not give up what it was started with.
+    #[error("the helper that opens files as {owner} could not {step}")]
+    Identity {
+        /// As whom it was to run.
+        owner: String,
+        /// What it could not do.
+        step: String,
+        /// The kernel's reason.
+        #[source]
+        source: io::Error,
+    },
     /// The helper broke off.
     #[error("the helper that opens files as {owner} broke off")]
     Helper {
@@ -129,37 +187,56 @@ pub enum ImagesError {
     },
 }
 
-/// Opens all of `requests` as `owner` (`None`: as this process), within 10 s. For each request the chain
-/// from the top image down; a blob is a chain of one. `exe` is the program whose first argument
-/// `open-images` leads to [`serve`].
-pub async fn open_as(
-    exe: &Path,
-    owner: Option<RunAs>,
-    requests: Vec<ImageRequest>,
-) -> Result<Vec<Vec<OpenedImage>>, ImagesError> {
-    let name = owner_name(owner.as_ref());
-    let broken = |source| ImagesError::Helper { owner: name.clone(), source };
-    let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-        .map_err(|e| broken(e.into()))?;
-    let helper = Spawn::brief(exe, Purpose::OpenFiles).arg("open-images").stdin(theirs);
-    let helper = helper.run_as(owner).no_new_privileges().spawn().await;
-    let start = |source| ImagesError::Start { exe: exe.to_owned(), owner: name.clone(), source };
-    // Killed once nothing is left to do for it; one that hangs in the kernel holds up no caller.
-    let _helper = Leash(helper.map_err(start)?);
-    let until = Instant::now() + DEADLINE;
-    let asker = name.clone();
-    let ask_all = move || requests.iter().map(|request| ask(&ours, request, until, &asker)).collect();
-    let opened = tokio::task::spawn_blocking(ask_all).await;
-    opened.unwrap_or_else(|e| Err(broken(io::Error::other(e))))
+/// How files are opened for one owner.
+#[derive(Debug, Clone)]
+pub struct Opener {
+    /// The program whose first argument `open-images` leads to [`serve`].
+    pub exe: PathBuf,
+    /// Whom it opens for; `None`: the user that the service runs under.
+    pub identity: Option<Identity>,
 }
 
-/// A sealed file in memory with this content, to be handed to another process.
-pub fn sealed(content: &[u8]) -> io::Result<OwnedFd> {
-    helper::copy_sealed(content).map(|(file, _)| file.into())
+impl Opener {
+    fn owner(&self) -> String {
+        let own = || rustix::process::geteuid().as_raw();
+        format!("uid {}", self.identity.as_ref().map_or_else(own, |identity| identity.owner.uid))
+    }
+
+    /// Opens all of `requests` within 10 s. For each the chain from the top image down; what is no disk is a chain
+    /// of one. Copies in memory are added to `memory` before they are made. Once it is dropped, nothing is left of
+    /// it.
+    pub async fn open(
+        &self,
+        requests: &[ImageRequest],
+        memory: &mut Share,
+    ) -> Result<Vec<Vec<OpenedImage>>, ImagesError> {
+        let owner = self.owner();
+        let broken = |source| ImagesError::Helper { owner: owner.clone(), source };
+        let until = Instant::now() + DEADLINE;
+        let (ours, theirs) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+                .map_err(|e| broken(e.into()))?;
+        let exchange = Exchange::new(ours, owner.clone(), until).map_err(broken)?;
+        let args = self.identity.iter().flat_map(Identity::to_args);
+        let helper = Spawn::brief(&self.exe, Purpose::OpenFiles).arg("open-images").args(args).stdin(theirs);
+        let start = |source| ImagesError::Start { exe: self.exe.clone(), owner: owner.clone(), source };
+        // Killed once nothing is left to do for it; one that hangs in the kernel holds up no caller.
+        let _helper = Leash(helper.no_new_privileges().spawn().await.map_err(start)?);
+        let mut opened = Vec::new();
+        for request in requests {
+            opened.push(exchange.ask(request, memory).await?);
+        }
+        Ok(opened)
+    }
 }
 
-/// The primary group and all supplementary groups of a user, from the host's user database.
-pub fn groups_of(uid: u32) -> io::Result<RunAs> {
+/// The primary group and all supplementary groups of a user, from the host's user database, which may be anywhere
+/// on the network.
+pub async fn groups_of(uid: u32) -> io::Result<RunAs> {
+    tokio::task::spawn_blocking(move || look_up(uid)).await.unwrap_or_else(|e| Err(io::Error::other(e)))
+}
+
+fn look_up(uid: u32) -> io::Result<RunAs> {
     let mut buffer = vec![0; 1 << 16];
     // SAFETY: `passwd` is plain data for which all zeroes is a value.
     let mut entry: libc::passwd = unsafe { std::mem::zeroed() };
@@ -194,83 +271,15 @@ pub fn groups_of(uid: u32) -> io::Result<RunAs> {
     }
 }
 
-fn owner_name(owner: Option<&RunAs>) -> String {
-    let uid = owner.map_or_else(|| rustix::process::geteuid().as_raw(), |o| o.uid);
-    format!("uid {uid}")
-}
-
-fn ask(
-    socket: &OwnedFd,
-    request: &ImageRequest,
-    until: Instant,
-    owner: &str,
-) -> Result<Vec<OpenedImage>, ImagesError> {
-    let broken = |source| ImagesError::Helper { owner: owner.to_owned(), source };
-    send(socket.as_fd(), request, None).map_err(broken)?;
-    let mut chain = Vec::new();
-    loop {
-        if !readable(socket, until).map_err(broken)? {
-            return Err(ImagesError::Timeout { path: request.path.clone(), owner: owner.to_owned() });
-        }
-        let answer = receive::<Answer>(socket.as_fd()).map_err(broken)?;
-        match answer {
-            // It runs as the owner, who may have taken it over.
-            Some((Answer::Image { path, qcow2, readonly, block }, Some(fd))) if chain.len() < CHAIN_LIMIT => {
-                chain.push(OpenedImage { fd, qcow2, readonly, block, path });
-            }
-            Some((Answer::Done, None)) => return Ok(chain),
-            Some((Answer::Unfit { what, problem }, None)) => {
-                return Err(ImagesError::Unfit { what, problem });
-            }
-            Some((Answer::Refused { what, errno }, None)) => {
-                let source = io::Error::from_raw_os_error(errno);
-                return Err(ImagesError::Open { owner: owner.to_owned(), what, source });
-            }
-            Some(_) => return Err(broken(io::ErrorKind::InvalidData.into())),
-            None => return Err(broken(io::ErrorKind::UnexpectedEof.into())),
-        }
-    }
-}
-
-fn readable(socket: &OwnedFd, until: Instant) -> io::Result<bool> {
-    let left =
-        Timespec::try_from(until.saturating_duration_since(Instant::now())).map_err(io::Error::other)?;
-    loop {
-        match poll(&mut [PollFd::new(socket, PollFlags::IN)], Some(&left)) {
-            Ok(ready) => return Ok(ready > 0),
-            Err(rustix::io::Errno::INTR) => {}
-            Err(e) => return Err(e.into()),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_helper_that_never_ends_its_answer_is_not_believed() {
-        let (ours, theirs) =
-            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
-        let helper = std::thread::spawn(move || {
-            let null = std::fs::File::open("/dev/null").unwrap();
-            let image = || Answer::Image { path: "/a".into(), qcow2: true, readonly: true, block: false };
-            while send(theirs.as_fd(), &image(), Some(null.as_fd())).is_ok() {}
-        });
-        let kind = ImageKind::Disk { block: false };
-        let request =
-            ImageRequest { path: "/a".into(), format_qcow2: true, readonly: true, optional: false, kind };
-        let answer = ask(&ours, &request, Instant::now() + DEADLINE, "uid 1000");
-        assert!(matches!(answer, Err(ImagesError::Helper { .. })), "{answer:?}");
-        drop(ours);
-        helper.join().unwrap();
-    }
-
-    #[test]
-    fn groups_come_from_the_user_database() {
-        let root = groups_of(0).unwrap();
+    #[tokio::test]
+    async fn groups_come_from_the_user_database() {
+        let root = groups_of(0).await.unwrap();
         assert_eq!((root.uid, root.gid), (0, 0));
         assert!(root.groups.contains(&0));
-        assert_eq!(groups_of(4_000_000_000).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(groups_of(4_000_000_000).await.unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 }

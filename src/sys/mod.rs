@@ -7,6 +7,7 @@
 pub mod advertised;
 pub mod bridge_helper;
 pub mod console;
+pub mod copy;
 pub mod dirs;
 pub mod dnsmasq;
 pub mod file_watch;
@@ -21,6 +22,7 @@ pub mod pasta;
 pub mod process;
 pub mod qemu_probe;
 pub mod qmp;
+mod received;
 pub mod systemd;
 pub mod tap;
 pub mod unix;

@@ -7,6 +7,8 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags};
 
+use super::received;
+
 /// A TAP device: it is there as long as the descriptor is open somewhere.
 #[derive(Debug)]
 pub struct Tap {
@@ -30,6 +32,8 @@ pub enum TapError {
 
 /// `IFF_TUN_EXCL`: an interface of that name that is there already is an error.
 const EXCLUSIVE: libc::c_int = 0x8000;
+/// Major and minor number of `/dev/net/tun`.
+const DEVICE: (u32, u32) = (10, 200);
 
 fn request(name: &str) -> io::Result<libc::ifreq> {
     // SAFETY: an ifreq is plain data, for which zeroes are valid.
@@ -87,10 +91,30 @@ fn attach(name: &str, flags: libc::c_int) -> io::Result<Tap> {
 
 /// The name of the TAP behind a descriptor.
 pub fn name_of(fd: &OwnedFd) -> io::Result<String> {
+    Ok(name_in(&attached(fd)?))
+}
+
+fn attached(fd: &OwnedFd) -> io::Result<libc::ifreq> {
     let mut request = request("")?;
     // SAFETY: the descriptor is open and the request outlives the call, which fills it.
     if unsafe { libc::ioctl(fd.as_raw_fd(), libc::TUNGETIFF, &raw mut request) } < 0 {
         return Err(io::Error::last_os_error());
+    }
+    Ok(request)
+}
+
+/// The name of a TAP that another process sends; an error unless it is one, with such frames.
+pub(super) fn name_of_received(fd: &OwnedFd, vnet_hdr: bool) -> io::Result<String> {
+    let (major, minor) = DEVICE;
+    if !received::is_character_device(fd, major, minor)? {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "what came is no TAP"));
+    }
+    let request = attached(fd)?;
+    // SAFETY: TUNGETIFF has put the flags there; every bit pattern is a number.
+    let flags = libc::c_int::from(unsafe { request.ifr_ifru.ifru_flags }.cast_unsigned());
+    let wanted = libc::IFF_TAP | if vnet_hdr { libc::IFF_VNET_HDR } else { 0 };
+    if flags & (libc::IFF_TAP | libc::IFF_TUN | libc::IFF_VNET_HDR) != wanted {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "what came is a TAP of another kind"));
     }
     Ok(name_in(&request))
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
 };
 
@@ -79,27 +79,34 @@ pub fn send_message(socket: BorrowedFd<'_>, text: &[u8], fd: Option<BorrowedFd<'
 }
 
 /// Receives one message of at most `limit` bytes, and the descriptor beside it if there was one
-/// (close-on-exec). The end of the connection is `UnexpectedEof`; what is longer is `InvalidData`.
+/// (close-on-exec). The end of the connection is `UnexpectedEof`; what is longer, or comes with more than one
+/// descriptor, is `InvalidData`. Whether it waits for a message, the socket says.
 pub fn receive_message(socket: BorrowedFd<'_>, limit: usize) -> io::Result<(Vec<u8>, Option<OwnedFd>)> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut text = vec![0; limit];
-    let flags = RecvFlags::CMSG_CLOEXEC;
-    let got = rustix::net::recvmsg(socket, &mut [IoSliceMut::new(&mut text)], &mut control, flags)?;
-    let mut fd = None;
+    let got = loop {
+        let mut into = [IoSliceMut::new(&mut text)];
+        match rustix::net::recvmsg(socket, &mut into, &mut control, RecvFlags::CMSG_CLOEXEC) {
+            Err(rustix::io::Errno::INTR) => {}
+            got => break got?,
+        }
+    };
+    // The room for one descriptor is, rounded up, room for two: all are taken, so that all are closed.
+    let mut fds: Vec<OwnedFd> = Vec::new();
     for message in control.drain() {
-        if let RecvAncillaryMessage::ScmRights(mut fds) = message {
-            fd = fds.next();
+        if let RecvAncillaryMessage::ScmRights(sent) = message {
+            fds.extend(sent);
         }
     }
-    if got.flags.contains(rustix::net::ReturnFlags::TRUNC) {
+    if got.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) || fds.len() > 1 {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "the message is too long"));
     }
     if got.bytes == 0 {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
     text.truncate(got.bytes);
-    Ok((text, fd))
+    Ok((text, fds.pop()))
 }
 
 fn socket(kind: SocketType) -> io::Result<OwnedFd> {
@@ -229,6 +236,15 @@ mod tests {
         assert_eq!(receive_message(client.as_fd(), 8).unwrap_err().kind(), io::ErrorKind::WouldBlock);
         send_message(server.as_fd(), b"much too long", None).unwrap();
         assert_eq!(receive_message(client.as_fd(), 8).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        for count in [2, 3, 20] {
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(20))];
+            let mut control = SendAncillaryBuffer::new(&mut space);
+            let fds = vec![listener.as_fd(); count];
+            assert!(control.push(SendAncillaryMessage::ScmRights(&fds)));
+            let text = [IoSlice::new(b"many")];
+            rustix::net::sendmsg(&server, &text, &mut control, SendFlags::NOSIGNAL).unwrap();
+            assert_eq!(receive_message(client.as_fd(), 8).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        }
         drop(server);
         assert_eq!(receive_message(client.as_fd(), 8).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
     }

@@ -25,6 +25,7 @@ mod foreign;
 mod harness;
 mod host_forwarding;
 mod hostile;
+mod hostile_files;
 mod kept_apart;
 mod life;
 mod load;

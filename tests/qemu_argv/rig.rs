@@ -12,11 +12,14 @@ use command_fds::{CommandFdExt, FdMapping};
 use serde_json::Value;
 use tempfile::TempDir;
 use warren::domain::images_of;
+use warren::ledger::{Ledger, Resource};
 use warren::model::{Device, DiskFormat, DomainDef, Image, InterfaceDef, InterfaceKind};
 use warren::plan::firmware_choice::{self, GuestFirmware};
 use warren::plan::host::QemuFacts;
 use warren::plan::qemu::{self, FlashFd, Handed, ImageFd, NicFd};
-use warren::sys::images::{ImageKind, ImageRequest, OpenedImage, open_as, sealed};
+use warren::scope::Limits;
+use warren::sys::copy;
+use warren::sys::images::{ImageKind, ImageRequest, OpenedImage, Opener};
 use warren::sys::qemu_probe::probe_all;
 use warren::sys::qmp::Qmp;
 use warren::sys::tap;
@@ -184,7 +187,7 @@ fn firmware(def: &DomainDef, qemu: &QemuFacts, dir: &Path, handed: &mut Handed, 
     match firmware_choice::choose(def, qemu).unwrap() {
         None => {}
         Some(GuestFirmware::Rom(image)) => {
-            let content = sealed(&std::fs::read(image.path).unwrap()).unwrap();
+            let content = copy::sealed_text(&std::fs::read(image.path).unwrap()).unwrap();
             handed.code = Some(FlashFd { fd: inherited.add(content), set: sets });
         }
         Some(GuestFirmware::Flash(flash)) => {
@@ -203,8 +206,9 @@ fn firmware(def: &DomainDef, qemu: &QemuFacts, dir: &Path, handed: &mut Handed, 
 /// Opens disks, kernel and initrd as the daemon does.
 async fn images(def: &DomainDef, handed: &mut Handed, inherited: &mut Inherited) {
     let open = async |request| -> Vec<OpenedImage> {
-        let exe = Path::new(env!("CARGO_BIN_EXE_warrend"));
-        open_as(exe, None, vec![request]).await.unwrap().remove(0)
+        let opener = Opener { exe: env!("CARGO_BIN_EXE_warrend").into(), identity: None };
+        let mut memory = Ledger::new(Limits::default()).note(0, Resource::GuestMemory, 0);
+        opener.open(&[request], &mut memory).await.unwrap().remove(0)
     };
     let mut set = 0;
     for disk in def.disks() {
@@ -229,7 +233,7 @@ async fn images(def: &DomainDef, handed: &mut Handed, inherited: &mut Inherited)
         handed.filesystems.push(directory.map(|d| inherited.add(d.fd)));
     }
     for secret in qemu::secrets(def) {
-        handed.secrets.push(inherited.add(sealed(secret.as_bytes()).unwrap()));
+        handed.secrets.push(inherited.add(copy::sealed_text(secret.as_bytes()).unwrap()));
     }
     for (path, into) in [(&def.os.kernel, &mut handed.kernel), (&def.os.initrd, &mut handed.initrd)] {
         if let Some(path) = path {
@@ -239,5 +243,12 @@ async fn images(def: &DomainDef, handed: &mut Handed, inherited: &mut Inherited)
 }
 
 fn request(path: &Path, kind: ImageKind) -> ImageRequest {
-    ImageRequest { path: path.to_owned(), format_qcow2: false, readonly: true, optional: false, kind }
+    ImageRequest {
+        path: path.to_owned(),
+        format_qcow2: false,
+        readonly: true,
+        optional: false,
+        kind,
+        limit: None,
+    }
 }

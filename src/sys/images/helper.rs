@@ -1,67 +1,71 @@
-//! The helper's own side: runs with the owner's rights and opens what it is told. Owns the checks on a
-//! file before it is handed out; must never run threads or anything of the service.
+//! The opener's own side: becomes what opens with the owner's rights, then opens what it is asked for. Owns the
+//! checks on a file before it is handed out; must never run threads, another program or anything of the service.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, IoSliceMut, Read, Seek, SeekFrom};
-use std::mem::MaybeUninit;
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
-use rustix::fs::{FileType, MemfdFlags, Mode, OFlags, SealFlags};
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags};
+use rustix::fs::{FileType, Mode, OFlags};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 
+use super::identity::{self, Identity, Step};
 use super::qcow2::{self, Backing};
+use super::wire::{Answer, CHAIN_LIMIT, PACKET, Permit, encode};
 use super::{ImageKind, ImageRequest};
-use crate::sys::unix;
+use crate::sys::{copy, unix};
 
-/// The largest packet between the two sides: a path of 4096 bytes, escaped, fits several times.
-const PACKET: usize = 1 << 16;
-/// The deepest backing chain.
-pub(super) const CHAIN_LIMIT: usize = 32;
-/// The largest kernel or initrd, in bytes: it is held in memory.
-const BLOB_LIMIT: u64 = 1 << 30;
-
-/// What the helper says; one or more for each request, the last being no image.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) enum Answer {
-    /// The next image of the chain; comes with its descriptor.
-    Image { path: PathBuf, qcow2: bool, readonly: bool, block: bool },
-    /// The chain is complete.
-    Done,
-    /// The kernel said no.
-    Refused { what: String, errno: i32 },
-    /// The file cannot serve.
-    Unfit { what: String, problem: String },
-}
-
-/// The hidden mode `open-images`: answers requests on standard input until its other end is closed.
-pub fn serve() -> ExitCode {
+/// The hidden mode `open-images [UID GID RESERVED-UID RESERVED-GID GROUP…]`: becomes that, and answers requests on
+/// standard input until its other end is closed.
+pub fn serve(args: impl Iterator<Item = OsString>) -> ExitCode {
     let stdin = io::stdin();
     let socket = stdin.as_fd();
+    if let Err((step, e)) = become_opener(args) {
+        let errno = e.raw_os_error().unwrap_or(libc::EPERM);
+        let _ = send(socket, &Answer::NotBecome { step: step.to_owned(), errno }, None);
+        return ExitCode::FAILURE;
+    }
     loop {
-        let answered = match receive::<ImageRequest>(socket) {
-            Ok(Some((request, None))) => answer(socket, &request),
-            Ok(None) => return ExitCode::SUCCESS,
-            Ok(Some((_, Some(_)))) | Err(_) => return ExitCode::FAILURE,
+        let request = match receive::<ImageRequest>(socket) {
+            Ok(request) => request,
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return ExitCode::SUCCESS,
+            Err(_) => return ExitCode::FAILURE,
         };
-        if answered.is_err() {
+        if answer(socket, &request).is_err() {
             return ExitCode::FAILURE;
         }
     }
 }
 
+fn become_opener(args: impl Iterator<Item = OsString>) -> Result<(), Step> {
+    if let Some(identity) = Identity::from_args(args)? {
+        identity.take()?;
+    }
+    identity::hide()
+}
+
 fn answer(socket: BorrowedFd<'_>, request: &ImageRequest) -> io::Result<()> {
     let opened = match request.kind {
+        _ if !request.path.is_absolute() => {
+            Err(unfit(&format!("'{}'", request.path.display()), "is not an absolute path".into()))
+        }
         ImageKind::Disk { block } => open_chain(request, block, true),
         ImageKind::Layer { block } => open_chain(request, block, false),
         ImageKind::Directory => open_directory(&request.path).map(|image| vec![image]),
         ImageKind::Socket => connect(&request.path).map(|image| vec![image]),
-        ImageKind::Blob => copy_blob(&request.path).map(|image| vec![image]),
+        ImageKind::Blob => match open_blob(request) {
+            Ok((file, bytes)) => {
+                send(socket, &Answer::Size { bytes }, None)?;
+                let permit = receive::<Permit>(socket)?;
+                copy_blob(&file, request, permit.bytes).map(|image| vec![image])
+            }
+            Err(refusal) => Err(refusal),
+        },
     };
     match opened {
         Err(Answer::Refused { errno: libc::ENOENT, .. }) if request.optional => {
@@ -69,8 +73,8 @@ fn answer(socket: BorrowedFd<'_>, request: &ImageRequest) -> io::Result<()> {
         }
         Ok(chain) => {
             for image in chain {
-                let Opened { file, path, qcow2, readonly, block } = image;
-                let message = Answer::Image { path, qcow2, readonly, block };
+                let Opened { file, path, qcow2, .. } = image;
+                let message = Answer::Image { path, qcow2 };
                 send(socket, &message, Some(file.as_fd()))?;
             }
             send(socket, &Answer::Done, None)
@@ -81,9 +85,8 @@ fn answer(socket: BorrowedFd<'_>, request: &ImageRequest) -> io::Result<()> {
 
 struct Opened {
     file: File,
-    path: PathBuf,
+    path: std::path::PathBuf,
     qcow2: bool,
-    readonly: bool,
     block: bool,
 }
 
@@ -92,6 +95,7 @@ fn open_chain(request: &ImageRequest, block: bool, follow: bool) -> Result<Vec<O
     let mut what = format!("'{}'", request.path.display());
     let mut top = open(&request.path, request.readonly, &what)?;
     top.qcow2 = request.format_qcow2;
+    check_size(request, &top.file, &what)?;
     if top.block != block {
         let (is, right) = if top.block { ("a block device", "block") } else { ("a regular file", "file") };
         return Err(unfit(&what, format!("is {is}: write <disk type='{right}'>")));
@@ -127,9 +131,6 @@ fn open_chain(request: &ImageRequest, block: bool, follow: bool) -> Result<Vec<O
 /// Opens a regular file or a block device. What it is, is known before it is opened in earnest: opening a
 /// FIFO would wait, and opening some devices does things.
 fn open(path: &Path, readonly: bool, what: &str) -> Result<Opened, Answer> {
-    if !path.is_absolute() {
-        return Err(unfit(what, "is not an absolute path".into()));
-    }
     let refused = |e: rustix::io::Errno| Answer::Refused { what: what.to_owned(), errno: e.raw_os_error() };
     let place = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(refused)?;
     let stat = rustix::fs::fstat(&place).map_err(refused)?;
@@ -142,7 +143,7 @@ fn open(path: &Path, readonly: bool, what: &str) -> Result<Opened, Answer> {
     let flags = access | OFlags::NOCTTY | OFlags::CLOEXEC;
     let same = format!("/proc/self/fd/{}", place.as_raw_fd());
     let file = rustix::fs::open(same, flags, Mode::empty()).map_err(refused)?;
-    Ok(Opened { file: file.into(), path: path.to_owned(), qcow2: false, readonly, block })
+    Ok(Opened { file: file.into(), path: path.to_owned(), qcow2: false, block })
 }
 
 fn open_directory(path: &Path) -> Result<Opened, Answer> {
@@ -150,7 +151,7 @@ fn open_directory(path: &Path) -> Result<Opened, Answer> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let file = rustix::fs::open(path, flags, Mode::empty())
         .map_err(|e| Answer::Refused { what, errno: e.raw_os_error() })?;
-    Ok(Opened { file: file.into(), path: path.to_owned(), qcow2: false, readonly: true, block: false })
+    Ok(Opened { file: file.into(), path: path.to_owned(), qcow2: false, block: false })
 }
 
 fn connect(path: &Path) -> Result<Opened, Answer> {
@@ -158,7 +159,7 @@ fn connect(path: &Path) -> Result<Opened, Answer> {
     let socket = UnixStream::connect(path)
         .map_err(|e| Answer::Refused { what, errno: e.raw_os_error().unwrap_or(libc::EIO) })?;
     let file = File::from(OwnedFd::from(socket));
-    Ok(Opened { file, path: path.to_owned(), qcow2: false, readonly: false, block: false })
+    Ok(Opened { file, path: path.to_owned(), qcow2: false, block: false })
 }
 
 /// What tells one image from another, whatever path leads to it.
@@ -169,32 +170,34 @@ fn identity(file: &File, what: &str) -> Result<(u64, u64, u64), Answer> {
     Ok(if block { (0, 0, stat.st_rdev) } else { (stat.st_dev, stat.st_ino, 0) })
 }
 
-fn copy_blob(path: &Path) -> Result<Opened, Answer> {
-    let what = format!("'{}'", path.display());
-    let mut opened = open(path, true, &what)?;
+/// A file that is to be copied, and its size.
+fn open_blob(request: &ImageRequest) -> Result<(File, u64), Answer> {
+    let what = format!("'{}'", request.path.display());
+    let opened = open(&request.path, true, &what)?;
     if opened.block {
-        return Err(unfit(&what, "is a block device, and a kernel or initrd is a regular file".into()));
+        return Err(unfit(&what, "is a block device, and a regular file is wanted here".into()));
     }
-    let (copy, size) = copy_sealed(&mut opened.file)
-        .map_err(|e| Answer::Refused { what: what.clone(), errno: e.raw_os_error().unwrap_or(libc::EIO) })?;
-    if size > BLOB_LIMIT {
-        return Err(unfit(&what, format!("has more than {BLOB_LIMIT} bytes")));
-    }
-    opened.file = copy;
-    Ok(opened)
+    let bytes = check_size(request, &opened.file, &what)?;
+    Ok((opened.file, bytes))
 }
 
-/// The content as a file in memory that nobody changes, and its size; what is over the limit is left out.
-pub(super) fn copy_sealed(from: impl Read) -> io::Result<(File, u64)> {
-    let mut copy: File =
-        rustix::fs::memfd_create("warren-blob", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?.into();
-    let size = io::copy(&mut from.take(BLOB_LIMIT + 1), &mut copy)?;
-    copy.seek(SeekFrom::Start(0))?;
-    rustix::fs::fcntl_add_seals(
-        &copy,
-        SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL,
-    )?;
-    Ok((copy, size))
+/// The size, which is within the request's limit.
+fn check_size(request: &ImageRequest, file: &File, what: &str) -> Result<u64, Answer> {
+    let bytes = rustix::fs::fstat(file)
+        .map_err(|e| Answer::Refused { what: what.to_owned(), errno: e.raw_os_error() })?
+        .st_size
+        .unsigned_abs();
+    match &request.limit {
+        Some(limit) if bytes > limit.bytes => Err(Answer::TooLarge { bytes }),
+        _ => Ok(bytes),
+    }
+}
+
+fn copy_blob(file: &File, request: &ImageRequest, bytes: u64) -> Result<Opened, Answer> {
+    let what = format!("'{}'", request.path.display());
+    let file = copy::sealed(file, bytes)
+        .map_err(|e| Answer::Refused { what, errno: e.raw_os_error().unwrap_or(libc::EIO) })?;
+    Ok(Opened { file, path: request.path.clone(), qcow2: false, block: false })
 }
 
 fn unfit(what: &str, problem: String) -> Answer {
@@ -202,41 +205,14 @@ fn unfit(what: &str, problem: String) -> Answer {
 }
 
 /// Sends one packet, with a descriptor if there is one.
-pub(super) fn send(
-    socket: BorrowedFd<'_>,
-    message: &impl Serialize,
-    fd: Option<BorrowedFd<'_>>,
-) -> io::Result<()> {
-    let text = serde_json::to_vec(message)?;
-    if text.len() > PACKET {
-        return Err(io::ErrorKind::InvalidInput.into());
-    }
-    unix::send_message(socket, &text, fd).map(drop)
+fn send(socket: BorrowedFd<'_>, message: &impl Serialize, fd: Option<BorrowedFd<'_>>) -> io::Result<()> {
+    unix::send_message(socket, &encode(message)?, fd).map(drop)
 }
 
-/// Takes one packet with its descriptor; `None` when the other side is gone.
-pub(super) fn receive<T: DeserializeOwned>(
-    socket: BorrowedFd<'_>,
-) -> io::Result<Option<(T, Option<OwnedFd>)>> {
-    let mut packet = vec![0; PACKET];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    let mut into = [IoSliceMut::new(&mut packet)];
-    let got = loop {
-        match rustix::net::recvmsg(socket, &mut into, &mut control, RecvFlags::CMSG_CLOEXEC) {
-            Err(rustix::io::Errno::INTR) => {}
-            got => break got?,
-        }
-    };
-    if got.bytes == 0 {
-        return Ok(None);
+/// Takes one packet, which has no descriptor.
+fn receive<T: DeserializeOwned>(socket: BorrowedFd<'_>) -> io::Result<T> {
+    match unix::receive_message(socket, PACKET)? {
+        (text, None) => Ok(serde_json::from_slice(&text)?),
+        (_, Some(_)) => Err(io::ErrorKind::InvalidData.into()),
     }
-    if got.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
-        return Err(io::ErrorKind::InvalidData.into());
-    }
-    let fd = control.drain().find_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
-        _ => None,
-    });
-    Ok(Some((serde_json::from_slice(&packet[..got.bytes])?, fd)))
 }

@@ -13,7 +13,7 @@ use rustix::fs::{Mode, OFlags};
 use super::wire::{Answer, MESSAGE_MAX, Request};
 use super::{ANSWER_DEADLINE, SOCKET};
 use crate::sys::process::{Identity, Process};
-use crate::sys::unix;
+use crate::sys::{received, tap, unix};
 
 /// Asks one nethost. Every request fails after 5 s.
 #[derive(Debug)]
@@ -34,19 +34,25 @@ impl NethostClient {
     /// A `NETLINK_ROUTE` socket that was opened in its namespace.
     pub(crate) async fn netlink_socket(&self) -> io::Result<OwnedFd> {
         let (_, fd) = self.ask(Request::Netlink).await?;
-        fd.ok_or_else(without_descriptor)
+        let socket = fd.ok_or_else(without_descriptor)?;
+        if !received::is_route_netlink(socket.as_fd()) {
+            return Err(io::Error::other("the nethost's answer carries another kind of descriptor"));
+        }
+        // It is read on the thread that answers callers.
+        rustix::io::ioctl_fionbio(&socket, true)?;
+        Ok(socket)
     }
 
     /// A new TAP device in its namespace, and the name it got.
     pub(crate) async fn tap(&self, name: &str, vnet_hdr: bool) -> io::Result<(OwnedFd, String)> {
-        let (name, fd) = self.ask(Request::Tap { name: name.to_owned(), vnet_hdr }).await?;
-        Ok((fd.ok_or_else(without_descriptor)?, name))
+        let (_, fd) = self.ask(Request::Tap { name: name.to_owned(), vnet_hdr }).await?;
+        named(fd, vnet_hdr)
     }
 
     /// A queue of a TAP device in its namespace, which has several, and the name of the device.
     pub(crate) async fn tap_queue(&self, name: &str, first: bool) -> io::Result<(OwnedFd, String)> {
-        let (name, fd) = self.ask(Request::TapQueue { name: name.to_owned(), first }).await?;
-        Ok((fd.ok_or_else(without_descriptor)?, name))
+        let (_, fd) = self.ask(Request::TapQueue { name: name.to_owned(), first }).await?;
+        named(fd, true)
     }
 
     /// Sets the sysctl `key` (like `net/ipv4/ip_forward`) in its namespace, or reads it; what it is
@@ -87,7 +93,11 @@ fn exchange(dir: &Path, request: &Request) -> io::Result<(String, Option<OwnedFd
     let (message, fd) = unix::receive_message(socket.as_fd(), MESSAGE_MAX).map_err(|e| unreached(&e))?;
     let answer =
         Answer::decode(&message).ok_or_else(|| io::Error::other("the nethost's answer is unclear"))?;
-    Ok((answer.into_result()?, fd))
+    let text = answer.into_result().map_err(|e| match e.raw_os_error() {
+        Some(_) => e,
+        None => io::Error::new(e.kind(), received::words(&e.to_string())),
+    })?;
+    Ok((text, fd))
 }
 
 /// An error on the way to the nethost: without an errno, so that nobody takes it for the kernel's answer to
@@ -106,10 +116,76 @@ fn unreached(e: &io::Error) -> io::Error {
     }
 }
 
+/// A TAP with the name that the kernel has for it, whatever the nethost calls it.
+fn named(fd: Option<OwnedFd>, vnet_hdr: bool) -> io::Result<(OwnedFd, String)> {
+    let fd = fd.ok_or_else(without_descriptor)?;
+    let name = tap::name_of_received(&fd, vnet_hdr)?;
+    Ok((fd, name))
+}
+
 fn gone() -> io::Error {
     io::Error::new(io::ErrorKind::NotFound, "the nethost has ended")
 }
 
 fn without_descriptor() -> io::Error {
     io::Error::other("the nethost's answer carries no descriptor")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsRawFd;
+
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+
+    /// What the service makes of a nethost that answers with this descriptor.
+    async fn ask<T>(
+        fd: Option<OwnedFd>,
+        question: impl AsyncFnOnce(NethostClient) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let dir = tempfile::tempdir().unwrap();
+        let listener = unix::listen_seqpacket(dir.path(), SOCKET).unwrap();
+        let nethost = std::thread::spawn(move || {
+            let peer = rustix::net::accept_with(&listener, SocketFlags::CLOEXEC).unwrap();
+            unix::receive_message(peer.as_fd(), MESSAGE_MAX).unwrap();
+            unix::send_message(peer.as_fd(), b"done\0../../etc", fd.as_ref().map(AsFd::as_fd)).unwrap();
+        });
+        let client = NethostClient::new(dir.path(), Identity { pid: 1, start_time: 1 });
+        let answer = question(client).await;
+        nethost.join().unwrap();
+        answer
+    }
+
+    #[tokio::test]
+    async fn only_what_was_asked_for_is_taken() {
+        let pipe = || Some(OwnedFd::from(std::io::pipe().unwrap().0));
+        let file =
+            |path: &str| Some(OwnedFd::from(File::options().read(true).write(true).open(path).unwrap()));
+        let socket =
+            |family, kind, protocol| Some(socket_with(family, kind, SocketFlags::CLOEXEC, protocol).unwrap());
+        let generic = rustix::net::Protocol::from_raw(16.try_into().unwrap());
+        let netlink = async |client: NethostClient| client.netlink_socket().await;
+        for fd in [
+            None,
+            pipe(),
+            file("/dev/null"),
+            socket(AddressFamily::UNIX, SocketType::STREAM, None),
+            socket(AddressFamily::INET, SocketType::DGRAM, None),
+            socket(AddressFamily::NETLINK, SocketType::RAW, Some(generic)),
+        ] {
+            assert!(ask(fd, netlink).await.is_err());
+        }
+        let routes = ask(socket(AddressFamily::NETLINK, SocketType::RAW, None), netlink).await.unwrap();
+        let flags = rustix::fs::fcntl_getfl(&routes).unwrap();
+        assert!(flags.contains(OFlags::NONBLOCK), "{} would stop its reader", routes.as_raw_fd());
+
+        let tap = async |client: NethostClient| client.tap("wtap%d", true).await;
+        let queue = async |client: NethostClient| client.tap_queue("wtap0", true).await;
+        for path in ["/dev/null", "/dev/net/tun"] {
+            assert!(ask(file(path), tap).await.is_err());
+            assert!(ask(file(path), queue).await.is_err());
+        }
+        assert!(ask(None, tap).await.is_err());
+        assert!(ask(pipe(), tap).await.is_err());
+    }
 }

@@ -15,6 +15,7 @@ const LEVELS: [(&str, u32); 18] = [
     ("sys", 2),
     ("store", 2),
     ("mailbox", 2),
+    ("pace", 2),
     ("scope", 2),
     ("logging", 2),
     ("ledger", 2),

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Level of each room; data falls from the higher to the lower.
-const LEVELS: [(&str, u32); 18] = [
+const LEVELS: [(&str, u32); 19] = [
     ("xml", 0),
     ("model", 1),
     ("plan", 2),

@@ -44,21 +44,13 @@ pub struct LeaseChange {
 impl LeaseChange {
     /// Makes one change of this one and the one after it: what came and went is none.
     pub(crate) fn join(&mut self, after: Self) {
-        let Self { added, removed } = after;
-        let mut went = Vec::new();
-        for lease in removed {
-            match self.added.iter().position(|l| same(l, &lease)) {
-                Some(at) => drop(self.added.remove(at)),
-                None => went.push(lease),
-            }
-        }
-        for lease in added {
-            match self.removed.iter().position(|l| same(l, &lease)) {
-                Some(at) => drop(self.removed.remove(at)),
-                None => self.added.push(lease),
-            }
-        }
-        self.removed.extend(went);
+        let without = |all: &[NetworkLease], those: &[NetworkLease]| -> Vec<NetworkLease> {
+            let those: HashSet<_> = those.iter().map(key).collect();
+            all.iter().filter(|lease| !those.contains(&key(lease))).cloned().collect()
+        };
+        let added = [without(&self.added, &after.removed), without(&after.added, &self.removed)].concat();
+        let removed = [without(&self.removed, &after.added), without(&after.removed, &self.added)].concat();
+        *self = Self { added, removed };
     }
 }
 
@@ -92,6 +84,11 @@ impl Leases {
     /// What is known already.
     pub(super) fn new(known: Vec<NetworkLease>) -> Self {
         Self { known: watch::Sender::new(Arc::new(known)), followed: None }
+    }
+
+    /// These are known, and no news.
+    pub(super) fn know(&self, known: Vec<NetworkLease>) {
+        self.known.send_replace(Arc::new(known));
     }
 
     /// What is known without waiting.

@@ -19,6 +19,7 @@ mod disks;
 mod documents;
 mod examples;
 mod firmware;
+mod flood;
 mod foreign;
 mod harness;
 mod hostile;

@@ -61,7 +61,7 @@ fn join(before: &mut Event, after: Event) {
     match (before, after) {
         (Event::NetworkChanged { new, .. }, Event::NetworkChanged { new: newer, .. }) => *new = newer,
         (Event::DomainChanged { new, .. }, Event::DomainChanged { new: newer, .. }) => *new = newer,
-        (Event::Leases { change, .. }, Event::Leases { change: newer, .. }) => change.join(newer),
+        (Event::Leases { change, .. }, Event::Leases { change: newer, .. }) => change.join(&newer),
         _ => {}
     }
 }

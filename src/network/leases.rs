@@ -43,7 +43,7 @@ pub struct LeaseChange {
 
 impl LeaseChange {
     /// Makes one change of this one and the one after it: what came and went is none.
-    pub(crate) fn join(&mut self, after: Self) {
+    pub(crate) fn join(&mut self, after: &Self) {
         let without = |all: &[NetworkLease], those: &[NetworkLease]| -> Vec<NetworkLease> {
             let those: HashSet<_> = those.iter().map(key).collect();
             all.iter().filter(|lease| !those.contains(&key(lease))).cloned().collect()
@@ -219,11 +219,11 @@ mod tests {
             removed: removed.iter().map(|n| lease(*n)).collect(),
         };
         let mut all = change(&[1], &[9]);
-        all.join(change(&[2, 9], &[1, 3]));
+        all.join(&change(&[2, 9], &[1, 3]));
         assert_eq!(all, change(&[2], &[3]));
         (0..1000).for_each(|_| {
-            all.join(change(&[4], &[]));
-            all.join(change(&[], &[4]));
+            all.join(&change(&[4], &[]));
+            all.join(&change(&[], &[4]));
         });
         assert_eq!(all, change(&[2], &[3]));
     }

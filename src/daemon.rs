@@ -9,12 +9,11 @@ use std::time::Duration;
 
 use clap::{ArgGroup, Parser};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
 
 use crate::auth::Authority;
 use crate::dbus::{self, Service};
 use crate::logging::Logging;
-use crate::manager::Manager;
+use crate::manager::{Feed, Manager};
 use crate::scope::{Scope, ScopeKind};
 use crate::store;
 use crate::sys::unix::DirLock;
@@ -99,12 +98,12 @@ async fn run(kind: ScopeKind, logging: Logging) -> Result<(), DaemonError> {
     let _lock = lock(&scope).await?;
     let mut terminate = signal(SignalKind::terminate()).map_err(DaemonError::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(DaemonError::Signals)?;
-    let (events, told) = mpsc::unbounded_channel();
+    let events = Feed::default();
     let boot_id = process::boot_id().map_err(DaemonError::Boot)?;
     store::forget_former_boot(&scope.dirs.run, &boot_id)?;
     process::keep_records(&scope.dirs.run).await.map_err(DaemonError::Records)?;
     qemu_probe::begin(&scope.dirs.run, scope.probe_user()).await;
-    let manager = Arc::new(Manager::new(scope.clone(), boot_id, events)?);
+    let manager = Arc::new(Manager::new(scope.clone(), boot_id, events.clone())?);
     // First, since the bus then starts polkit while what runs is taken over.
     let (connection, inbox) = dbus::connect(kind).await.map_err(|e| DaemonError::Bus(kind.as_str(), e))?;
     let authority = Authority::new(&connection, kind == ScopeKind::System)
@@ -112,7 +111,7 @@ async fn run(kind: ScopeKind, logging: Logging) -> Result<(), DaemonError> {
         .map_err(|e| DaemonError::Bus(kind.as_str(), e))?;
     manager.recover().await?;
     let service = Arc::new(Service::new(manager.clone(), authority, inbox));
-    dbus::serve(&connection, &service, told, logging).await?;
+    dbus::serve(&connection, &service, events, logging).await?;
     notify(sd_notify::NotifyState::Ready);
     tracing::info!("serving the {} bus", kind.as_str());
     let starting = manager.clone();

@@ -15,6 +15,7 @@
 //! | [`sys`] | effects: netlink, TAP devices, nft, processes, QMP, namespaces |
 //! | `store` | definitions and live state on disk, atomically |
 //! | `scope` | everything that differs between the system and the session service |
+//! | `pace` | pauses that grow, and bounded rates |
 //! | `ledger` | what each user takes of the machine, against the limits |
 //! | `uids` | which uid each guest and each dnsmasq has |
 //! | `names` | which names of interfaces the definitions have taken |
@@ -37,6 +38,7 @@ pub mod manager;
 pub mod model;
 pub mod names;
 pub mod network;
+mod pace;
 pub mod plan;
 pub mod scope;
 pub mod store;

@@ -8,13 +8,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Level of each room; data falls from the higher to the lower.
-const LEVELS: [(&str, u32); 19] = [
+const LEVELS: [(&str, u32); 20] = [
     ("xml", 0),
     ("model", 1),
     ("plan", 2),
     ("sys", 2),
     ("store", 2),
     ("mailbox", 2),
+    ("pace", 2),
     ("scope", 2),
     ("logging", 2),
     ("ledger", 2),

@@ -30,11 +30,15 @@ const EACH: usize = 512;
 /// all. So many a system bus lets one connection have.
 const AT_ONCE: usize = 128;
 
+/// Refusals that may wait for one connection; a call beyond them is dropped without an answer.
+const REFUSED: usize = 16 << 10;
+
 /// All that has come.
 #[derive(Debug)]
 pub struct Inbox {
     waiting: Mutex<Waiting>,
     more: Notify,
+    /// Bounded by [`REFUSED`] for each connection.
     refusals: mpsc::UnboundedSender<Message>,
 }
 
@@ -99,7 +103,7 @@ impl Waiting {
             None
         };
         if let Some(why) = why {
-            let refusal = refusal(&message, &why);
+            let refusal = (calls.under_way < AT_ONCE + REFUSED).then(|| refusal(&message, &why)).flatten();
             // It is an answer like any other.
             calls.under_way += usize::from(refusal.is_some());
             if calls.under_way == 0 && calls.messages.is_empty() {
@@ -321,6 +325,14 @@ mod tests {
             "of the room it has a half, now that two wait"
         );
         assert_eq!(taken(&mut waiting), ["A1", "B1", "A2", "A3"]);
+    }
+
+    #[test]
+    fn refusals_do_not_pile_up() {
+        let mut waiting = Waiting::default();
+        let refusals = (0..3 * REFUSED).filter_map(|_| waiting.put(call(":1.1", "A"), 1)).count();
+        assert!((REFUSED..=REFUSED + AT_ONCE).contains(&refusals), "{refusals}");
+        assert!(waiting.put(call(":1.2", "B"), 1).is_none(), "another connection is not affected");
     }
 
     #[test]

@@ -27,7 +27,6 @@ mod subscribe;
 
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
 use zbus::fdo::{RequestNameFlags, RequestNameReply};
 
 pub use admit::questions;
@@ -38,7 +37,7 @@ pub use inbox::Inbox;
 pub use service::Service;
 
 use crate::logging::Logging;
-use crate::manager::Event;
+use crate::manager::Feed;
 
 /// The service's name on the bus.
 pub const NAME: &str = "org.warren1";
@@ -58,7 +57,7 @@ pub enum ServeError {
 pub async fn serve(
     connection: &zbus::Connection,
     service: &Arc<Service>,
-    events: mpsc::UnboundedReceiver<Event>,
+    events: Feed,
     logging: Logging,
 ) -> Result<(), ServeError> {
     let server = connection.object_server();

@@ -8,10 +8,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
-use zbus::message::Message;
+use zbus::message::{Message, Type};
 
 /// Bytes that may wait here; one who has more to say then waits itself.
 const ROOM: usize = 64 << 20;
+
+/// The same for signals: what is to be told then waits where it is joined to what comes after it.
+const ROOM_FOR_SIGNALS: usize = 4 << 20;
 
 /// All that goes out.
 #[derive(Debug, Default)]
@@ -90,13 +93,15 @@ impl Outbox {
     /// # Errors
     /// Nothing goes out any more.
     pub(super) async fn put(&self, message: &Message) -> zbus::Result<()> {
+        let is_signal = message.message_type() == Type::Signal;
+        let room = if is_signal { ROOM_FOR_SIGNALS } else { ROOM };
         loop {
             {
                 let mut waiting = self.lock();
                 if let Some(why) = &waiting.closed {
                     return Err(why.clone());
                 }
-                if waiting.bytes < ROOM {
+                if waiting.bytes < room {
                     waiting.put(message.clone());
                     break;
                 }

@@ -5,9 +5,10 @@
 //! for each change of state.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::hash_map::Entry;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
 use uuid::Uuid;
 use zbus::names::{InterfaceName, UniqueName};
 use zbus::object_server::SignalEmitter;
@@ -19,8 +20,9 @@ use super::network::{NetworkInterface, lease};
 use super::paths;
 use super::service::Service;
 use super::subscribe::Topic;
-use crate::manager::{Event, Failure, Job, JobState};
+use crate::manager::{Event, Failure, Feed, Job, JobState};
 use crate::network::LeaseChange;
+use crate::pace::Meter;
 use crate::{domain, network};
 
 const MANAGER: &str = "org.warren1.Manager";
@@ -28,14 +30,18 @@ const NETWORK: &str = "org.warren1.Network";
 const DOMAIN: &str = "org.warren1.Domain";
 const JOB: &str = "org.warren1.Job";
 
+/// Lines in the log on what could not be told: so many at once, and one more in each such time.
+const LINES: (u32, Duration) = (10, Duration::from_secs(10));
+
 /// Tells events until the service ends.
-pub(super) async fn run(
-    connection: zbus::Connection,
-    service: Arc<Service>,
-    mut events: mpsc::UnboundedReceiver<Event>,
-) {
-    while let Some(event) = events.recv().await {
-        if let Err(e) = tell(&connection, &service, event).await {
+pub(super) async fn run(connection: zbus::Connection, service: Arc<Service>, events: Feed) {
+    let mut lines = Meter::new(LINES.0, LINES.1);
+    loop {
+        let event = events.next().await;
+        // What was not told is not tried again: what comes next tells the state anew.
+        if let Err(e) = tell(&connection, &service, event).await
+            && lines.admits(Instant::now())
+        {
             tracing::warn!("a change could not be told on the bus: {e}");
         }
     }
@@ -175,15 +181,60 @@ async fn leases_changed(
         }
     }
     for domain in service.manager.domains_of(&change) {
+        if !service.addresses.begins(domain.uuid()) {
+            continue;
+        }
         let (connection, service) = (connection.clone(), service.clone());
         // Its actor is asked, which the publisher must not wait for.
         tokio::spawn(async move {
-            if let Err(e) = addresses_changed(&connection, &service, &domain).await {
-                tracing::warn!("addresses could not be told on the bus: {e}");
+            loop {
+                if let Err(e) = addresses_changed(&connection, &service, &domain).await {
+                    tracing::debug!("addresses could not be told on the bus: {e}");
+                }
+                if service.addresses.ends(domain.uuid()) {
+                    return;
+                }
             }
         });
     }
     Ok(())
+}
+
+/// Domains whose addresses are being told: one task for each, however often they change meanwhile.
+#[derive(Debug, Default)]
+pub(super) struct Addresses {
+    /// Whether they have changed again since.
+    told: Mutex<HashMap<Uuid, bool>>,
+}
+
+impl Addresses {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Uuid, bool>> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// They have changed; true where nobody tells them yet, so that the caller does.
+    fn begins(&self, domain: Uuid) -> bool {
+        match self.lock().entry(domain) {
+            Entry::Occupied(mut told) => {
+                told.insert(true);
+                false
+            }
+            Entry::Vacant(untold) => {
+                untold.insert(false);
+                true
+            }
+        }
+    }
+
+    /// They were told; true where that is all.
+    fn ends(&self, domain: Uuid) -> bool {
+        let mut told = self.lock();
+        let again = told.get_mut(&domain).is_some_and(std::mem::take);
+        if !again {
+            told.remove(&domain);
+        }
+        !again
+    }
 }
 
 async fn addresses_changed(

@@ -15,6 +15,7 @@ use super::callers::{Callers, Claim, Resource};
 use super::error::Error;
 use super::inbox::Inbox;
 use super::paths;
+use super::publish::Addresses;
 use super::subscribe::{Sight, Subscriptions, Topic};
 use crate::auth::{Authority, Caller};
 use crate::domain;
@@ -31,6 +32,7 @@ pub struct Service {
     pub host: super::Host,
     /// Who is told what is not public.
     pub(super) subscriptions: Subscriptions,
+    pub(super) addresses: Addresses,
     callers: Callers,
     /// What has come and is not answered, begun or not.
     inbox: Arc<Inbox>,
@@ -73,6 +75,7 @@ impl Service {
             host: super::Host::look(manager.clone()),
             callers: Callers::new(manager.scope().config.limits),
             subscriptions: Subscriptions::default(),
+            addresses: Addresses::default(),
             manager,
             authority,
             inbox,

@@ -6,21 +6,25 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 
-use super::events::pass_on;
+use super::events::Memory;
 use super::guest::{GRACE, Guest};
+use super::recover::Adopted;
+use super::report::{self, Report};
 use super::start::{self, Started};
 use super::state::{self, Denial, Effect, Event, State};
 use super::{Command, Context, Error, Handle, Info, Recovered, StartOptions, View, info, live};
 use crate::model::DomainDoc;
 use crate::store::{Envelope, Kind};
-use crate::sys::process::{Exit, Process};
-use crate::sys::qmp::{Qmp, QmpEvent};
+use crate::sys::process::Exit;
 
 const MAILBOX: usize = 64;
+/// Why a guest is off that was running when the daemon ended.
+const LOST: &str = "failed: QEMU ended while Warren was not running";
 
 pub(super) type Reply<T> = crate::mailbox::Reply<T, Error>;
 
@@ -36,26 +40,6 @@ pub(super) enum Message {
     Command { command: Command, reply: Reply<()> },
     OpenConsole { device: String, force: bool, reply: Reply<OwnedFd> },
     OpenGraphics { device: String, reply: Reply<OwnedFd> },
-}
-
-/// What comes from the tasks beside the actor.
-pub(super) enum Report {
-    Started(Box<Result<Started, Error>>),
-    CommandDone {
-        outcome: Result<Option<Event>, Error>,
-        reply: Option<Reply<()>>,
-    },
-    Qmp(QmpEvent),
-    QmpClosed,
-    Reconnected {
-        qmp: Qmp,
-        /// What QEMU does now, in our words and its own.
-        missed: Option<(State, String)>,
-    },
-    Exited(Exit),
-    /// QEMU was asked to end and did not.
-    StillThere(Error),
-    GivenBack,
 }
 
 /// What an actor begins with.
@@ -83,22 +67,32 @@ pub(super) struct Actor {
     pub(super) live_doc: Option<DomainDoc>,
     starting: Option<(Reply<()>, StartOptions)>,
     cancel: watch::Sender<bool>,
-    stopping: Vec<Reply<()>>,
+    /// Calls that wait for its end; each caller has a share of those.
+    pub(super) stopping: Vec<Reply<()>>,
     /// Why QEMU is about to tell that the CPUs are halted or run, where that is known.
     pub(super) about_to: Option<&'static str>,
+    /// Which guest it is, of those that this actor has had.
+    pub(super) guest_number: u64,
+    /// The place, in what QEMU has sent, of the last that is known of the guest's state.
+    pub(super) known_to: u64,
+    pub(super) memory: Memory,
+    /// What it is when all is given back, where its end alone does not tell.
+    ended_as: Option<State>,
     view: watch::Sender<Arc<View>>,
-    pub(super) reports: mpsc::UnboundedSender<Report>,
+    pub(super) reports: mpsc::Sender<Report>,
 }
 
 /// Starts the actor of a domain.
 pub fn spawn(context: Context, seed: Seed) -> Handle {
     let (mailbox, messages) = mpsc::channel(MAILBOX);
-    let (reports, reported) = mpsc::unbounded_channel();
+    let (reports, reported) = mpsc::channel(report::QUEUE);
     let Seed { doc, uuid, envelope, recovered } = seed;
     context.kept.count(&context.store, &uuid, envelope.owner);
     let (state, reason) = match &recovered {
-        Recovered::Adopted(adopted) => (adopted.state, "adopted"),
-        Recovered::Lost => (State::Crashed, "failed: QEMU ended while Warren was not running"),
+        Recovered::Adopted(adopted) => (adopted.state(), "adopted"),
+        Recovered::Lost => (State::Crashed, LOST),
+        Recovered::Ending { lost: true, .. } => (State::Stopping, LOST),
+        Recovered::Ending { .. } => (State::Stopping, "none"),
         Recovered::Off => (State::Shutoff, "none"),
     };
     let mut actor = Actor {
@@ -114,17 +108,14 @@ pub fn spawn(context: Context, seed: Seed) -> Handle {
         cancel: watch::Sender::new(false),
         stopping: Vec::new(),
         about_to: None,
+        guest_number: 0,
+        known_to: 0,
+        memory: Memory::new(),
+        ended_as: None,
         view: watch::Sender::new(Arc::new(View::empty(uuid))),
         reports,
     };
-    if let Recovered::Adopted(adopted) = recovered {
-        let adopted = *adopted;
-        actor.live_doc = Some(adopted.doc);
-        actor.take_guest(adopted.guest, adopted.events);
-        if adopted.powered_off {
-            actor.powered_off("guest-shutdown");
-        }
-    }
+    actor.begin(recovered);
     actor.view.send_replace(Arc::new(actor.snapshot()));
     let handle = Handle { uuid, mailbox, view: actor.view.subscribe() };
     tokio::spawn(async move { actor.run(messages, reported).await });
@@ -132,11 +123,32 @@ pub fn spawn(context: Context, seed: Seed) -> Handle {
 }
 
 impl Actor {
-    async fn run(
-        &mut self,
-        mut messages: mpsc::Receiver<Message>,
-        mut reported: mpsc::UnboundedReceiver<Report>,
-    ) {
+    /// Goes on with what a previous daemon left.
+    fn begin(&mut self, recovered: Recovered) {
+        match recovered {
+            Recovered::Adopted(adopted) => {
+                let Adopted { guest, doc, monitor } = *adopted;
+                self.live_doc = Some(doc);
+                let (events, status) = monitor.unzip();
+                self.take_guest(guest, events.map(|events| (events, true)));
+                if let Some(status) = status {
+                    self.status(&status, "adopted");
+                }
+            }
+            Recovered::Ending { rest, lost } => {
+                self.ended_as = lost.then_some(State::Crashed);
+                let reports = self.reports.clone();
+                tokio::spawn(async move {
+                    // One that panicked has done what it could.
+                    let _ = rest.await;
+                    let _ = reports.send(Report::GivenBack).await;
+                });
+            }
+            Recovered::Lost | Recovered::Off => {}
+        }
+    }
+
+    async fn run(&mut self, mut messages: mpsc::Receiver<Message>, mut reported: mpsc::Receiver<Report>) {
         loop {
             // Reports first: a message is judged by what has happened before it.
             tokio::select! {
@@ -267,15 +279,15 @@ impl Actor {
         );
         let reports = self.reports.clone();
         tokio::spawn(async move {
-            let _ = reports.send(Report::Started(Box::new(attempt.await)));
+            let _ = reports.send(Report::Started(Box::new(attempt.await))).await;
         });
     }
 
-    fn started(&mut self, result: Result<Started, Error>) {
+    pub(super) fn started(&mut self, result: Result<Started, Error>) {
         let Some((reply, options)) = self.starting.take() else { return };
         match result {
             Ok(Started { guest, events }) => {
-                self.take_guest(guest, Some(events));
+                self.take_guest(guest, Some((events, true)));
                 if self.state == State::Stopping {
                     // The stop came when the start was already through.
                     self.end_qemu(false);
@@ -297,25 +309,6 @@ impl Actor {
                 let _ = reply.send(Err(e));
                 self.answer_stops();
             }
-        }
-    }
-
-    /// From here on QEMU's end and its events are reported.
-    fn take_guest(&mut self, guest: Guest, events: Option<mpsc::Receiver<QmpEvent>>) {
-        if let Some(process) = guest.process.clone() {
-            let reports = self.reports.clone();
-            tokio::spawn(async move {
-                let exit = process.exited().await;
-                let _ = reports.send(Report::Exited(exit));
-            });
-        }
-        self.guest = Some(guest);
-        match events {
-            Some(events) => {
-                let reports = self.reports.clone();
-                tokio::spawn(async move { pass_on(events, &reports).await });
-            }
-            None => self.reconnect(),
         }
     }
 
@@ -342,15 +335,21 @@ impl Actor {
             self.save_guest();
         }
         let Some(process) = self.guest.as_ref().and_then(|g| g.process.clone()) else { return };
+        // Without a SIGKILL at its end a graceful stop has no other limit than patience.
+        let grace = match (graceful, self.floods()) {
+            (true, _) => Duration::from_secs(3600),
+            (false, true) => GRACE / 5,
+            (false, false) => GRACE,
+        };
         let reports = self.reports.clone();
         tokio::spawn(async move {
-            if let Err(e) = end(&process, graceful).await {
-                let _ = reports.send(Report::StillThere(e));
+            if let Err(e) = process.terminate(grace).await {
+                let _ = reports.send(Report::StillThere(e.into())).await;
             }
         });
     }
 
-    fn exited(&mut self, exit: &Exit) {
+    pub(super) fn exited(&mut self, exit: &Exit) {
         let Some(guest) = self.guest.take() else { return };
         let crashed = self.state != State::Stopping;
         if crashed {
@@ -363,13 +362,14 @@ impl Actor {
             for problem in guest.give_back(&context, &uuid).await {
                 tracing::warn!(domain = %uuid, "while cleaning up: {problem}");
             }
-            let _ = reports.send(Report::GivenBack);
+            let _ = reports.send(Report::GivenBack).await;
         });
     }
 
-    fn given_back(&mut self) {
+    pub(super) fn given_back(&mut self) {
         self.live_doc = None;
         if let Ok((next, _)) = self.step(Event::Gone) {
+            let next = self.ended_as.take().unwrap_or(next);
             let reason = self.reason.clone();
             self.enter(next, reason);
         }
@@ -410,7 +410,7 @@ impl Actor {
         let reports = self.reports.clone();
         tokio::spawn(async move {
             let outcome = command.run(&qmp).await;
-            let _ = reports.send(Report::CommandDone { outcome, reply: Some(reply) });
+            let _ = reports.send(Report::CommandDone { outcome, reply }).await;
         });
     }
 
@@ -429,54 +429,9 @@ impl Actor {
         }
     }
 
-    fn heed(&mut self, report: Report) {
-        match report {
-            Report::Started(result) => self.started(*result),
-            Report::CommandDone { outcome, reply } => {
-                self.about_to = None;
-                let result = outcome.map(|event| {
-                    if let Some(event) = event {
-                        self.note(event, "requested");
-                    }
-                });
-                if let Err(e) = &result {
-                    tracing::warn!(domain = %self.name(), "{}", crate::chain(e));
-                }
-                if let Some(reply) = reply {
-                    let _ = reply.send(result);
-                }
-            }
-            Report::Qmp(event) => self.qmp_event(&event),
-            Report::QmpClosed => {
-                if let Some(guest) = &mut self.guest {
-                    guest.qmp = None;
-                    self.reconnect();
-                }
-            }
-            Report::Reconnected { qmp, missed } => self.reconnected(qmp, missed),
-            Report::Exited(exit) => self.exited(&exit),
-            Report::StillThere(e) => {
-                let text = crate::chain(&e);
-                tracing::warn!(domain = %self.name(), "{text}");
-                if let Some(last) = self.stopping.pop() {
-                    let _ = last.send(Err(e));
-                }
-                self.answer_stops_with(&text);
-            }
-            Report::GivenBack => self.given_back(),
-        }
-    }
-
-    fn answer_stops_with(&mut self, text: &str) {
+    pub(super) fn answer_stops_with(&mut self, text: &str) {
         for reply in self.stopping.drain(..) {
             let _ = reply.send(Err(Error::Run(std::io::Error::other(text.to_owned()))));
         }
     }
-}
-
-async fn end(process: &Process, graceful: bool) -> Result<(), Error> {
-    // Without a SIGKILL at its end a graceful stop has no other limit than patience.
-    let grace = if graceful { std::time::Duration::from_secs(3600) } else { GRACE };
-    process.terminate(grace).await?;
-    Ok(())
 }

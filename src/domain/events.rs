@@ -1,14 +1,21 @@
 //! What QEMU tells by itself.
 //!
 //! Owns the meaning of QMP's events: which are news of the guest's state, and what is done when the guest
-//! has switched itself off. Must never wait; what takes time is begun beside the actor.
+//! has switched itself off. A guest that does so again and again is started again at a growing distance, and what is
+//! an echo of Warren's own reset starts nothing. Must never wait; what takes time is begun beside the actor.
 
-use tokio::sync::mpsc;
+use std::time::{Duration, Instant};
 
-use super::actor::{Actor, Report};
-use super::commands;
+use tokio::task::AbortHandle;
+
+use super::Error;
+use super::actor::Actor;
+use super::commands::{self, Status};
+use super::recover::PAUSE_MOST;
+use super::report::Report;
 use super::state::Event;
-use crate::model::LifecycleAction;
+use crate::model::{DomainDef, LifecycleAction};
+use crate::pace::{Backoff, Meter};
 use crate::sys::qmp::QmpEvent;
 
 /// Why a guest is halted whose disk has no room; it goes on by `Resume`, and tries once more.
@@ -17,12 +24,58 @@ const DISK_IS_FULL: &str = "failed: there is no space left for one of its disks"
 /// The same of one that cannot be read or written.
 pub(super) const DISK_FAILED: &str = "failed: one of its disks cannot be read or written";
 
-/// Passes QEMU's events on to the actor until the monitor closes.
-pub(super) async fn pass_on(mut events: mpsc::Receiver<QmpEvent>, reports: &mpsc::UnboundedSender<Report>) {
-    while let Some(event) = events.recv().await {
-        let _ = reports.send(Report::Qmp(event));
+/// The pause before a guest that has just been restarted is restarted again: at first, and at most. One that has run
+/// for as long as the latter is restarted at once.
+const RESTART: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+/// How long after a reset firmware may reset the machine once more: SeaBIOS does, to have its own code back.
+const FIRMWARE: Duration = Duration::from_secs(3);
+
+/// Lines in the log on one guest's events: so many at once, and one more in each such time.
+const LINES: (u32, Duration) = (10, Duration::from_secs(60));
+
+/// How long a guest that has flooded the monitor counts as one that does.
+const FLOOD: Duration = Duration::from_secs(10);
+
+/// What is remembered of a guest's events.
+#[derive(Debug)]
+pub(super) struct Memory {
+    restarts: Backoff,
+    /// A restart of the guest has begun, or waits for its time.
+    restarting: bool,
+    /// QEMU is about to be told again what it does where the guest resets itself.
+    resets: Option<AbortHandle>,
+    /// How often the monitor is reached again after it was closed.
+    pub(super) closings: Backoff,
+    flooded: Option<Instant>,
+    lines: Meter,
+}
+
+impl Memory {
+    pub(super) fn new() -> Self {
+        Self {
+            restarts: Backoff::new(RESTART.0, RESTART.1),
+            restarting: false,
+            resets: None,
+            closings: Backoff::new(Duration::from_secs(1), PAUSE_MOST),
+            flooded: None,
+            lines: Meter::new(LINES.0, LINES.1),
+        }
     }
-    let _ = reports.send(Report::QmpClosed);
+}
+
+/// What is done about a guest that has switched itself off, by the `reason` of `SHUTDOWN`, and why its state changes.
+/// `reboot`: it was asked to, in order to start again.
+fn lifecycle(def: &DomainDef, reason: &str, reboot: bool) -> (LifecycleAction, &'static str) {
+    match reason {
+        // QEMU tells of a reset in this way only where it is not to do it. The second is an echo of our own.
+        "guest-reset" | "host-qmp-system-reset" => (def.on_reboot, "reboot"),
+        "guest-panic" => (def.on_crash, "failed: the guest panicked"),
+        // QEMU ends; nothing can be started in it.
+        "host-signal" | "host-qmp-quit" => (LifecycleAction::Destroy, "shutdown"),
+        _ if reboot => (def.on_reboot, "reboot"),
+        _ => (def.on_poweroff, "shutdown"),
+    }
 }
 
 impl Actor {
@@ -31,7 +84,10 @@ impl Actor {
             "BLOCK_IO_ERROR" if event.data["action"] == "stop" => {
                 let why = if event.data["nospace"] == true { DISK_IS_FULL } else { DISK_FAILED };
                 let node = event.data["node-name"].as_str().unwrap_or_default();
-                tracing::warn!(domain = %self.name(), "QEMU halts the guest: {why} ({node})");
+                if self.memory.lines.admits(Instant::now()) {
+                    let node: String = node.chars().take(64).collect();
+                    tracing::warn!(domain = %self.name(), "QEMU halts the guest: {why} ({})", node.escape_debug());
+                }
                 self.about_to = Some(why);
             }
             "STOP" => {
@@ -39,7 +95,8 @@ impl Actor {
                 self.note(Event::Halted, why);
             }
             "RESUME" | "WAKEUP" => {
-                let why = self.about_to.take().unwrap_or("resumed");
+                let or = if self.memory.restarting { "reboot" } else { "resumed" };
+                let why = self.about_to.take().unwrap_or(or);
                 self.note(Event::Ran, why);
             }
             "SUSPEND" => self.note(Event::Slept, "guest"),
@@ -50,13 +107,13 @@ impl Actor {
 
     /// The guest is off and QEMU halted (`-no-shutdown`): what the definition says is done.
     pub(super) fn powered_off(&mut self, reason: &str) {
+        // Told twice, or the echo of the reset that is under way.
+        if self.memory.restarting {
+            return;
+        }
         let def = self.live_doc.as_ref().unwrap_or(&self.doc).def();
-        let (action, why) = match reason {
-            "guest-reset" => (def.on_reboot, "reboot"),
-            "guest-panic" => (def.on_crash, "failed: the guest panicked"),
-            _ if self.guest.as_ref().is_some_and(|g| g.live.reboot) => (LifecycleAction::Restart, "reboot"),
-            _ => (def.on_poweroff, "shutdown"),
-        };
+        let reboot = self.guest.as_ref().is_some_and(|g| g.live.reboot);
+        let (action, why) = lifecycle(def, reason, reboot);
         match action {
             LifecycleAction::Destroy => {
                 if let Ok((next, _)) = self.step(Event::PoweredOff) {
@@ -64,21 +121,115 @@ impl Actor {
                     self.end_qemu(false);
                 }
             }
-            LifecycleAction::Restart => self.start_again(),
+            LifecycleAction::Restart => self.start_again(why),
             LifecycleAction::Preserve => self.note(Event::Halted, why),
         }
     }
 
-    fn start_again(&mut self) {
+    fn start_again(&mut self, why: &str) {
+        if self.step(Event::Command).is_err() {
+            return;
+        }
         self.set_reboot(false);
+        // Without a monitor the guest's state is asked for when it is there again, and this is come to once more.
         let Some(qmp) = self.guest.as_ref().and_then(|g| g.qmp.clone()) else { return };
-        let reports = self.reports.clone();
+        // QEMU was told to switch off where the guest resets itself: that is not for our own reset.
+        let kept_from_reset = self.is_kept_from_reset();
+        if let Some(resets) = self.memory.resets.take() {
+            resets.abort();
+        }
+        let pause = self.memory.restarts.pause(Instant::now());
+        if !pause.is_zero() && self.memory.lines.admits(Instant::now()) {
+            tracing::warn!(
+                domain = %self.name(),
+                "the guest has switched itself off soon after its restart; it is restarted in {} s",
+                pause.as_secs()
+            );
+        }
+        self.note(Event::Halted, why);
+        self.memory.restarting = true;
+        let (reports, guest) = (self.reports.clone(), self.guest_number);
         tokio::spawn(async move {
-            let outcome = match commands::execute(&qmp, "system_reset").await {
-                Ok(_) => commands::execute(&qmp, "cont").await.map(|_| Some(Event::Ran)),
+            tokio::time::sleep(pause).await;
+            let allowed = if kept_from_reset { commands::on_reset(&qmp, "reset").await } else { Ok(()) };
+            let outcome = match allowed {
+                Ok(()) => commands::restart(&qmp).await,
                 Err(e) => Err(e),
             };
-            let _ = reports.send(Report::CommandDone { outcome, reply: None });
+            let _ = reports.send(Report::Restarted { guest, outcome }).await;
         });
+    }
+
+    fn is_kept_from_reset(&self) -> bool {
+        self.live_doc.as_ref().unwrap_or(&self.doc).def().on_reboot != LifecycleAction::Restart
+    }
+
+    pub(super) fn restarted(&mut self, outcome: Result<Status, Error>) {
+        self.memory.restarting = false;
+        if let Some(qmp) = self.guest.as_ref().and_then(|g| g.qmp.clone())
+            && self.is_kept_from_reset()
+        {
+            let task = tokio::spawn(async move {
+                tokio::time::sleep(FIRMWARE).await;
+                // One that has ended meanwhile resets itself no more.
+                let _ = commands::on_reset(&qmp, "shutdown").await;
+            });
+            self.memory.resets = Some(task.abort_handle());
+        }
+        if self.guest.is_none() || self.step(Event::Command).is_err() {
+            return;
+        }
+        match outcome {
+            Ok(status) => self.status(&status, "reboot"),
+            Err(e) if self.memory.lines.admits(Instant::now()) => {
+                tracing::warn!(domain = %self.name(), "the guest is not restarted: {}", crate::chain(&e));
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// Begins anew, for another guest.
+    pub(super) fn forget_restarts(&mut self) {
+        self.memory = Memory::new();
+    }
+
+    /// The guest has sent more than is taken.
+    pub(super) fn flooded(&mut self) {
+        if self.memory.flooded.is_none() {
+            tracing::warn!(domain = %self.name(), "the guest's QEMU sends more than is taken; its state is asked for");
+        }
+        self.memory.flooded = Some(Instant::now());
+    }
+
+    /// Whether the guest floods its monitor: a QEMU that does so has forfeited its patience.
+    pub(super) fn floods(&self) -> bool {
+        self.memory.flooded.is_some_and(|at| at.elapsed() < FLOOD)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::DomainDoc;
+
+    fn action(inner: &str, reason: &str, reboot: bool) -> LifecycleAction {
+        let text = format!(
+            "<domain type='qemu'><name>n</name><memory>1</memory><os><type>hvm</type></os>{inner}</domain>"
+        );
+        lifecycle(DomainDoc::parse(&text).unwrap().def(), reason, reboot).0
+    }
+
+    #[test]
+    fn what_a_guest_does_is_told_from_what_is_done_to_it() {
+        use LifecycleAction as A;
+        let restarts = "<on_poweroff>restart</on_poweroff><on_reboot>destroy</on_reboot>";
+        assert_eq!(action(restarts, "guest-shutdown", false), A::Restart);
+        // Our own reset is no reason for another one.
+        assert_eq!(action(restarts, "host-qmp-system-reset", false), A::Destroy);
+        assert_eq!(action(restarts, "host-signal", false), A::Destroy);
+        assert_eq!(action("", "guest-shutdown", false), A::Destroy);
+        assert_eq!(action("", "guest-shutdown", true), A::Restart);
+        assert_eq!(action("<on_reboot>preserve</on_reboot>", "guest-shutdown", true), A::Preserve);
+        assert_eq!(action("<on_crash>preserve</on_crash>", "guest-panic", false), A::Preserve);
     }
 }

@@ -6,7 +6,8 @@
 //!
 //! [`state`] says what may happen, `actor` makes it happen, `start` holds the steps of a start, `nics`
 //! those of each NIC, `guest` what a running guest holds and its undoing, `recover` the adoption of
-//! guests that a former service started.
+//! guests that a former service started, `resync` how much of QEMU's news is taken, and `report` and `events` what
+//! they mean.
 
 mod actor;
 mod commands;
@@ -24,6 +25,8 @@ mod nics;
 mod nvram;
 mod open;
 mod recover;
+mod report;
+mod resync;
 mod start;
 pub mod state;
 mod view;

@@ -4,38 +4,52 @@
 //! whose monitor is silent is adopted all the same), never keep one whose start was not finished, and
 //! never touch a process whose identity does not match.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-use super::actor::{Actor, Report};
-use super::events::{DISK_FAILED, pass_on};
+use super::actor::Actor;
+use super::commands::{self, Status};
 use super::guest::{Guest, Live, holder, identity_file};
+use super::report::{News, Report};
+use super::resync::follow;
 use super::start::connect_monitor;
-use super::state::Event;
-use super::{Context, Error, State, commands, consoles};
+use super::{Context, Error, State, consoles};
 use crate::ledger::Resource;
 use crate::model::{DomainDoc, InterfaceKind};
 use crate::network::PortRequest;
+use crate::pace::Backoff;
 use crate::plan::ports::PortWish;
 use crate::store;
 use crate::sys::process::{self, Process, StderrTail};
-use crate::sys::qmp::{Qmp, QmpEvent};
+use crate::sys::qmp::QmpEvent;
 
-/// How long after a failure the monitor is tried again.
-const PAUSE: Duration = Duration::from_secs(2);
+/// How long after a failure the monitor is tried again, at first and at most.
+const PAUSE: Duration = Duration::from_secs(1);
+pub(super) const PAUSE_MOST: Duration = Duration::from_secs(30);
 
-/// A guest taken over from a former service.
+/// How long the daemon's start waits for a monitor; one that takes longer is reached beside.
+const MONITOR: Duration = Duration::from_millis(400);
+
+/// How long the daemon's start waits for what is left of a guest to be removed; more is done beside.
+const REMOVAL: Duration = Duration::from_millis(800);
+
+/// A guest taken over from a previous daemon.
 #[derive(Debug)]
 pub struct Adopted {
     pub(super) guest: Guest,
     pub(super) doc: DomainDoc,
-    pub(super) state: State,
-    /// The guest switched itself off while nobody was there to see it.
-    pub(super) powered_off: bool,
-    /// `None` where the monitor did not answer yet.
-    pub(super) events: Option<mpsc::Receiver<QmpEvent>>,
+    /// The monitor's events, and what the guest does; `None` where it did not answer yet.
+    pub(super) monitor: Option<(mpsc::Receiver<QmpEvent>, Status)>,
+}
+
+impl Adopted {
+    /// What the guest does: it runs, as far as is known.
+    pub(super) fn state(&self) -> State {
+        self.monitor.as_ref().map_or(State::Running, |(_, status)| status.state())
+    }
 }
 
 /// What has become of a domain while nobody looked.
@@ -45,8 +59,25 @@ pub enum Recovered {
     Adopted(Box<Adopted>),
     /// Its guest is gone.
     Lost,
+    /// What is left of its guest is still being removed.
+    Ending {
+        /// That work.
+        rest: JoinHandle<()>,
+        /// The guest had ended by itself.
+        lost: bool,
+    },
     /// It was off.
     Off,
+}
+
+impl Recovered {
+    /// Returns when nothing more is done.
+    pub async fn settled(self) {
+        if let Self::Ending { rest, .. } = self {
+            // One that panicked has done what it could.
+            let _ = rest.await;
+        }
+    }
 }
 
 /// The document and the owner of a guest that runs, as RUN has them: all that is left where the definition is lost.
@@ -64,9 +95,13 @@ pub fn recorded_uid(context: &Context, uuid: &Uuid) -> Option<u32> {
     store::load_live::<Live>(&context.scope.domain_run_dir(uuid)).ok()??.uid
 }
 
-/// Looks at what RUN says of a domain; adopts its guest or removes what is left of it.
+/// Looks at what RUN says of a domain; adopts its guest or removes what is left of it. Neither waits long for what does
+/// not answer: that goes on beside, and holds up nobody else.
 pub async fn recover(context: &Context, uuid: &Uuid, defined: bool) -> Result<Recovered, Error> {
     let dir = context.scope.domain_run_dir(uuid);
+    if !dir.exists() {
+        return Ok(Recovered::Off);
+    }
     // Without it, what lies beside it may still name a QEMU.
     let unknown = || Live { boot_id: context.boot_id.to_string(), ..Live::default() };
     let live = match store::load_live::<Live>(&dir) {
@@ -92,52 +127,50 @@ pub async fn recover(context: &Context, uuid: &Uuid, defined: bool) -> Result<Re
     }
     match doc {
         Some(doc) if active && guest.process.is_some() => {
-            hold(context, uuid, &doc, &guest).await;
-            take_over(context, uuid, doc, guest).await.map(Recovered::Adopted)
+            hold(context, uuid, &doc, &guest);
+            Ok(Recovered::Adopted(take_over(context, uuid, doc, guest).await))
         }
         _ => {
-            let crashed = active.then(|| guest.live.name.clone());
-            guest.live.nics.retain(|n| n.downscript.is_some());
-            for problem in guest.give_back(context, uuid).await {
-                tracing::warn!(domain = %uuid, "while removing what a former service left: {problem}");
+            let lost = active;
+            if lost {
+                tracing::warn!(domain = %guest.live.name, "the guest ended while Warren was not running");
             }
-            let Some(name) = crashed else { return Ok(Recovered::Off) };
-            tracing::warn!(domain = %name, "the guest ended while Warren was not running");
-            Ok(Recovered::Lost)
+            guest.live.nics.retain(|n| n.downscript.is_some());
+            let (context, uuid) = (context.clone(), *uuid);
+            let mut rest = tokio::spawn(async move {
+                for problem in guest.give_back(&context, &uuid).await {
+                    tracing::warn!(domain = %uuid, "while removing what a former service left: {problem}");
+                }
+            });
+            Ok(match tokio::time::timeout(REMOVAL, &mut rest).await {
+                Err(_) => Recovered::Ending { rest, lost },
+                Ok(_) if lost => Recovered::Lost,
+                Ok(_) => Recovered::Off,
+            })
         }
     }
 }
 
-/// Holds again what the guest stands on: the ground, and its ports.
-async fn hold(context: &Context, uuid: &Uuid, doc: &DomainDoc, guest: &Guest) {
-    if doc.def().interfaces().any(|nic| nic.kind.has_tap())
-        && let Err(e) = context.ground.hold(&holder(uuid)).await
-    {
-        tracing::warn!(domain = %uuid, "{}", crate::chain(&e));
+/// Holds again what the guest stands on: the ground, and its ports. Both are noted, and waited for by nobody.
+fn hold(context: &Context, uuid: &Uuid, doc: &DomainDoc, guest: &Guest) {
+    if doc.def().interfaces().any(|nic| nic.kind.has_tap()) {
+        context.ground.keep(&holder(uuid));
     }
     for nic in doc.def().interfaces() {
         let (InterfaceKind::Network { network, .. }, Some(mac)) = (&nic.kind, nic.mac) else { continue };
         let Some(handle) = context.networks.get(network) else { continue };
-        let request = PortRequest {
+        handle.keep(PortRequest {
             domain: *uuid,
             domain_name: guest.live.name.clone(),
             mac,
             teaming: nic.teaming.is_some(),
             wish: PortWish::of(nic, guest.live.owner.unwrap_or(0)),
             path: nic.info.path.clone(),
-        };
-        if let Err(e) = handle.keep(request).await {
-            tracing::warn!(domain = %uuid, "a port on '{network}' is not taken again: {}", crate::chain(&e));
-        }
+        });
     }
 }
 
-async fn take_over(
-    context: &Context,
-    uuid: &Uuid,
-    doc: DomainDoc,
-    mut guest: Guest,
-) -> Result<Box<Adopted>, Error> {
+async fn take_over(context: &Context, uuid: &Uuid, doc: DomainDoc, mut guest: Guest) -> Box<Adopted> {
     let dir = context.scope.domain_run_dir(uuid);
     let copies = |owner| context.ledger.note(owner, Resource::GuestMemory, guest.live.copies);
     guest.copies = guest.live.owner.map(copies);
@@ -148,65 +181,54 @@ async fn take_over(
     if let Err(e) = consoles::attach(context, uuid, doc.def(), &mut guest).await {
         tracing::warn!(domain = %uuid, "the console is not read: {}", crate::chain(&e));
     }
-    let mut adopted = Adopted { guest, doc, state: State::Running, powered_off: false, events: None };
-    match connect_monitor(&dir).await {
-        Ok((qmp, events)) => {
-            let (state, word) = status(&qmp).await.unwrap_or((State::Running, String::new()));
-            (adopted.state, adopted.powered_off) = (state, word == "shutdown");
-            adopted.guest.qmp = Some(qmp);
-            adopted.events = Some(events);
+    let answered = tokio::time::timeout(MONITOR, async {
+        let (qmp, events) = connect_monitor(&dir).await?;
+        let status = commands::status(&qmp).await?;
+        Ok::<_, Error>((qmp, events, status))
+    });
+    let monitor = match answered.await {
+        Ok(Ok((qmp, events, status))) => {
+            guest.qmp = Some(qmp);
+            Some((events, status))
         }
-        Err(e) => tracing::warn!(domain = %uuid, "QEMU does not answer yet: {}", crate::chain(&e)),
-    }
-    Ok(Box::new(adopted))
-}
-
-/// What the guest does, in our words and in QEMU's.
-async fn status(qmp: &Qmp) -> Result<(State, String), Error> {
-    let status = commands::execute(qmp, "query-status").await?;
-    let word = status["status"].as_str().unwrap_or("").to_owned();
-    let state = match word.as_str() {
-        "running" => State::Running,
-        "suspended" => State::PmSuspended,
-        _ => State::Paused,
+        Ok(Err(e)) => {
+            tracing::warn!(domain = %uuid, "QEMU does not answer yet: {}", crate::chain(&e));
+            None
+        }
+        Err(_) => {
+            tracing::warn!(domain = %uuid, "QEMU does not answer yet");
+            None
+        }
     };
-    Ok((state, word))
+    Box::new(Adopted { guest, doc, monitor })
 }
 
 impl Actor {
-    /// The monitor is there again; what QEMU did meanwhile is told as if it had been heard.
-    pub(super) fn reconnected(&mut self, qmp: Qmp, missed: Option<(State, String)>) {
-        let Some(guest) = &mut self.guest else { return };
-        guest.qmp = Some(qmp);
-        match missed {
-            Some((_, word)) if word == "shutdown" => self.powered_off("guest-shutdown"),
-            Some((State::Running, _)) => self.note(Event::Ran, "resumed"),
-            Some((State::PmSuspended, _)) => self.note(Event::Slept, "guest"),
-            Some((_, word)) if word == "io-error" => self.note(Event::Halted, DISK_FAILED),
-            Some(_) => self.note(Event::Halted, "halted"),
-            None => {}
-        }
-    }
-
-    /// Tries again, until QEMU is gone, to reach its monitor; then reports what was missed.
-    pub(super) fn reconnect(&self) {
+    /// Tries, until QEMU is gone, to reach its monitor, at growing distances; then follows it. `at_once`: else after
+    /// a pause, since it was there a moment ago.
+    pub(super) fn reconnect(&mut self, at_once: bool) {
         let Some(process) = self.guest.as_ref().and_then(|g| g.process.clone()) else { return };
         let dir = self.context.scope.domain_run_dir(&self.uuid);
-        let reports = self.reports.clone();
+        let (reports, guest) = (self.reports.clone(), self.guest_number);
+        // One that closes again and again is asked no more often than one that is silent.
+        let pause = self.memory.closings.pause(Instant::now());
+        let first = if at_once { Duration::ZERO } else { pause.max(PAUSE) };
         tokio::spawn(async move {
             let attempts = async {
+                let mut backoff = Backoff::new(PAUSE, PAUSE_MOST);
+                tokio::time::sleep(first).await;
                 loop {
-                    tokio::time::sleep(PAUSE).await;
-                    if let Ok((qmp, events)) = connect_monitor(&dir).await {
-                        return (qmp, events);
+                    if let Ok(connection) = connect_monitor(&dir).await {
+                        return connection;
                     }
+                    tokio::time::sleep(backoff.pause(Instant::now()).max(PAUSE)).await;
                 }
             };
             tokio::select! {
                 (qmp, events) = attempts => {
-                    let missed = status(&qmp).await.ok();
-                    let _ = reports.send(Report::Reconnected { qmp, missed });
-                    pass_on(events, &reports).await;
+                    let news = News::Reconnected(qmp.clone());
+                    let _ = reports.send(Report::News { guest, news }).await;
+                    follow(qmp, events, reports, guest, false).await;
                 }
                 _ = process.exited() => {}
             }

@@ -94,7 +94,7 @@ impl Manager {
             tracing::info!(network = %name, "network defined");
             let envelope = first_envelope(owner);
             self.store.save(Kind::Network, &uuid, &envelope, &doc.to_xml())?;
-            self.enter_network(network::Seed { doc, uuid, envelope, adopted: None });
+            self.enter_network(network::Seed { doc, uuid, envelope, left: None });
         }
         Ok(Some(uuid))
     }

@@ -7,6 +7,7 @@
 mod addresses;
 mod define;
 mod domains;
+mod feed;
 mod jobs;
 mod ports;
 mod recover;
@@ -15,7 +16,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use ipnet::IpNet;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use crate::ledger::{Exceeded, Ledger};
@@ -33,6 +34,7 @@ use domains::Domains;
 
 pub use addresses::{AddressSource, GuestAddress};
 pub use define::{DefineOptions, Report};
+pub use feed::Feed;
 pub use jobs::{Failure, Job, JobState, Object, Work};
 
 /// Why the manager did not do what it was asked.
@@ -152,7 +154,7 @@ pub struct Manager {
     defining_networks: tokio::sync::Mutex<()>,
     /// The same for domains, their names and MACs; never held while a network is at work.
     defining_domains: tokio::sync::Mutex<()>,
-    events: mpsc::UnboundedSender<Event>,
+    events: Feed,
     jobs: jobs::Counter,
 }
 
@@ -166,11 +168,7 @@ fn write<T>(lock: &RwLock<T>) -> std::sync::RwLockWriteGuard<'_, T> {
 
 impl Manager {
     /// An empty registry over a scope; [`Self::recover`] fills it.
-    pub fn new(
-        scope: Arc<Scope>,
-        boot_id: String,
-        events: mpsc::UnboundedSender<Event>,
-    ) -> Result<Self, Error> {
+    pub fn new(scope: Arc<Scope>, boot_id: String, events: Feed) -> Result<Self, Error> {
         let boot_id: Arc<str> = boot_id.into();
         let ledger = Ledger::new(scope.config.limits);
         Ok(Self {
@@ -200,8 +198,7 @@ impl Manager {
 
     /// Tells the bus something.
     pub fn tell(&self, event: Event) {
-        // Nobody listens any more only when the service is about to end.
-        let _ = self.events.send(event);
+        self.events.put(event);
     }
 
     /// Returns when everything that has happened so far has been told on the bus.
@@ -221,10 +218,10 @@ impl Manager {
             forwarding: self.forwarding.clone(),
             ledger: self.ledger.clone(),
             announce: Arc::new(move |_, old, new| {
-                let _ = events.send(Event::NetworkChanged { old: old.clone(), new: new.clone() });
+                events.put(Event::NetworkChanged { old: old.clone(), new: new.clone() });
             }),
             leases: Arc::new(move |network, change| {
-                let _ = leases.send(Event::Leases { network, change });
+                leases.put(Event::Leases { network, change });
             }),
             boot_id: self.boot_id.clone(),
         }
@@ -242,7 +239,7 @@ impl Manager {
             ledger: self.ledger.clone(),
             kept: self.kept.clone(),
             announce: Arc::new(move |_, old, new| {
-                let _ = events.send(Event::DomainChanged { old: old.clone(), new: new.clone() });
+                events.put(Event::DomainChanged { old: old.clone(), new: new.clone() });
             }),
             boot_id: self.boot_id.clone(),
         }

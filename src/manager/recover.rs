@@ -1,35 +1,52 @@
 //! The beginning of a service: definitions from the disk, what still runs, the `default` network, and
 //! what is to be started once in a boot.
 //!
-//! Owns the order: networks before domains, then leftovers that belong to nobody. Must never let one
-//! broken object keep the others from coming back, nor end what runs because its definition is lost.
+//! Owns the order: networks before domains, then leftovers that belong to nobody. Must never let one broken or hung
+//! object keep the others from coming back: what takes longer than [`PATIENCE`] goes on beside, in the object's own
+//! actor. Must never end what runs because its definition is lost.
 
 use std::collections::{HashSet, VecDeque};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use futures_util::future::join_all;
+use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use super::define::first_envelope;
 use super::{Error, Manager};
 use crate::domain;
 use crate::model::{Definition, Doc, NetworkDoc};
-use crate::network::{self, Leftover};
+use crate::network;
 use crate::plan::taps::Naming;
 use crate::store::{self, Envelope, Kind, StoreError, Stored};
 
 /// The network that is there from the start.
 const DEFAULT_NETWORK: &str = include_str!("../../examples/default.xml");
 
+/// How long the daemon's start waits for all that it takes over; it takes some tenths of a second.
+const PATIENCE: Duration = Duration::from_millis(800);
+
 impl Manager {
-    /// Fills the registry from the disk and takes over what a former service left running.
+    /// Fills the registry from the disk and takes over what a previous daemon left running.
     pub async fn recover(&self) -> Result<(), Error> {
         self.mark_uids();
         self.forwarding.begin().await;
-        self.recover_networks().await?;
-        self.recover_domains().await?;
-        self.ground.clear_leftovers().await;
-        self.forwarding.settle().await;
+        let begun = tokio::time::Instant::now();
+        let mut beside = self.recover_networks()?;
+        beside.extend(self.recover_domains().await?);
+        let networks = self.networks();
+        let (ground, forwarding) = (self.ground.clone(), self.forwarding.clone());
+        let mut rest = tokio::spawn(async move {
+            join_all(networks.iter().map(network::Handle::settled)).await;
+            join_all(beside).await;
+            // Whatever stands on it has said so by now.
+            ground.clear_leftovers().await;
+            forwarding.settle().await;
+        });
+        if tokio::time::timeout_at(begun + PATIENCE, &mut rest).await.is_err() {
+            tracing::warn!("not all that runs answers; the rest is taken over beside");
+        }
         if self.store.first_time("default-network")? && self.directory.get("default").is_none() {
             let doc = NetworkDoc::parse(DEFAULT_NETWORK)?;
             self.define_network(doc, self.scope.uid, super::DefineOptions::default()).await?;
@@ -62,7 +79,8 @@ impl Manager {
         Ok(known)
     }
 
-    async fn recover_networks(&self) -> Result<(), Error> {
+    /// Answers what goes on beside.
+    fn recover_networks(&self) -> Result<Vec<JoinHandle<()>>, Error> {
         let context = self.network_context();
         let mut known = self.load(Kind::Network)?;
         for uuid in self.unknown(Kind::Network, known.iter().map(|(_, uuid, _)| *uuid)) {
@@ -72,25 +90,20 @@ impl Manager {
             }
         }
         for (doc, uuid, envelope) in known {
-            let adopted = match network::recover(&context, &uuid, true).await {
-                Ok(Leftover::Adopted(adopted)) => Some(*adopted),
-                Ok(Leftover::Clean) => None,
-                Err(e) => {
-                    tracing::error!(network = %doc.def().name, "could not be taken over: {}", crate::chain(&e));
-                    None
-                }
-            };
-            self.enter_network(network::Seed { doc, uuid, envelope, adopted });
+            let left = network::left(&context, &uuid, true);
+            self.enter_network(network::Seed { doc, uuid, envelope, left });
         }
+        let mut beside = Vec::new();
         for uuid in self.unknown(Kind::Network, self.networks().iter().map(network::Handle::uuid)) {
-            if let Err(e) = network::recover(&context, &uuid, false).await {
-                tracing::error!("what the network {uuid} left is not removed: {}", crate::chain(&e));
-            }
+            let Some(left) = network::left(&context, &uuid, false) else { continue };
+            let context = context.clone();
+            beside.push(tokio::spawn(async move { drop(left.recover(&context, &uuid).await) }));
         }
-        Ok(())
+        Ok(beside)
     }
 
-    async fn recover_domains(&self) -> Result<(), Error> {
+    /// As [`Self::recover_networks`].
+    async fn recover_domains(&self) -> Result<Vec<JoinHandle<()>>, Error> {
         let context = self.domain_context();
         let mut known = self.load(Kind::Domain)?;
         for uuid in self.unknown(Kind::Domain, known.iter().map(|(_, uuid, _)| *uuid)) {
@@ -109,12 +122,19 @@ impl Manager {
             });
             self.enter_domain(domain::Seed { doc, uuid, envelope, recovered });
         }
+        let mut beside = Vec::new();
         for uuid in self.unknown(Kind::Domain, self.domains().iter().map(domain::Handle::uuid)) {
-            if let Err(e) = domain::recover(&context, &uuid, false).await {
-                tracing::error!("what the domain {uuid} left is not removed: {}", crate::chain(&e));
-            }
+            let context = context.clone();
+            beside.push(tokio::spawn(async move {
+                match domain::recover(&context, &uuid, false).await {
+                    Ok(recovered) => recovered.settled().await,
+                    Err(e) => {
+                        tracing::error!("what the domain {uuid} left is not removed: {}", crate::chain(&e));
+                    }
+                }
+            }));
         }
-        Ok(())
+        Ok(beside)
     }
 
     /// The UUIDs that RUN speaks of and the registry does not know.

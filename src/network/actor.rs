@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
@@ -12,16 +13,19 @@ use uuid::Uuid;
 use super::bring_up::{self, Up};
 use super::forwarding::Needs;
 use super::leases::{LeaseChange, Leases, NetworkLease};
+use super::recover::{Adopted, Left, NO_DNSMASQ};
 use super::state::{self, Denial, Effect, Event, State};
 use super::{Context, Error, Handle, View, live};
 use crate::model::{Mac, NetworkDoc, Severity};
+use crate::pace::Backoff;
 use crate::plan::ports::{PortRules, PortWish};
 use crate::store::{Envelope, Kind};
 use crate::sys::netlink::{Neighbour, PortSpec};
 
 const MAILBOX: usize = 64;
-/// A dnsmasq that ends by itself is started again this often in the life of a network.
-const DNSMASQ_RESTARTS: u32 = 5;
+/// The pause before a dnsmasq that has ended by itself is started again: none for one that has lasted, else growing
+/// between these.
+const REVIVAL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
 type Reply<T> = crate::mailbox::Reply<T, Error>;
 
@@ -37,7 +41,8 @@ pub(super) enum Message {
     Leases { reply: Reply<Vec<NetworkLease>> },
     Neighbours { reply: Reply<Vec<Neighbour>> },
     Plug { request: PortRequest, reply: Reply<Plugged> },
-    Keep { request: PortRequest, reply: Reply<()> },
+    Keep { request: PortRequest },
+    Settled { reply: Reply<()> },
     Unplug { domain: Uuid, reply: Reply<()> },
 }
 
@@ -76,8 +81,8 @@ pub struct Seed {
     pub uuid: Uuid,
     /// What is stored beside it.
     pub envelope: Envelope,
-    /// What a former service left running, if it was taken over.
-    pub adopted: Option<super::recover::Adopted>,
+    /// What a previous daemon left of it, if anything.
+    pub left: Option<Left>,
 }
 
 struct Actor {
@@ -90,7 +95,9 @@ struct Actor {
     up: Option<Up>,
     ports: BTreeMap<(Uuid, Mac), PortRequest>,
     warnings: Vec<String>,
-    restarts: u32,
+    revivals: Backoff,
+    /// When a dnsmasq that has ended is started again, and how it ended.
+    revival: Option<(Instant, String)>,
     leases: Leases,
     view: watch::Sender<Arc<View>>,
 }
@@ -98,13 +105,11 @@ struct Actor {
 /// Starts the actor of a network.
 pub fn spawn(context: Context, seed: Seed) -> Handle {
     let (mailbox, messages) = mpsc::channel(MAILBOX);
-    let Seed { doc, uuid, envelope, adopted } = seed;
-    let (up, warnings, known) = match adopted {
-        Some(adopted) => (Some(adopted.up), adopted.warnings, adopted.leases),
-        None => (None, Vec::new(), Vec::new()),
-    };
-    let (state, reason) = match up {
-        Some(_) => (State::Active, "adopted"),
+    let Seed { doc, uuid, envelope, left } = seed;
+    // As RUN says, until it is known.
+    let (state, reason) = match &left {
+        Some(left) if left.active => (State::Active, "adopted"),
+        Some(_) => (State::Stopping, "none"),
         None => (State::Inactive, "none"),
     };
     let mut actor = Actor {
@@ -114,11 +119,12 @@ pub fn spawn(context: Context, seed: Seed) -> Handle {
         envelope,
         state,
         reason: reason.to_owned(),
-        up,
+        up: None,
         ports: BTreeMap::new(),
-        warnings,
-        restarts: 0,
-        leases: Leases::new(known),
+        warnings: Vec::new(),
+        revivals: Backoff::new(REVIVAL.0, REVIVAL.1),
+        revival: None,
+        leases: Leases::new(Vec::new()),
         view: watch::Sender::new(Arc::new(View {
             name: String::new(),
             uuid,
@@ -135,11 +141,16 @@ pub fn spawn(context: Context, seed: Seed) -> Handle {
             ports: PortRules::default(),
         })),
     };
-    actor.follow_leases();
     actor.view.send_replace(Arc::new(actor.snapshot()));
     let (view, leases) = (actor.view.subscribe(), actor.leases.subscribe());
     let handle = Handle { uuid, mailbox, view, leases };
-    tokio::spawn(async move { actor.run(messages).await });
+    tokio::spawn(async move {
+        if let Some(left) = left {
+            let left = left.recover(&actor.context, &uuid).await;
+            actor.take_over(left);
+        }
+        actor.run(messages).await;
+    });
     handle
 }
 
@@ -153,13 +164,16 @@ impl Actor {
                     None => std::future::pending().await,
                 }
             };
+            let revival = self.revival.as_ref().map(|(at, _)| tokio::time::Instant::from_std(*at));
             tokio::select! {
                 message = messages.recv() => match message {
                     Some(message) => if self.handle(message).await { return },
                     None => return,
                 },
                 () = self.leases.written() => self.look_at_leases().await,
-                exit = dnsmasq_exit => self.revive_dnsmasq(&format!("{exit:?}")).await,
+                exit = dnsmasq_exit => self.dnsmasq_ended(format!("{exit:?}")),
+                () = tokio::time::sleep_until(revival.unwrap_or_else(tokio::time::Instant::now)), if revival.is_some()
+                    => self.revive_dnsmasq().await,
             }
         }
     }
@@ -194,10 +208,8 @@ impl Actor {
             Message::Leases { reply } => drop(reply.send(self.leases().await)),
             Message::Neighbours { reply } => drop(reply.send(self.neighbours().await)),
             Message::Plug { request, reply } => drop(reply.send(self.plug(request))),
-            Message::Keep { request, reply } => {
-                self.ports.insert((request.domain, request.mac), request);
-                let _ = reply.send(Ok(()));
-            }
+            Message::Keep { request } => drop(self.ports.insert((request.domain, request.mac), request)),
+            Message::Settled { reply } => drop(reply.send(Ok(()))),
             Message::Unplug { domain, reply } => {
                 self.ports.retain(|(owner, _), _| *owner != domain);
                 let _ = reply.send(Ok(()));
@@ -263,7 +275,7 @@ impl Actor {
                 self.reattach(&up).await;
                 self.up = Some(up);
                 self.follow_leases();
-                self.restarts = 0;
+                self.revivals = Backoff::new(REVIVAL.0, REVIVAL.1);
                 // An isolated one reaches nothing else anyway.
                 let leads_out = self.doc.def().forward.is_some();
                 let warning = if leads_out { self.context.ground.warning().await } else { None };
@@ -316,6 +328,7 @@ impl Actor {
             return Err(Error::InUse { name: self.name(), domains });
         }
         self.enter(next, "requested");
+        self.revival = None;
         let Some(up) = self.up.take() else { return Ok(()) };
         let problems =
             bring_up::down(&self.context, &self.uuid, &up.space, up.doc.def().mac, up.dnsmasq).await;
@@ -411,18 +424,41 @@ impl Actor {
         Ok(plugged)
     }
 
-    async fn revive_dnsmasq(&mut self, exit: &str) {
+    /// What a previous daemon left is known now.
+    fn take_over(&mut self, adopted: Option<Adopted>) {
+        let (state, reason) = match adopted {
+            Some(Adopted { up, warnings, leases }) => {
+                (self.up, self.warnings) = (Some(up), warnings);
+                self.leases.know(leases);
+                self.follow_leases();
+                (State::Active, "adopted")
+            }
+            None => (State::Inactive, "none"),
+        };
+        self.enter(state, reason);
+    }
+
+    fn dnsmasq_ended(&mut self, exit: String) {
         let Some(up) = &mut self.up else { return };
         up.dnsmasq = None;
-        self.restarts += 1;
-        tracing::warn!(network = %self.doc.def().name, "dnsmasq ended by itself ({exit})");
-        let result = if self.restarts > DNSMASQ_RESTARTS {
-            Err("it ended too often and is not started again".to_owned())
-        } else {
-            bring_up::revive_dnsmasq(&self.context, &self.uuid, up).await.map_err(|e| crate::chain(&e))
-        };
-        if let Err(e) = result {
-            self.warnings.push(format!("no DHCP and no DNS: dnsmasq ended ({exit}): {e}"));
+        let pause = self.revivals.pause(Instant::now());
+        let name = &self.doc.def().name;
+        tracing::warn!(network = %name, "dnsmasq ended by itself ({exit}); it is started again in {pause:?}");
+        self.revival = Some((Instant::now() + pause, exit));
+    }
+
+    /// Starts dnsmasq again; where that fails, once more after a pause that grows.
+    async fn revive_dnsmasq(&mut self) {
+        let (Some((_, exit)), Some(up)) = (self.revival.take(), &mut self.up) else { return };
+        let revived = bring_up::revive_dnsmasq(&self.context, &self.uuid, up).await;
+        self.warnings.retain(|warning| !warning.starts_with(NO_DNSMASQ));
+        match revived {
+            Ok(()) => {}
+            Err(e) => {
+                self.warnings.push(format!("{NO_DNSMASQ} ({exit}): {}", crate::chain(&e)));
+                let pause = self.revivals.pause(Instant::now()).max(REVIVAL.0);
+                self.revival = Some((Instant::now() + pause, exit));
+            }
         }
         // Its file may be a new one.
         self.follow_leases();

@@ -7,22 +7,22 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use tokio::sync::Mutex;
 
+use crate::pace::Backoff;
 use crate::scope::{Scope, ScopeKind};
 use crate::sys::nethost::{self, Nethost, NethostError};
 use crate::sys::netlink::NetlinkError;
 use crate::sys::netspace::NetSpace;
 use crate::sys::pasta::{self, Pasta};
 
-/// How long after its end a lost uplink is started again.
+/// How long after its end a lost uplink is started again, at first and at most. A start may fail, too: the host itself
+/// may be offline.
 const UPLINK_PAUSE: Duration = Duration::from_secs(2);
-
-/// How long after a failure that is tried once more: the host itself may be offline.
-const UPLINK_RETRY: Duration = Duration::from_secs(10);
+const UPLINK_PAUSE_MOST: Duration = Duration::from_secs(30);
 
 /// Why there is no ground.
 #[derive(Debug, thiserror::Error)]
@@ -43,12 +43,14 @@ pub struct Ground {
 #[derive(Debug)]
 struct Inner {
     scope: Arc<Scope>,
+    /// Who stands on it. Never locked for longer than a look.
+    holders: std::sync::Mutex<BTreeSet<String>>,
+    /// Locked while the nethost is asked, which may take as long as it has for an answer.
     held: Mutex<Held>,
 }
 
 #[derive(Debug, Default)]
 struct Held {
-    holders: BTreeSet<String>,
     /// Whether all that a former service left is known, so that nobody else may stand on it.
     settled: bool,
     session: Option<SessionGround>,
@@ -63,7 +65,8 @@ struct SessionGround {
 impl Ground {
     /// Nothing is started before somebody holds it.
     pub fn new(scope: Arc<Scope>) -> Self {
-        Self { inner: Arc::new(Inner { scope, held: Mutex::default() }) }
+        let inner = Inner { scope, holders: std::sync::Mutex::default(), held: Mutex::default() };
+        Self { inner: Arc::new(inner) }
     }
 
     /// The space to make links in, kept until [`Self::release`] with the same name.
@@ -71,50 +74,53 @@ impl Ground {
         if self.inner.scope.kind == ScopeKind::System {
             return Ok(NetSpace::host());
         }
-        let mut held = self.inner.held.lock().await;
-        let space = match &held.session {
-            Some(session) => session.nethost.space(),
-            None => {
-                let session = self.inner.raise().await?;
-                let space = session.nethost.space();
-                held.session = Some(session);
-                space
+        // First, so that nobody ends it meanwhile.
+        let new = self.inner.holders().insert(holder.to_owned());
+        let space = self.inner.held.lock().await.space(&self.inner).await;
+        if space.is_err() && new {
+            self.inner.holders().remove(holder);
+        }
+        space
+    }
+
+    /// As [`Self::hold`], for one that stands on it already: noted at once, and what is there is found again beside.
+    pub fn keep(&self, holder: &str) {
+        if self.inner.scope.kind == ScopeKind::System {
+            return;
+        }
+        self.inner.holders().insert(holder.to_owned());
+        let (inner, holder) = (self.inner.clone(), holder.to_owned());
+        tokio::spawn(async move {
+            let mut held = inner.held.lock().await;
+            if !inner.holders().contains(&holder) {
+                return;
             }
-        };
-        held.holders.insert(holder.to_owned());
-        Ok(space)
+            if let Err(e) = held.space(&inner).await {
+                tracing::warn!("{holder}: {}", crate::chain(&e));
+            }
+        });
     }
 
     /// Gives the space up; with the last holder the nethost and pasta end, but not before [`Self::clear_leftovers`].
     pub async fn release(&self, holder: &str) {
+        if self.inner.scope.kind == ScopeKind::System || !self.inner.holders().remove(holder) {
+            return;
+        }
         let mut held = self.inner.held.lock().await;
-        held.holders.remove(holder);
-        if held.settled
-            && held.holders.is_empty()
-            && let Some(session) = held.session.take()
-        {
-            lower(session).await;
+        if held.settled && self.inner.holders().is_empty() {
+            held.end(&self.inner).await;
         }
     }
 
     /// All that stands on what a former service left behind holds it by now: ends it if nobody does.
     pub async fn clear_leftovers(&self) {
-        let mut held = self.inner.held.lock().await;
-        held.settled = true;
-        if self.inner.scope.kind == ScopeKind::System || !held.holders.is_empty() {
+        if self.inner.scope.kind == ScopeKind::System {
             return;
         }
-        if let Some(session) = held.session.take() {
-            return lower(session).await;
-        }
-        let run = &self.inner.scope.dirs.run;
-        match nethost::find(run).await {
-            Ok(Some(nethost)) => {
-                let uplink = pasta::adopt(run).ok().flatten().ok_or_else(String::new);
-                lower(SessionGround { nethost, uplink }).await;
-            }
-            Ok(None) => {}
-            Err(e) => tracing::warn!("a leftover nethost cannot be looked for: {}", crate::chain(&e)),
+        let mut held = self.inner.held.lock().await;
+        held.settled = true;
+        if self.inner.holders().is_empty() {
+            held.end(&self.inner).await;
         }
     }
 
@@ -157,7 +163,40 @@ impl Ground {
     }
 }
 
+impl Held {
+    /// The space of the nethost, which is raised where it is not there.
+    async fn space(&mut self, inner: &Arc<Inner>) -> Result<NetSpace, GroundError> {
+        if let Some(session) = &self.session {
+            return Ok(session.nethost.space());
+        }
+        let session = inner.raise().await?;
+        let space = session.nethost.space();
+        self.session = Some(session);
+        Ok(space)
+    }
+
+    /// Ends what is there, found by now or not.
+    async fn end(&mut self, inner: &Inner) {
+        if let Some(session) = self.session.take() {
+            return lower(session).await;
+        }
+        let run = &inner.scope.dirs.run;
+        match nethost::find(run).await {
+            Ok(Some(nethost)) => {
+                let uplink = pasta::adopt(run).ok().flatten().ok_or_else(String::new);
+                lower(SessionGround { nethost, uplink }).await;
+            }
+            Ok(None) => nethost::forget(run),
+            Err(e) => tracing::warn!("a leftover nethost cannot be looked for: {}", crate::chain(&e)),
+        }
+    }
+}
+
 impl Inner {
+    fn holders(&self) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
+        self.holders.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
     async fn raise(self: &Arc<Self>) -> Result<SessionGround, GroundError> {
         let run = &self.scope.dirs.run;
         let nethost = nethost::find_or_start(run, &self.scope.exe, self.scope.helper_user()).await?;
@@ -181,31 +220,30 @@ impl Inner {
     }
 }
 
-/// Starts the uplink again when it ends while the ground is held.
-async fn watch_uplink(inner: Weak<Inner>, mut process: crate::sys::process::Process) {
-    let mut pause = UPLINK_PAUSE;
+/// Starts the uplink again when it ends while the ground is held, and tries again where that fails: each time after a
+/// pause, which grows for one that does not last.
+async fn watch_uplink(inner: Weak<Inner>, process: crate::sys::process::Process) {
+    let mut backoff = Backoff::new(UPLINK_PAUSE, UPLINK_PAUSE_MOST);
+    let mut process = Some(process);
     loop {
-        process.exited().await;
+        if let Some(process) = &process {
+            process.exited().await;
+        }
+        let pause = backoff.pause(Instant::now()).max(UPLINK_PAUSE);
         tokio::time::sleep(pause).await;
         let Some(inner) = inner.upgrade() else { return };
         let mut held = inner.held.lock().await;
         let Some(session) = &mut held.session else { return };
-        let same = |pasta: &Pasta| pasta.process.identity() == process.identity();
+        let same = |pasta: &Pasta| process.as_ref().is_some_and(|p| p.identity() == pasta.process.identity());
         if session.uplink.as_ref().is_ok_and(|pasta| !same(pasta)) {
             return;
         }
-        if pause == UPLINK_PAUSE {
-            tracing::warn!("the session's uplink ended; starting it again");
-        }
+        tracing::warn!("the session has no uplink; starting it again");
         session.uplink = inner.raise_uplink(&session.nethost).await;
-        pause = match &session.uplink {
-            Ok(pasta) => {
-                tracing::info!("the session's networks have an uplink again");
-                process = pasta.process.clone();
-                UPLINK_PAUSE
-            }
-            Err(_) => UPLINK_RETRY,
-        };
+        process = session.uplink.as_ref().ok().map(|pasta| pasta.process.clone());
+        if process.is_some() {
+            tracing::info!("the session's networks have an uplink again");
+        }
     }
 }
 

@@ -99,9 +99,19 @@ impl Handle {
         self.ask(|reply| Message::Plug { request, reply }).await
     }
 
-    /// Knows again the port of a guest that a former service started: its place is there when the network is.
-    pub async fn keep(&self, request: PortRequest) -> Result<(), Error> {
-        self.ask(|reply| Message::Keep { request, reply }).await
+    /// Knows again the port of a guest that a previous daemon started: its place is there when the network is. Nobody
+    /// waits for it: the network may take its time to be taken over.
+    pub fn keep(&self, request: PortRequest) {
+        let message = Message::Keep { request };
+        if let Err(mpsc::error::TrySendError::Full(message)) = self.mailbox.try_send(message) {
+            let mailbox = self.mailbox.clone();
+            tokio::spawn(async move { drop(mailbox.send(message).await) });
+        }
+    }
+
+    /// Returns when it has taken over, or removed, what a previous daemon left of it.
+    pub async fn settled(&self) {
+        let _ = self.ask(|reply| Message::Settled { reply }).await;
     }
 
     /// Gives up all ports of a domain. Never fails: a network that is gone has no ports.

@@ -41,6 +41,19 @@ pub struct LeaseChange {
     pub removed: Vec<NetworkLease>,
 }
 
+impl LeaseChange {
+    /// Makes one change of this one and the one after it: what came and went is none.
+    pub(crate) fn join(&mut self, after: &Self) {
+        let without = |all: &[NetworkLease], those: &[NetworkLease]| -> Vec<NetworkLease> {
+            let those: HashSet<_> = those.iter().map(key).collect();
+            all.iter().filter(|lease| !those.contains(&key(lease))).cloned().collect()
+        };
+        let added = [without(&self.added, &after.removed), without(&after.added, &self.removed)].concat();
+        let removed = [without(&self.removed, &after.added), without(&after.removed, &self.added)].concat();
+        *self = Self { added, removed };
+    }
+}
+
 /// The leases of one network.
 #[derive(Debug)]
 pub(super) struct Leases {
@@ -71,6 +84,11 @@ impl Leases {
     /// What is known already.
     pub(super) fn new(known: Vec<NetworkLease>) -> Self {
         Self { known: watch::Sender::new(Arc::new(known)), followed: None }
+    }
+
+    /// These are known, and no news.
+    pub(super) fn know(&self, known: Vec<NetworkLease>) {
+        self.known.send_replace(Arc::new(known));
     }
 
     /// What is known without waiting.
@@ -183,6 +201,32 @@ fn key(of: &NetworkLease) -> (IpAddr, &str, Option<&str>) {
 mod tests {
     use super::*;
     use crate::model::NetworkDoc;
+
+    #[test]
+    fn a_lease_that_comes_and_goes_is_no_change() {
+        let lease = |last: u8| NetworkLease {
+            lease: Lease {
+                expires_usec: 0,
+                mac: String::new(),
+                address: [10, 0, 0, last].into(),
+                hostname: None,
+                client_id: None,
+            },
+            prefix: 24,
+        };
+        let change = |added: &[u8], removed: &[u8]| LeaseChange {
+            added: added.iter().map(|n| lease(*n)).collect(),
+            removed: removed.iter().map(|n| lease(*n)).collect(),
+        };
+        let mut all = change(&[1], &[9]);
+        all.join(&change(&[2, 9], &[1, 3]));
+        assert_eq!(all, change(&[2], &[3]));
+        (0..1000).for_each(|_| {
+            all.join(&change(&[4], &[]));
+            all.join(&change(&[], &[4]));
+        });
+        assert_eq!(all, change(&[2], &[3]));
+    }
 
     fn network() -> NetworkDoc {
         let doc = "<network><name>n</name><ip address='10.0.0.1' prefix='24'/></network>";

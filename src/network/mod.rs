@@ -37,7 +37,7 @@ pub use actor::{Plugged, PortRequest, Seed, spawn};
 pub use bring_up::recorded_uid;
 pub use handle::Handle;
 pub use leases::{LeaseChange, NetworkLease};
-pub use recover::{Leftover, recover, what_stands};
+pub use recover::{Left, left, what_stands};
 pub use state::State;
 pub use view::View;
 

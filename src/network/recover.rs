@@ -1,8 +1,10 @@
-//! What a former service left: networks that run on, and networks that were half made.
+//! What a previous daemon left: networks that run on, and networks that were half made.
 //!
-//! Owns the comparison of RUN with the kernel. Must never adopt a network whose start was not finished,
-//! and never touch what is not Warren's.
+//! Owns the comparison of RUN with the kernel. A network's own actor makes it, before it answers anybody; so one whose
+//! firewall, dnsmasq or nethost hangs holds up only those who ask for it. Must never adopt a network whose start was
+//! not finished, and never touch what is not Warren's.
 
+use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use super::bring_up::{self, Live, Up};
@@ -26,13 +28,20 @@ pub struct Adopted {
     pub(super) leases: Vec<NetworkLease>,
 }
 
-/// What stands for one UUID in RUN.
+/// What begins a warning of a network whose dnsmasq is gone.
+pub(super) const NO_DNSMASQ: &str = "no DHCP and no DNS: dnsmasq ended";
+
+/// How many networks are taken over at once: each runs nft, and a host has few processors.
+const AT_ONCE: usize = 8;
+
+static TURNS: Semaphore = Semaphore::const_new(AT_ONCE);
+
+/// What RUN has of a network of a previous daemon.
 #[derive(Debug)]
-pub enum Leftover {
-    /// It runs and was taken over.
-    Adopted(Box<Adopted>),
-    /// Nothing, or what was there has been removed.
-    Clean,
+pub struct Left {
+    live: Option<Live>,
+    /// Whether it was up, by the record.
+    pub(super) active: bool,
 }
 
 /// The document of a network that stands, as RUN has it: all that is left where the definition is lost.
@@ -42,41 +51,56 @@ pub fn what_stands(context: &Context, uuid: &Uuid) -> Option<NetworkDoc> {
     stands.then(|| NetworkDoc::parse(&live.xml).ok()).flatten()
 }
 
-/// Looks at what RUN says of a network, and adopts it or removes it.
-pub async fn recover(context: &Context, uuid: &Uuid, defined: bool) -> Result<Leftover, Error> {
+/// What RUN has of a network; `None`: nothing. `defined`: else what stands is to be removed.
+pub fn left(context: &Context, uuid: &Uuid, defined: bool) -> Option<Left> {
     let dir = context.scope.network_run_dir(uuid);
     if !dir.exists() {
-        return Ok(Leftover::Clean);
+        return None;
     }
     let live = store::load_live::<Live>(&dir).unwrap_or_else(|e| {
         tracing::warn!("{}", crate::chain(&e));
         None
     });
-    let space = context.ground.hold(&bring_up::holder(uuid)).await?;
-    let mut mac = None;
-    if let Some(live) = live.filter(|live| live.boot_id == *context.boot_id) {
-        let parsed = NetworkDoc::parse(&live.xml);
-        if let Ok(doc) = &parsed
-            && live.active
-            && defined
-        {
-            // Before anything can fail: what is kept is not restored under the network.
-            context.forwarding.keep(uuid, Needs::of(doc.def())).await;
-        }
-        match parsed {
-            Ok(doc) if live.active && defined && bridge_is_there(&space, uuid, &live.bridge).await? => {
-                let adopted = take_over(context, uuid, doc, live.bridge, live.uid, &space).await;
-                return Ok(Leftover::Adopted(Box::new(adopted)));
+    let live = live.filter(|live| live.boot_id == *context.boot_id);
+    let active = defined && live.as_ref().is_some_and(|live| live.active);
+    Some(Left { live, active })
+}
+
+impl Left {
+    /// Adopts the network or removes what is left of it; answers what was adopted.
+    pub async fn recover(self, context: &Context, uuid: &Uuid) -> Option<Adopted> {
+        let _turn = TURNS.acquire().await;
+        self.compare(context, uuid).await.unwrap_or_else(|e| {
+            tracing::error!(network = %uuid, "could not be taken over: {}", crate::chain(&e));
+            None
+        })
+    }
+
+    async fn compare(self, context: &Context, uuid: &Uuid) -> Result<Option<Adopted>, Error> {
+        let space = context.ground.hold(&bring_up::holder(uuid)).await?;
+        let mut mac = None;
+        if let Some(live) = self.live {
+            let parsed = NetworkDoc::parse(&live.xml);
+            if let Ok(doc) = &parsed
+                && self.active
+            {
+                // Before anything can fail: what is kept is not restored under the network.
+                context.forwarding.keep(uuid, Needs::of(doc.def())).await;
             }
-            Ok(doc) => mac = doc.def().mac,
-            Err(e) => tracing::warn!(network = %uuid, "the live definition is broken: {e}"),
+            match parsed {
+                Ok(doc) if self.active && bridge_is_there(&space, uuid, &live.bridge).await? => {
+                    return Ok(Some(take_over(context, uuid, doc, live.bridge, live.uid, &space).await));
+                }
+                Ok(doc) => mac = doc.def().mac,
+                Err(e) => tracing::warn!(network = %uuid, "the live definition is broken: {e}"),
+            }
         }
+        // Without a record what stands is found by its alias, its table and the identity of its dnsmasq.
+        for problem in bring_up::down(context, uuid, &space, mac, None).await {
+            tracing::warn!(network = %uuid, "while removing what a former service left: {problem}");
+        }
+        Ok(None)
     }
-    // Without a record what stands is found by its alias, its table and the identity of its dnsmasq.
-    for problem in bring_up::down(context, uuid, &space, mac, None).await {
-        tracing::warn!(network = %uuid, "while removing what a former service left: {problem}");
-    }
-    Ok(Leftover::Clean)
 }
 
 async fn bridge_is_there(
@@ -131,7 +155,7 @@ async fn take_over(
     if up.dnsmasq.is_none()
         && let Err(e) = bring_up::revive_dnsmasq(context, uuid, &mut up).await
     {
-        warnings.push(format!("no DHCP and no DNS: dnsmasq ended: {}", crate::chain(&e)));
+        warnings.push(format!("{NO_DNSMASQ}: {}", crate::chain(&e)));
     }
     let leases = leases::read_now(&dir, up.doc.def()).await.unwrap_or_default();
     for warning in &warnings {

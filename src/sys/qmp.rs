@@ -1,17 +1,21 @@
 //! A small client of QEMU's monitor protocol, QMP.
 //!
-//! Owns one connection: the greeting, commands matched to their replies by id, events in order. What
-//! QEMU sends is not trusted: a line has a length limit, JSON a depth limit, the event queue a bound, and
-//! each wait a deadline. Must never know what a command means to a guest.
+//! Owns one connection: the greeting, commands matched to their replies by id, events in order. Events and replies
+//! carry their place in what QEMU has sent, so that news that come by two ways can be put in order.
+//!
+//! What QEMU sends is not trusted: it is read at a bounded rate, a line has a length limit, JSON limits of depth and
+//! size, the event queue a bound, and each wait a deadline. Must never know what a command means to a guest.
 
 mod codec;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
@@ -21,13 +25,23 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::unix;
+use crate::pace::Meter;
 
-pub use codec::{LineBuffer, Message, decode};
+pub use codec::{LineBuffer, Message, decode, read_reply};
 
 /// Events that may wait for their reader; what comes on top is dropped and counted.
-const EVENT_QUEUE: usize = 256;
+const EVENT_QUEUE: usize = 64;
 /// Commands that may wait to be written.
 const COMMAND_QUEUE: usize = 64;
+/// The longest answer to a command, in bytes, where no more is asked for.
+const REPLY_LIMIT: usize = 64 << 10;
+/// What is read at once, in lines and KiB; beyond it a QEMU that says more has to wait.
+const READ_BURST: u32 = 1024;
+/// How long one of them takes in the long run.
+const READ_EVERY: Duration = Duration::from_micros(200);
+
+/// The place of the next line in what all QEMUs have sent: of a later connection it is a later one.
+static SEQ: AtomicU64 = AtomicU64::new(1);
 
 /// Why a command has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +57,14 @@ pub enum QmpError {
     /// The connection is closed.
     #[error("QEMU closed its monitor")]
     Disconnected,
+    /// The answer is larger than the command's can be; it was not read.
+    #[error("QEMU's answer to '{command}' is larger than {limit} bytes")]
+    HugeReply {
+        /// What was asked.
+        command: String,
+        /// What is read at most.
+        limit: usize,
+    },
     /// What came is not QMP; the connection was closed.
     #[error("QEMU's monitor does not speak QMP: {0}")]
     Protocol(String),
@@ -67,6 +89,8 @@ pub struct QmpEvent {
     pub data: Value,
     /// QEMU's clock in microseconds since 1970; 0 where QEMU gives none.
     pub timestamp_usec: u64,
+    /// Its place in what QEMU has sent, by one connection or several.
+    pub seq: u64,
 }
 
 /// One connection to a QEMU. Clones share it; it is closed when the last one is gone.
@@ -74,6 +98,7 @@ pub struct QmpEvent {
 pub struct Qmp {
     commands: mpsc::Sender<Outgoing>,
     shared: Arc<Shared>,
+    reply_limit: usize,
 }
 
 /// A line for QEMU, with a descriptor if the command takes one.
@@ -87,15 +112,27 @@ struct Outgoing {
 struct Shared {
     next_id: AtomicU64,
     dropped_events: AtomicU64,
+    /// The place of the last event that was dropped.
+    last_dropped: AtomicU64,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    waiting: HashMap<u64, oneshot::Sender<Value>>,
+    waiting: HashMap<u64, Waiting>,
     /// Set once the connection has ended: `Some` with what was wrong, if QEMU did not just close it.
     ended: Option<Option<String>>,
 }
+
+/// Somebody who waits for an answer, and how much of one is wanted.
+#[derive(Debug)]
+struct Waiting {
+    sender: oneshot::Sender<Answer>,
+    limit: usize,
+}
+
+/// An answer as it came, and its place in what QEMU has sent; `None`: it is beyond the limit.
+type Answer = (Option<Vec<u8>>, u64);
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -128,7 +165,7 @@ impl Qmp {
         let (reader, writer) = stream.into_split();
         let mut lines = Lines { reader, buffer: LineBuffer::default() };
         match lines.next().await {
-            Ok(Some(line)) => match decode(&line).map_err(QmpError::Protocol)? {
+            Ok(Some(line)) => match decode(line).map_err(QmpError::Protocol)? {
                 Message::Greeting => {}
                 _ => return Err(QmpError::Protocol("its first line is no greeting".into())),
             },
@@ -139,7 +176,7 @@ impl Qmp {
         let (commands, command_queue) = mpsc::channel(COMMAND_QUEUE);
         let (event_sender, events) = mpsc::channel(EVENT_QUEUE);
         tokio::spawn(run(lines, writer, command_queue, event_sender, Arc::clone(&shared)));
-        let qmp = Self { commands, shared };
+        let qmp = Self { commands, shared, reply_limit: REPLY_LIMIT };
         qmp.execute("qmp_capabilities", Value::Null, deadline).await?;
         Ok((qmp, events))
     }
@@ -152,7 +189,23 @@ impl Qmp {
         arguments: Value,
         deadline: Duration,
     ) -> Result<Value, QmpError> {
-        self.execute_with_fd(command, arguments, None, deadline).await
+        Ok(self.exchange(command, arguments, None, deadline).await?.0)
+    }
+
+    /// As [`Self::execute`], with the answer's place in what QEMU has sent: what was sent before it is older.
+    pub async fn execute_at(
+        &self,
+        command: &str,
+        arguments: Value,
+        deadline: Duration,
+    ) -> Result<(Value, u64), QmpError> {
+        self.exchange(command, arguments, None, deadline).await
+    }
+
+    /// The same connection for commands whose answers are long, as lists of all that QEMU can do.
+    #[must_use]
+    pub fn with_long_replies(self) -> Self {
+        Self { reply_limit: codec::LINE_LIMIT, ..self }
     }
 
     /// As [`Self::execute`], with a descriptor for a command that takes one, as `getfd`.
@@ -163,6 +216,16 @@ impl Qmp {
         fd: Option<OwnedFd>,
         deadline: Duration,
     ) -> Result<Value, QmpError> {
+        Ok(self.exchange(command, arguments, fd, deadline).await?.0)
+    }
+
+    async fn exchange(
+        &self,
+        command: &str,
+        arguments: Value,
+        fd: Option<OwnedFd>,
+        deadline: Duration,
+    ) -> Result<(Value, u64), QmpError> {
         let id = self.shared.next_id.fetch_add(1, Ordering::Relaxed);
         let mut request = json!({ "execute": command });
         if !arguments.is_null() {
@@ -176,7 +239,7 @@ impl Qmp {
         {
             let mut state = self.shared.lock();
             if state.ended.is_none() {
-                state.waiting.insert(id, sender);
+                state.waiting.insert(id, Waiting { sender, limit: self.reply_limit });
             }
         }
         let _forget = Forget { shared: &self.shared, id };
@@ -187,13 +250,21 @@ impl Qmp {
         match timeout(deadline, exchange).await {
             Err(_) => Err(QmpError::Timeout { command: command.into(), deadline }),
             Ok(None) => Err(self.shared.why_ended()),
-            Ok(Some(reply)) => unpack(command, reply),
+            Ok(Some((Some(line), seq))) => Ok((unpack(command, &line)?, seq)),
+            Ok(Some((None, _))) => {
+                Err(QmpError::HugeReply { command: command.into(), limit: self.reply_limit })
+            }
         }
     }
 
-    /// How many events were dropped because their reader was too slow.
+    /// How many events were dropped because their reader was too slow, or they were too large.
     pub fn dropped_events(&self) -> u64 {
         self.shared.dropped_events.load(Ordering::Relaxed)
+    }
+
+    /// The place of the last event that was dropped; 0 where none was.
+    pub fn last_dropped(&self) -> u64 {
+        self.shared.last_dropped.load(Ordering::Relaxed)
     }
 }
 
@@ -210,7 +281,8 @@ impl Drop for Forget<'_> {
     }
 }
 
-fn unpack(command: &str, mut reply: Value) -> Result<Value, QmpError> {
+fn unpack(command: &str, line: &[u8]) -> Result<Value, QmpError> {
+    let mut reply = read_reply(line).map_err(QmpError::Protocol)?;
     if let Some(value) = reply.get_mut("return") {
         return Ok(value.take());
     }
@@ -236,14 +308,22 @@ async fn run(
         }
     };
     let read = async {
+        let mut meter = Meter::new(READ_BURST, READ_EVERY);
         loop {
-            match lines.next().await {
-                Ok(Some(line)) => match decode(&line) {
-                    Ok(message) => take(message, &events, &shared),
-                    Err(what) => return Some(what),
-                },
+            let line = match lines.next().await {
+                Ok(Some(line)) => line,
                 Ok(None) => return None,
                 Err(what) => return Some(what),
+            };
+            let seq = SEQ.fetch_add(1, Ordering::Relaxed);
+            let cost = 1 + u32::try_from(line.len() >> 10).unwrap_or(u32::MAX);
+            match decode(line) {
+                Ok(message) => take(message, seq, &events, &shared),
+                Err(what) => return Some(what),
+            }
+            // Only this QEMU waits for it.
+            if let Some(pause) = meter.charge(cost, Instant::now()) {
+                tokio::time::sleep(pause).await;
             }
         }
     };
@@ -267,23 +347,30 @@ async fn send(writer: &mut OwnedWriteHalf, Outgoing { line, fd }: Outgoing) -> i
     writer.write_all(&line[sent..]).await
 }
 
-fn take(message: Message, events: &mpsc::Sender<QmpEvent>, shared: &Shared) {
+fn take(message: Message, seq: u64, events: &mpsc::Sender<QmpEvent>, shared: &Shared) {
     match message {
         Message::Event(event) => {
+            let event = QmpEvent { seq, ..event };
             if let Err(mpsc::error::TrySendError::Full(event)) = events.try_send(event) {
-                let before = shared.dropped_events.fetch_add(1, Ordering::Relaxed);
-                if before == 0 {
-                    tracing::warn!(event = event.name, "QEMU sends events faster than they are read");
-                }
+                drop_event(seq, &event.name, shared);
             }
         }
-        Message::Reply { id, reply } => {
-            if let Some(sender) = shared.lock().waiting.remove(&id) {
+        Message::HugeEvent => drop_event(seq, "one that is too large", shared),
+        Message::Reply { id, line } => {
+            if let Some(Waiting { sender, limit }) = shared.lock().waiting.remove(&id) {
+                let line = codec::is_within(&line, limit).then_some(line);
                 // The one who asked may have given up in this moment.
-                drop(sender.send(reply));
+                drop(sender.send((line, seq)));
             }
         }
         Message::Greeting | Message::Other => {}
+    }
+}
+
+fn drop_event(seq: u64, name: &str, shared: &Shared) {
+    shared.last_dropped.store(seq, Ordering::Relaxed);
+    if shared.dropped_events.fetch_add(1, Ordering::Relaxed) == 0 {
+        tracing::warn!(event = name, "QEMU sends more events than are read");
     }
 }
 
@@ -306,136 +393,5 @@ impl Lines {
                 Ok(_) => {}
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::codec::LINE_LIMIT;
-    use super::*;
-    use tokio::io::{AsyncBufReadExt, BufReader};
-
-    const SECOND: Duration = Duration::from_secs(1);
-    const GREETING: &[u8] = b"{\"QMP\": {\"version\": {}, \"capabilities\": []}}\r\n";
-
-    /// A QEMU that greets, answers the first command, and then is played by the test.
-    async fn connected() -> (Qmp, mpsc::Receiver<QmpEvent>, BufReader<UnixStream>) {
-        let (ours, theirs) = UnixStream::pair().unwrap();
-        let mut fake = BufReader::new(theirs);
-        let play = async {
-            fake.write_all(GREETING).await.unwrap();
-            let id = read_id(&mut fake).await;
-            answer(&mut fake, &json!({"return": {}, "id": id})).await;
-        };
-        let (connection, ()) = tokio::join!(Qmp::connect(ours, SECOND), play);
-        let (qmp, events) = connection.unwrap();
-        (qmp, events, fake)
-    }
-
-    async fn read_id(fake: &mut BufReader<UnixStream>) -> Value {
-        let mut line = String::new();
-        fake.read_line(&mut line).await.unwrap();
-        serde_json::from_str::<Value>(&line).unwrap()["id"].take()
-    }
-
-    async fn answer(fake: &mut BufReader<UnixStream>, value: &Value) {
-        fake.write_all(format!("{value}\r\n").as_bytes()).await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn replies_find_their_command_in_any_order() {
-        let (qmp, _events, mut fake) = connected().await;
-        let play = async {
-            let (a, b) = (read_id(&mut fake).await, read_id(&mut fake).await);
-            answer(&mut fake, &json!({"return": "second", "id": b})).await;
-            answer(&mut fake, &json!({"error": {"class": "GenericError", "desc": "no"}, "id": a})).await;
-        };
-        let first = qmp.execute("a", Value::Null, SECOND);
-        let second = qmp.execute("b", json!({"x": 1}), SECOND);
-        let (first, second, ()) = tokio::join!(first, second, play);
-        assert_eq!(second.unwrap(), "second");
-        assert_eq!(first.unwrap_err().to_string(), "QEMU refused 'a': no");
-    }
-
-    #[tokio::test]
-    async fn a_late_reply_is_dropped_and_the_connection_stays() {
-        let (qmp, _events, mut fake) = connected().await;
-        let slow = qmp.execute("slow", Value::Null, Duration::from_millis(20)).await;
-        assert!(matches!(slow, Err(QmpError::Timeout { .. })));
-        let late = read_id(&mut fake).await;
-        answer(&mut fake, &json!({"return": "late", "id": late})).await;
-        let play = async {
-            let id = read_id(&mut fake).await;
-            answer(&mut fake, &json!({"return": "now", "id": id})).await;
-        };
-        let (reply, ()) = tokio::join!(qmp.execute("quick", Value::Null, SECOND), play);
-        assert_eq!(reply.unwrap(), "now");
-    }
-
-    #[tokio::test]
-    async fn garbage_ends_the_connection() {
-        let deep = format!("{}\n", "[".repeat(100_000));
-        let long = "x".repeat(LINE_LIMIT + 2);
-        for garbage in [b"\xff\xfe\n".as_slice(), b"[]\n", deep.as_bytes(), long.as_bytes()] {
-            let (qmp, mut events, fake) = connected().await;
-            let (_unread, mut out) = fake.into_inner().into_split();
-            let bytes = garbage.to_vec();
-            let writer = tokio::spawn(async move {
-                // The reader may hang up before all of it is written.
-                drop(out.write_all(&bytes).await);
-                out
-            });
-            let reply = qmp.execute("x", Value::Null, Duration::from_secs(5)).await;
-            assert!(matches!(reply, Err(QmpError::Protocol(_))), "{reply:?}");
-            assert_eq!(events.recv().await, None);
-            drop(writer.await.unwrap());
-            assert!(matches!(qmp.execute("y", Value::Null, SECOND).await, Err(QmpError::Protocol(_))));
-        }
-    }
-
-    #[tokio::test]
-    async fn a_flood_of_events_is_bounded_and_does_not_hold_up_replies() {
-        let (qmp, mut events, mut fake) = connected().await;
-        let play = async {
-            let id = read_id(&mut fake).await;
-            for n in 0..1000 {
-                let at = json!({"seconds": 2, "microseconds": 5});
-                answer(&mut fake, &json!({"event": "E", "data": {"n": n}, "timestamp": at})).await;
-            }
-            answer(&mut fake, &json!({"return": {}, "id": id})).await;
-        };
-        let (reply, ()) = tokio::join!(qmp.execute("x", Value::Null, SECOND), play);
-        reply.unwrap();
-        assert_eq!(qmp.dropped_events(), 1000 - EVENT_QUEUE as u64);
-        let first = events.recv().await.unwrap();
-        assert_eq!((first.name.as_str(), first.timestamp_usec), ("E", 2_000_005));
-        assert_eq!(first.data["n"], 0);
-    }
-
-    #[tokio::test]
-    async fn hanging_up_is_told_to_both_sides() {
-        let (qmp, mut events, mut fake) = connected().await;
-        let other = qmp.clone();
-        drop(qmp);
-        let asking = tokio::spawn(async move { other.execute("x", Value::Null, SECOND).await });
-        read_id(&mut fake).await;
-        drop(fake);
-        assert!(matches!(asking.await.unwrap(), Err(QmpError::Disconnected)));
-        assert_eq!(events.recv().await, None);
-
-        let (qmp, _events, mut fake) = connected().await;
-        drop(qmp);
-        let mut rest = String::new();
-        assert_eq!(fake.read_line(&mut rest).await.unwrap(), 0);
-    }
-
-    #[tokio::test]
-    async fn a_silent_peer_and_a_wrong_greeting_are_refused() {
-        let (ours, _silent) = UnixStream::pair().unwrap();
-        let silent = Qmp::connect(ours, Duration::from_millis(20)).await;
-        assert!(matches!(silent, Err(QmpError::Timeout { .. })));
-        let (ours, mut theirs) = UnixStream::pair().unwrap();
-        theirs.write_all(b"{\"hello\": 1}\n").await.unwrap();
-        assert!(matches!(Qmp::connect(ours, SECOND).await, Err(QmpError::Protocol(_))));
     }
 }

@@ -21,6 +21,7 @@ mod disks;
 mod documents;
 mod examples;
 mod firmware;
+mod flood;
 mod foreign;
 mod harness;
 mod host_forwarding;

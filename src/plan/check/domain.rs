@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use super::{Check, at, consoles, displays, host_devices, interface, small, storage, storage_start};
-use crate::model::{Device, DomainDef, DomainDoc, Finding, Severity};
+use crate::model::{Device, DomainDef, DomainDoc, Finding, LifecycleAction, Severity};
 
 /// The longest title, in bytes: it is told with every other property of every object, in one message.
 const TITLE_LIMIT: usize = 1024;
@@ -33,6 +33,10 @@ pub fn domain(doc: &DomainDoc) -> Vec<Finding> {
             let message = format!("<{name}> is for a <kernel>, and there is none");
             check.add(Severity::Unsupported, &format!("/domain/os/{name}"), message, "add <kernel>");
         }
+    }
+    if def.on_poweroff == LifecycleAction::Restart && def.on_reboot == LifecycleAction::Destroy {
+        let message = "<on_reboot> 'destroy' contradicts <on_poweroff> 'restart': to restart is to reboot";
+        check.error("/domain/on_reboot", message, "write restart in both, or destroy in both");
     }
     interface::interfaces(&mut check);
     storage::check(&mut check, def);
@@ -122,6 +126,18 @@ mod tests {
         unsupported /domain/os/initrd (line 1, column 69): <initrd> is for a <kernel>, and there is none; add <kernel>
         unsupported /domain/os/cmdline (line 1, column 88): <cmdline> is for a <kernel>, and there is none; add <kernel>
         "#);
+    }
+
+    #[test]
+    fn a_guest_is_not_restarted_and_destroyed_for_one_reason() {
+        let of = |off: &str, reboot: &str| {
+            let actions = format!("<on_poweroff>{off}</on_poweroff><on_reboot>{reboot}</on_reboot>");
+            of_domain(&(OUTER.to_owned() + &actions), "")
+        };
+        insta::assert_snapshot!(of("restart", "destroy"), @"error /domain/on_reboot (line 1, column 116): <on_reboot> 'destroy' contradicts <on_poweroff> 'restart': to restart is to reboot; write restart in both, or destroy in both");
+        for (off, reboot) in [("restart", "restart"), ("destroy", "destroy"), ("restart", "preserve")] {
+            assert_eq!(of(off, reboot), "");
+        }
     }
 
     #[test]

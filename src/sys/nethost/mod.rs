@@ -116,6 +116,11 @@ pub async fn find(run_dir: &Path) -> Result<Option<Nethost>, NethostError> {
     Ok(Some(Nethost { process, client: Arc::new(client), dir: run_dir.to_owned() }))
 }
 
+/// Removes the traces of a nethost that has ended by itself.
+pub fn forget(run_dir: &Path) {
+    unix::forget(run_dir, &FILES);
+}
+
 /// The identity of the nethost whose traces stand in `run_dir`, whether it lives or not.
 pub(super) fn identity(run_dir: &Path) -> io::Result<Option<Identity>> {
     read_identity(&run_dir.join(IDENTITY))

@@ -95,6 +95,7 @@ pub(super) async fn run(path: &Path, user: Option<ProbeUser>) -> Result<QemuFact
 
 async fn ask(path: &Path, stream: UnixStream) -> Result<QemuFacts, QmpError> {
     let (qmp, _events) = Qmp::connect(stream, DEADLINE).await?;
+    let qmp = qmp.with_long_replies();
     let version = qmp.execute("query-version", Value::Null, DEADLINE).await?;
     let part = |key| version["qemu"][key].as_u64().and_then(|n| u32::try_from(n).ok()).unwrap_or(0);
     let target = qmp.execute("query-target", Value::Null, DEADLINE).await?;

@@ -125,7 +125,12 @@ pub fn everything() -> &'static QemuFacts {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let path = Path::new("/usr/bin/qemu-system-x86_64");
         let path = if path.exists() { path } else { Path::new("/usr/libexec/qemu-kvm") };
-        let probed = runtime.expect("a runtime").block_on(warren::sys::qemu_probe::probe(path));
+        let probed = runtime.expect("a runtime").block_on(async {
+            // As a daemon does before it starts a child.
+            let records = tempfile::tempdir().expect("a temporary directory can be made").keep();
+            warren::sys::process::keep_records(&records).await.expect("records can be kept");
+            warren::sys::qemu_probe::probe(path).await
+        });
         let mut facts = probed.unwrap_or_else(|e| panic!("{}", warren::chain(&e)));
         (facts.kvm, facts.vhost_net) = (true, true);
         facts.devices.extend(LATER_DEVICES.map(str::to_owned));

@@ -20,6 +20,7 @@ use warren::plan::qemu::{self, FlashFd, Handed, ImageFd, NicFd};
 use warren::scope::Limits;
 use warren::sys::copy;
 use warren::sys::images::{ImageKind, ImageRequest, OpenedImage, Opener};
+use warren::sys::process::keep_records;
 use warren::sys::qemu_probe::probe_all;
 use warren::sys::qmp::Qmp;
 use warren::sys::tap;
@@ -45,9 +46,16 @@ pub(crate) fn run(program: &str, args: &[&str]) {
     assert!(done.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&done.stderr));
 }
 
+/// What is installed, found out as a daemon does: helpers are on record before they start.
+async fn installed() -> Vec<QemuFacts> {
+    static RECORDS: tokio::sync::OnceCell<()> = tokio::sync::OnceCell::const_new();
+    RECORDS.get_or_init(async || keep_records(&tempfile::tempdir().unwrap().keep()).await.unwrap()).await;
+    probe_all().await
+}
+
 /// The installed QEMU for `arch`.
 pub(crate) async fn real_qemu(arch: &str) -> QemuFacts {
-    let found = probe_all().await;
+    let found = installed().await;
     found.into_iter().find(|q| q.arch == arch).expect("QEMU is installed")
 }
 
@@ -99,8 +107,8 @@ impl Rig {
         if qemu::has_display_socket(def) {
             handed.display_dir = Some(inherited.add(File::open(dir.path()).unwrap()));
         }
+        let found = installed().await;
         images(def, &mut handed, &mut inherited).await;
-        let found = probe_all().await;
         let chosen = qemu::choose(def, &found).unwrap();
         firmware(def, chosen, dir.path(), &mut handed, &mut inherited);
         let planned = qemu::plan(def, &def.uuid.unwrap(), chosen, &handed);

@@ -36,7 +36,9 @@ pub fn domain(doc: &DomainDoc) -> Vec<Finding> {
     }
     if def.on_poweroff == LifecycleAction::Restart && def.on_reboot == LifecycleAction::Destroy {
         let message = "<on_reboot> 'destroy' contradicts <on_poweroff> 'restart': to restart is to reboot";
-        check.error("/domain/on_reboot", message, "write restart in both, or destroy in both");
+        // Kept as written: other tools write such documents, and never start them here.
+        let remedy = "write restart in both, or destroy in both";
+        check.add(Severity::Unsupported, "/domain/on_reboot", message, remedy);
     }
     interface::interfaces(&mut check);
     storage::check(&mut check, def);
@@ -134,7 +136,7 @@ mod tests {
             let actions = format!("<on_poweroff>{off}</on_poweroff><on_reboot>{reboot}</on_reboot>");
             of_domain(&(OUTER.to_owned() + &actions), "")
         };
-        insta::assert_snapshot!(of("restart", "destroy"), @"error /domain/on_reboot (line 1, column 116): <on_reboot> 'destroy' contradicts <on_poweroff> 'restart': to restart is to reboot; write restart in both, or destroy in both");
+        insta::assert_snapshot!(of("restart", "destroy"), @"unsupported /domain/on_reboot (line 1, column 116): <on_reboot> 'destroy' contradicts <on_poweroff> 'restart': to restart is to reboot; write restart in both, or destroy in both");
         for (off, reboot) in [("restart", "restart"), ("destroy", "destroy"), ("restart", "preserve")] {
             assert_eq!(of(off, reboot), "");
         }

@@ -1,3 +1,5 @@
+//! The rules of forwarding against a model of the kernel.
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;

@@ -10,6 +10,7 @@ mod agent;
 mod bad_input;
 mod callers;
 mod callers_table;
+mod children;
 mod cleanup;
 mod cli;
 mod clients;

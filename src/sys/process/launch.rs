@@ -61,7 +61,10 @@ impl Drop for Born {
 pub(super) fn launch(spawn: Spawn) -> io::Result<oneshot::Receiver<Result<Born, SpawnError>>> {
     let (answer, receiver) = oneshot::channel();
     let stays = spawn.dies_with_daemon();
+    let runtime = tokio::runtime::Handle::try_current().map_err(io::Error::other)?;
     std::thread::Builder::new().name("child".to_owned()).stack_size(STACK).spawn(move || {
+        // To look at a nethost takes its pidfd.
+        let _inside = runtime.enter();
         let born = spawn.fork();
         let watched = match &born {
             Ok(Born { pidfd: Some(pidfd), .. }) if stays => pidfd.try_clone(),

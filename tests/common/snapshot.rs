@@ -30,10 +30,10 @@ impl HostState {
             tables: lines(world.sh("nft list tables")),
             processes: processes(),
             // What QEMU can do is asked beside everything else, and known until the next boot.
-            files: lines(
-                world
-                    .sh(&format!("find {} -path '*/warren-*/run/*' ! -type d ! -name qemu.json", World::DIR)),
-            ),
+            files: lines(world.sh(&format!(
+                "find {} -path '*/warren-*/run/*' ! -type d ! -name 'qemu.json*' ! -path '*/children/probe-*'",
+                World::DIR
+            ))),
         }
     }
 

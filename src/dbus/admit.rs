@@ -156,7 +156,8 @@ impl Call<'_> {
         if owner == 0 || places.is_empty() {
             return Ok(Naming::Prefixed);
         }
-        let details = vec![("name", name.to_owned()), ("place", places.join(", "))];
+        let details =
+            vec![("name", name.to_owned()), ("owner", owner.to_string()), ("place", places.join(", "))];
         match self.service.authority.check(&self.caller, Action::HostAccess, &details).await {
             Ok(()) => Ok(Naming::Free),
             Err(AuthError::Denied { .. } | AuthError::InteractionRequired { .. }) => Ok(Naming::Prefixed),

@@ -38,7 +38,7 @@ pub fn domain(doc: &DomainDoc) -> Vec<Finding> {
         let message = "<on_reboot> 'destroy' contradicts <on_poweroff> 'restart': to restart is to reboot";
         // Kept as written: other tools write such documents, and never start them here.
         let remedy = "write restart in both, or destroy in both";
-        check.add(Severity::Unsupported, "/domain/on_reboot", message, remedy);
+        check.unsupported("/domain/on_reboot", message, remedy);
     }
     interface::interfaces(&mut check);
     storage::check(&mut check, def);

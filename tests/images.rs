@@ -1,6 +1,9 @@
 //! Files opened by the real helper, as an ordinary user. Runs as root, which it takes to become another.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "common/records.rs"]
+mod records;
+
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -11,7 +14,7 @@ use tempfile::TempDir;
 use warren::ledger::{Ledger, Resource, Share};
 use warren::scope::Limits;
 use warren::sys::images::{Identity, ImageKind, ImageRequest, ImagesError, OpenedImage, Opener, SizeLimit};
-use warren::sys::process::{RunAs, keep_records};
+use warren::sys::process::RunAs;
 
 const OWNER: u32 = 64_321;
 /// Like OWNER, of whom one test looks for processes.
@@ -71,15 +74,8 @@ fn memory() -> Share {
     Ledger::new(Limits { guest_memory: 4 << 30, ..Limits::default() }).note(OWNER, Resource::GuestMemory, 0)
 }
 
-/// What a daemon does before it starts a child.
-async fn begin() {
-    static RECORDS: tokio::sync::OnceCell<()> = tokio::sync::OnceCell::const_new();
-    let begin = || async { keep_records(&tempfile::tempdir().unwrap().keep()).await.unwrap() };
-    RECORDS.get_or_init(begin).await;
-}
-
 async fn open(requests: Vec<ImageRequest>) -> Result<Vec<Vec<OpenedImage>>, ImagesError> {
-    begin().await;
+    records::begin().await;
     opener(OWNER).open(&requests, &mut memory()).await
 }
 
@@ -341,7 +337,7 @@ async fn without_the_means_to_change_nothing_is_opened() {
 
 #[tokio::test]
 async fn a_helper_that_cannot_run_is_named() {
-    begin().await;
+    records::begin().await;
     let with = |exe: &str| Opener { exe: exe.into(), identity: None };
     let missing = with("/nonexistent/warrend").open(&[], &mut memory()).await.unwrap_err();
     assert!(missing.to_string().contains("'/nonexistent/warrend' cannot be started"));

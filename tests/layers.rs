@@ -92,6 +92,28 @@ fn files_are_short_and_say_what_they_own() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// Where the service starts children, each with a record. `warrenctl`, which is a person's own, may run an editor.
+const STARTS_CHILDREN: [&str; 2] = ["src/sys/process/launch.rs", "src/sys/process/sweep.rs"];
+
+#[test]
+fn children_are_started_in_one_place() {
+    let mut found = Vec::new();
+    for file in sources() {
+        let name = file.strip_prefix(root()).unwrap().display().to_string();
+        if room_of(&file) == "cli" || name.ends_with("tests.rs") || STARTS_CHILDREN.contains(&&*name) {
+            continue;
+        }
+        let text = fs::read_to_string(&file).unwrap();
+        let code = code(text.split("#[cfg(test)]\nmod tests {").next().unwrap());
+        for word in ["Command::new", "process::Command", "tokio::process", "libc::fork", "posix_spawn"] {
+            if code.contains(word) {
+                found.push(format!("{name} has '{word}': start children by sys::process::Spawn"));
+            }
+        }
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
 /// Why a room must not import another, if so.
 fn objection(room: &str, target: &str) -> Option<String> {
     if room == target || room == "lib" {

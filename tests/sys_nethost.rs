@@ -5,6 +5,9 @@
 #![expect(unsafe_code, reason = "each test thread takes namespaces of its own")]
 #![expect(clippy::unwrap_used, reason = "a test fails by it")]
 
+#[path = "common/records.rs"]
+mod records;
+
 use std::io::{Read, Write};
 use std::net::{TcpListener, UdpSocket};
 use std::path::Path;
@@ -18,7 +21,7 @@ use warren::sys::nethost::{self, NethostError};
 use warren::sys::netlink::BridgeSpec;
 use warren::sys::netspace::NetSpace;
 use warren::sys::pasta::{self, PastaError};
-use warren::sys::process::{Exit, Process, Purpose, RunAs, Spawn, keep_records, read_identity};
+use warren::sys::process::{Exit, Process, Purpose, RunAs, Spawn, read_identity};
 use warren::sys::{bridge_helper, dnsmasq, nft, tap};
 
 const EXE: &str = env!("CARGO_BIN_EXE_warrend");
@@ -60,12 +63,9 @@ impl Drop for Home {
 }
 
 fn in_runtime(test: impl Future<Output = ()>) {
-    // What a daemon does before it starts a child.
-    static RECORDS: tokio::sync::OnceCell<()> = tokio::sync::OnceCell::const_new();
-    let begin = || async { keep_records(&tempfile::tempdir().unwrap().keep()).await.unwrap() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        RECORDS.get_or_init(begin).await;
+        records::begin().await;
         test.await;
     });
 }

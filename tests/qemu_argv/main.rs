@@ -5,6 +5,8 @@
 mod firmware;
 mod guest;
 mod machine;
+#[path = "../common/records.rs"]
+mod records;
 mod rig;
 mod small;
 mod storage;

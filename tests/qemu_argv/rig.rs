@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use crate::records;
 use command_fds::{CommandFdExt, FdMapping};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -20,7 +21,6 @@ use warren::plan::qemu::{self, FlashFd, Handed, ImageFd, NicFd};
 use warren::scope::Limits;
 use warren::sys::copy;
 use warren::sys::images::{ImageKind, ImageRequest, OpenedImage, Opener};
-use warren::sys::process::keep_records;
 use warren::sys::qemu_probe::probe_all;
 use warren::sys::qmp::Qmp;
 use warren::sys::tap;
@@ -48,8 +48,7 @@ pub(crate) fn run(program: &str, args: &[&str]) {
 
 /// What is installed, found out as a daemon does: helpers are on record before they start.
 async fn installed() -> Vec<QemuFacts> {
-    static RECORDS: tokio::sync::OnceCell<()> = tokio::sync::OnceCell::const_new();
-    RECORDS.get_or_init(async || keep_records(&tempfile::tempdir().unwrap().keep()).await.unwrap()).await;
+    records::begin().await;
     probe_all().await
 }
 

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use super::world::{World, eventually};
 
-/// How long what ends may take, on a machine that does much else.
-const PATIENCE: Duration = Duration::from_secs(100);
+/// How long what ends may take, on a machine that does much else. A daemon with nothing to do ends after a minute.
+const PATIENCE: Duration = Duration::from_secs(50);
 
 /// All that Warren could leave behind.
 #[derive(Debug, Clone, PartialEq, Eq)]

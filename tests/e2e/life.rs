@@ -259,8 +259,11 @@ fn a_network_is_taken_over_though_its_dnsmasq_cannot_run() {
         world.sh("pkill -x dnsmasq; mount --bind /bin/false $(command -v dnsmasq)");
         service.kill_and_restart(&world).await;
         assert_eq!(net.state().await, "active", "its bridge and its rules are there");
-        let warnings = Vec::<String>::try_from(net.property("Warnings").await).expect("Warnings is as");
-        assert!(warnings.iter().any(|w| w.contains("no DHCP and no DNS")), "{warnings:?}");
+        eventually("it is warned of", Duration::from_secs(20), async || {
+            let warnings = Vec::<String>::try_from(net.property("Warnings").await).expect("Warnings is as");
+            warnings.iter().any(|w| w.contains("no DHCP and no DNS")).then_some(())
+        })
+        .await;
         net.stop().await;
         world.sh("umount $(command -v dnsmasq)");
         before.restored(&world).await;

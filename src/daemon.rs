@@ -17,7 +17,7 @@ use crate::manager::{Feed, Manager};
 use crate::scope::{Scope, ScopeKind};
 use crate::store;
 use crate::sys::unix::DirLock;
-use crate::sys::{process, qemu_probe};
+use crate::sys::{memory, process, qemu_probe};
 
 /// How often an idle service looks whether it may end.
 const IDLE_CHECK: Duration = Duration::from_millis(500);
@@ -75,6 +75,7 @@ pub fn main() -> ExitCode {
     let args = Args::parse();
     // Each file gets its mode where it is made. This is for the moment before, and for what helpers make.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    memory::set_up();
     let logging = Logging::start();
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,

@@ -16,6 +16,7 @@
 //! | `store` | definitions and live state on disk, atomically |
 //! | `scope` | everything that differs between the system and the session service |
 //! | `pace` | pauses that grow, and bounded rates |
+//! | `desk` | work whose length a caller chooses, away from the thread that answers |
 //! | `ledger` | what each user takes of the machine, against the limits |
 //! | `uids` | which uid each guest and each dnsmasq has |
 //! | `names` | which names of interfaces the definitions have taken |
@@ -30,6 +31,7 @@ pub mod auth;
 pub mod cli;
 pub mod daemon;
 pub mod dbus;
+pub mod desk;
 pub mod domain;
 pub mod ledger;
 pub mod logging;

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Level of each room; data falls from the higher to the lower.
-const LEVELS: [(&str, u32); 20] = [
+const LEVELS: [(&str, u32); 21] = [
     ("xml", 0),
     ("model", 1),
     ("plan", 2),
@@ -21,6 +21,7 @@ const LEVELS: [(&str, u32); 20] = [
     ("ledger", 2),
     ("uids", 2),
     ("names", 2),
+    ("desk", 2),
     ("network", 3),
     ("domain", 3),
     ("manager", 4),

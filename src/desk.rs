@@ -1,0 +1,161 @@
+//! Work whose length a caller chooses, away from the thread that answers callers: documents are read, judged and
+//! compared here, and files are written.
+//!
+//! Owns who works next. Each user has one turn at a time, so that nobody who hands in many documents is before those
+//! who hand in one; and large documents, which take a multiple of their size while they are read, are read one after
+//! the other. Must never be waited for by work that is on it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::sys::memory;
+
+/// A document from here on is large: its memory is given back at once.
+const LARGE: usize = 64 << 10;
+
+/// Small documents that are worked on at once. The thread that answers needs a CPU, too.
+const SMALL_SEATS: usize = 2;
+
+/// Where work is done. Clones are the same place.
+#[derive(Debug, Clone)]
+pub struct Desk(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    small: Arc<Semaphore>,
+    large: Arc<Semaphore>,
+    turns: Mutex<HashMap<u32, Arc<Semaphore>>>,
+}
+
+/// One user's turn, until it is dropped.
+#[derive(Debug)]
+pub struct Turn {
+    desk: Desk,
+    uid: u32,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Default for Desk {
+    fn default() -> Self {
+        Self(Arc::new(Inner {
+            small: Arc::new(Semaphore::new(SMALL_SEATS)),
+            large: Arc::new(Semaphore::new(1)),
+            turns: Mutex::default(),
+        }))
+    }
+}
+
+/// Runs what waits for the disk on a thread of its own, and to its end, also if nobody waits for it any more.
+pub async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(e) => match e.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The service ends.
+            Err(_) => std::future::pending().await,
+        },
+    }
+}
+
+async fn take(semaphore: Arc<Semaphore>) -> OwnedSemaphorePermit {
+    match semaphore.acquire_owned().await {
+        Ok(permit) => permit,
+        // It is never closed.
+        Err(_) => std::future::pending().await,
+    }
+}
+
+impl Desk {
+    /// Waits for this user's turn. Who has it must not ask for it again.
+    pub async fn turn(&self, uid: u32) -> Turn {
+        let mine = {
+            let mut turns = self.0.turns.lock().unwrap_or_else(PoisonError::into_inner);
+            turns.entry(uid).or_insert_with(|| Arc::new(Semaphore::new(1))).clone()
+        };
+        Turn { desk: self.clone(), uid, permit: Some(take(mine).await) }
+    }
+
+    /// One piece of work of this user's, on documents of so many bytes.
+    pub async fn run<T: Send + 'static>(
+        &self,
+        uid: u32,
+        bytes: usize,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> T {
+        self.turn(uid).await.run(bytes, work).await
+    }
+
+    /// Work of the service's own, of which there is little at a time.
+    pub async fn run_own<T: Send + 'static>(
+        &self,
+        bytes: usize,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> T {
+        let large = bytes >= LARGE;
+        let seat = take(if large { &self.0.large } else { &self.0.small }.clone()).await;
+        let work = move || {
+            let done = work();
+            if large {
+                memory::give_back();
+            }
+            // Not before its end, whether or not somebody still waits for that.
+            drop(seat);
+            done
+        };
+        off_thread(work).await
+    }
+}
+
+impl Turn {
+    /// One piece of the work that the turn is for.
+    pub async fn run<T: Send + 'static>(&self, bytes: usize, work: impl FnOnce() -> T + Send + 'static) -> T {
+        self.desk.run_own(bytes, work).await
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.permit = None;
+        let mut turns = self.desk.0.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        // Whoever waits for a turn of this user has a share of it.
+        if turns.get(&self.uid).is_some_and(|turn| Arc::strong_count(turn) == 1) {
+            turns.remove(&self.uid);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[tokio::test]
+    async fn one_user_has_one_turn_and_others_have_theirs() {
+        let desk = Desk::default();
+        let turn = desk.turn(1000).await;
+        let second = desk.run(1000, 1, || ());
+        assert!(tokio::time::timeout(Duration::from_millis(50), second).await.is_err(), "he has his turn");
+        assert_eq!(desk.run(1001, LARGE, || 1).await, 1);
+        assert_eq!(turn.run(LARGE, || 2).await, 2);
+        drop(turn);
+        assert_eq!(desk.run(1000, 1, || 3).await, 3);
+        assert!(desk.0.turns.lock().unwrap().is_empty(), "what is over leaves nothing");
+    }
+
+    #[tokio::test]
+    async fn large_work_waits_for_large_work_alone() {
+        let desk = Desk::default();
+        let (begin, wait) = std::sync::mpsc::channel::<()>();
+        let other = desk.clone();
+        let large = tokio::spawn(async move { other.run(1, LARGE, move || wait.recv().is_ok()).await });
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let second = desk.run(2, LARGE, || ());
+        assert!(tokio::time::timeout(Duration::from_millis(50), second).await.is_err());
+        desk.run(3, 1, || ()).await;
+        begin.send(()).unwrap();
+        assert!(large.await.unwrap());
+        desk.run(2, LARGE, || ()).await;
+    }
+}

@@ -155,6 +155,59 @@ impl Share {
     }
 }
 
+impl Share {
+    /// Makes it what is there, limit or not.
+    pub fn settle(&mut self, amount: u64) {
+        let before = self.amount;
+        self.ledger
+            .change(self.uid, self.resource, |used| used.saturating_sub(before).saturating_add(amount));
+        self.amount = amount;
+    }
+}
+
+/// What the definition of one object takes: its documents in memory, and its file.
+#[derive(Debug)]
+pub struct DocumentShares {
+    held: Share,
+    stored: Share,
+}
+
+impl DocumentShares {
+    /// For a definition of `owner` with a document and a file of so many bytes.
+    pub fn take(ledger: &Ledger, owner: u32, held: u64, stored: u64) -> Result<Self, Exceeded> {
+        Ok(Self {
+            held: ledger.take(owner, Resource::DocumentBytes, held)?,
+            stored: ledger.take(owner, Resource::StoredBytes, stored)?,
+        })
+    }
+
+    /// For one that is there already.
+    pub fn note(ledger: &Ledger, owner: u32, held: u64, stored: u64) -> Self {
+        Self {
+            held: ledger.note(owner, Resource::DocumentBytes, held),
+            stored: ledger.note(owner, Resource::StoredBytes, stored),
+        }
+    }
+
+    /// Takes what is missing for a change, unless that exceeds a limit; what will be too much stays until
+    /// [`Self::settle`].
+    pub fn grow(&mut self, held: u64, stored: u64) -> Result<(), Exceeded> {
+        let before = self.held.amount();
+        self.held.resize(held.max(before))?;
+        let grown = self.stored.resize(stored.max(self.stored.amount()));
+        if grown.is_err() {
+            self.held.settle(before);
+        }
+        grown
+    }
+
+    /// What there is after the change, or after all without it.
+    pub fn settle(&mut self, held: u64, stored: u64) {
+        self.held.settle(held);
+        self.stored.settle(stored);
+    }
+}
+
 impl Drop for Share {
     fn drop(&mut self) {
         let amount = self.amount;
@@ -165,6 +218,24 @@ impl Drop for Share {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_definition_grows_in_both_or_in_neither() {
+        let ledger = Ledger::new(Limits { documents_bytes: 10, stored_bytes: 20, ..Limits::default() });
+        let used = || [Resource::DocumentBytes, Resource::StoredBytes].map(|of| ledger.used(1000, of));
+        let mut shares = DocumentShares::take(&ledger, 1000, 5, 10).unwrap();
+        assert_eq!(shares.grow(11, 11).unwrap_err().resource, Resource::DocumentBytes);
+        assert_eq!(shares.grow(8, 21).unwrap_err().resource, Resource::StoredBytes);
+        assert_eq!(used(), [5, 10]);
+        shares.grow(8, 4).unwrap();
+        assert_eq!(used(), [8, 10]);
+        shares.settle(8, 4);
+        assert_eq!(used(), [8, 4]);
+        assert!(DocumentShares::take(&ledger, 1000, 2, 17).is_err());
+        assert_eq!(used(), [8, 4]);
+        drop(shares);
+        assert_eq!(used(), [0, 0]);
+    }
 
     #[test]
     fn a_share_counts_while_it_is_held() {

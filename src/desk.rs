@@ -6,7 +6,7 @@
 //! the other. Must never be waited for by work that is on it.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -26,13 +26,17 @@ pub struct Desk(Arc<Inner>);
 struct Inner {
     small: Arc<Semaphore>,
     large: Arc<Semaphore>,
-    turns: Mutex<HashMap<u32, Arc<Semaphore>>>,
+    turns: Turns,
 }
+
+/// Each user has one turn at a time. Clones share them.
+#[derive(Debug, Clone, Default)]
+pub struct Turns(Arc<Mutex<HashMap<u32, Arc<Semaphore>>>>);
 
 /// One user's turn, until it is dropped.
 #[derive(Debug)]
 pub struct Turn {
-    desk: Desk,
+    turns: Turns,
     uid: u32,
     permit: Option<OwnedSemaphorePermit>,
 }
@@ -42,7 +46,7 @@ impl Default for Desk {
         Self(Arc::new(Inner {
             small: Arc::new(Semaphore::new(SMALL_SEATS)),
             large: Arc::new(Semaphore::new(1)),
-            turns: Mutex::default(),
+            turns: Turns::default(),
         }))
     }
 }
@@ -67,14 +71,22 @@ async fn take(semaphore: Arc<Semaphore>) -> OwnedSemaphorePermit {
     }
 }
 
-impl Desk {
+impl Turns {
+    fn lock(&self) -> MutexGuard<'_, HashMap<u32, Arc<Semaphore>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Waits for this user's turn. Who has it must not ask for it again.
+    pub async fn take(&self, uid: u32) -> Turn {
+        let mine = self.lock().entry(uid).or_insert_with(|| Arc::new(Semaphore::new(1))).clone();
+        Turn { turns: self.clone(), uid, permit: Some(take(mine).await) }
+    }
+}
+
+impl Desk {
+    /// Waits for this user's turn, for several pieces of work in a row, each by [`Self::run_own`].
     pub async fn turn(&self, uid: u32) -> Turn {
-        let mine = {
-            let mut turns = self.0.turns.lock().unwrap_or_else(PoisonError::into_inner);
-            turns.entry(uid).or_insert_with(|| Arc::new(Semaphore::new(1))).clone()
-        };
-        Turn { desk: self.clone(), uid, permit: Some(take(mine).await) }
+        self.0.turns.take(uid).await
     }
 
     /// One piece of work of this user's, on documents of so many bytes.
@@ -84,10 +96,11 @@ impl Desk {
         bytes: usize,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> T {
-        self.turn(uid).await.run(bytes, work).await
+        let _turn = self.turn(uid).await;
+        self.run_own(bytes, work).await
     }
 
-    /// Work of the service's own, of which there is little at a time.
+    /// Work of the service's own, or of who has the turn: there is little of it at a time.
     pub async fn run_own<T: Send + 'static>(
         &self,
         bytes: usize,
@@ -108,17 +121,10 @@ impl Desk {
     }
 }
 
-impl Turn {
-    /// One piece of the work that the turn is for.
-    pub async fn run<T: Send + 'static>(&self, bytes: usize, work: impl FnOnce() -> T + Send + 'static) -> T {
-        self.desk.run_own(bytes, work).await
-    }
-}
-
 impl Drop for Turn {
     fn drop(&mut self) {
         self.permit = None;
-        let mut turns = self.desk.0.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut turns = self.turns.lock();
         // Whoever waits for a turn of this user has a share of it.
         if turns.get(&self.uid).is_some_and(|turn| Arc::strong_count(turn) == 1) {
             turns.remove(&self.uid);
@@ -138,10 +144,10 @@ mod tests {
         let second = desk.run(1000, 1, || ());
         assert!(tokio::time::timeout(Duration::from_millis(50), second).await.is_err(), "he has his turn");
         assert_eq!(desk.run(1001, LARGE, || 1).await, 1);
-        assert_eq!(turn.run(LARGE, || 2).await, 2);
+        assert_eq!(desk.run_own(LARGE, || 2).await, 2);
         drop(turn);
         assert_eq!(desk.run(1000, 1, || 3).await, 3);
-        assert!(desk.0.turns.lock().unwrap().is_empty(), "what is over leaves nothing");
+        assert!(desk.0.turns.lock().is_empty(), "what is over leaves nothing");
     }
 
     #[tokio::test]

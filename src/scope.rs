@@ -89,7 +89,8 @@ pub struct Config {
 }
 
 /// What one uid may have, so that no caller can hold up another or fill the machine. What is beyond is refused
-/// (`LimitExceeded`), never kept waiting. Sizes of one file hold for everybody; root has none of the other limits.
+/// (`LimitExceeded`), never kept waiting. What is in flight (calls, jobs, subscriptions) and the sizes of one file are
+/// limited for everybody, since the service itself depends on it; root has none of the other limits.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Limits {

@@ -23,6 +23,8 @@ pub use kept::NvramFile;
 
 const NAMESPACE: &str = "urn:org.warren1:object:1";
 const VERSION: &str = "1";
+/// More than an envelope has, all of it written out.
+const ENVELOPE: usize = 256;
 
 /// Why something could not be kept or found again.
 #[derive(Debug, thiserror::Error)]
@@ -78,6 +80,11 @@ pub struct Stored {
     pub envelope: Envelope,
     /// The document.
     pub xml: String,
+}
+
+/// How many bytes the file of a definition has at most that has so many itself.
+pub fn file_bytes(xml: usize) -> u64 {
+    (xml + ENVELOPE) as u64
 }
 
 /// The files of one service.

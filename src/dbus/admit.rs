@@ -13,9 +13,8 @@ use super::service::Call;
 use super::subscribe::{Sight, Topic};
 use crate::auth::{Action, AuthError, Permission};
 use crate::manager::Object;
-use crate::model::DomainDef;
 use crate::plan::privileges::Privileges;
-use crate::plan::taps::{self, Naming};
+use crate::plan::taps::Naming;
 use crate::{domain, network};
 
 /// Questions in place of those that the policy file has for the action; translated as those are, from the
@@ -150,9 +149,8 @@ impl Call<'_> {
     }
 
     /// What the TAPs of a domain of `owner` may be called when this caller starts it. Where the host's own names are
-    /// asked for, it is the right to reach the host that lets them through; without it the start says what is wrong.
-    pub(super) async fn naming(&self, name: &str, owner: u32, def: &DomainDef) -> Result<Naming, Error> {
-        let places = taps::beyond_prefix(def);
+    /// asked for, at these `places`, it is the right to reach the host that lets them through; without it the start says what is wrong.
+    pub(super) async fn naming(&self, name: &str, owner: u32, places: &[String]) -> Result<Naming, Error> {
         if owner == 0 || places.is_empty() {
             return Ok(Naming::Prefixed);
         }
@@ -166,8 +164,7 @@ impl Call<'_> {
     }
 
     /// The same for a look, for which no person is asked.
-    pub(super) async fn naming_for_a_look(&self, owner: u32, def: &DomainDef) -> Result<Naming, Error> {
-        let places = taps::beyond_prefix(def);
+    pub(super) async fn naming_for_a_look(&self, owner: u32, places: &[String]) -> Result<Naming, Error> {
         if owner == 0 || places.is_empty() {
             return Ok(Naming::Prefixed);
         }

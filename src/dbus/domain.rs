@@ -14,7 +14,8 @@ use super::options::{Given, Options};
 use super::service::{Call, Service};
 use crate::domain::{Command, Handle, Info, StartOptions, View};
 use crate::manager::{self, GuestAddress, Object};
-use crate::plan::{privileges, secrets};
+use crate::model::DomainDoc;
+use crate::plan::{privileges, taps};
 
 /// One domain on the bus.
 #[derive(Debug)]
@@ -133,7 +134,7 @@ impl DomainInterface {
         let call = self.service.call(&header).await?;
         call.may_manage_domain(&self.domain).await?;
         Options::none(options)?;
-        Ok(info(self.domain.info().await?))
+        Ok(info(self.domain.info(call.caller.uid).await?))
     }
 
     #[zbus(out_args("job"))]
@@ -153,9 +154,10 @@ impl DomainInterface {
             return Err(Error::not_yet("the option 'files'"));
         }
         // What a network allows may have changed since the definition was taken.
-        let doc = self.domain.document(false).await?;
-        call.may_use_networks(&privileges::networks(doc.def())).await?;
-        let naming = call.naming(&self.view().name, self.view().owner, doc.def()).await?;
+        let wanted = |doc: &DomainDoc| (privileges::networks(doc.def()), taps::beyond_prefix(doc.def()));
+        let (networks, places) = self.domain.read(false, call.caller.uid, wanted).await?;
+        call.may_use_networks(&networks).await?;
+        let naming = call.naming(&self.view().name, self.view().owner, &places).await?;
         let start = StartOptions { paused, start_networks, reason: "requested", naming };
         let domain = self.domain.clone();
         self.work(&call, "Start", no_wait, async move { Ok(domain.start(start).await?) }).await
@@ -216,17 +218,14 @@ impl DomainInterface {
         let mut options = Options::new(options);
         let (live, secrets) = (options.flag("live")?, options.flag("secrets")?);
         options.end()?;
-        let doc = self.domain.document(live).await?;
-        let public = secrets::without(doc.tree()).to_string();
-        if !secrets {
-            return Ok(public);
+        let xml = self.domain.xml(live, call.caller.uid).await?;
+        match xml.whole.filter(|_| secrets) {
+            None => Ok(xml.public),
+            Some(whole) => {
+                call.may_read_secrets(&self.domain).await?;
+                Ok(whole)
+            }
         }
-        let whole = doc.to_xml();
-        if whole == public {
-            return Ok(public);
-        }
-        call.may_read_secrets(&self.domain).await?;
-        Ok(whole)
     }
 
     async fn set_autostart(
@@ -280,7 +279,7 @@ impl DomainInterface {
         let call = self.service.call(&header).await?;
         call.may_manage_domain(&self.domain).await?;
         Options::none(options)?;
-        let found = self.service.manager.addresses(&self.domain).await?;
+        let found = self.service.manager.addresses(&self.domain, call.caller.uid).await?;
         Ok(found.iter().map(address).collect())
     }
 

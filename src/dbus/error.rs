@@ -154,8 +154,9 @@ fn network_name(e: &network::Error) -> &'static str {
         }
         E::Port { .. } => warren!("InvalidConfig"),
         E::Gone(_) => warren!("NoSuchNetwork"),
-        E::NoUid(_) => warren!("LimitExceeded"),
-        E::Netlink { .. }
+        E::NoUid(_) | E::Limit(_) => warren!("LimitExceeded"),
+        E::Unreadable { .. }
+        | E::Netlink { .. }
         | E::Sysctl(_)
         | E::AcceptRa { .. }
         | E::Forwarding(_)
@@ -193,7 +194,8 @@ fn domain_name(e: &domain::Error) -> &'static str {
         | E::Images(ImagesError::Timeout { .. })
         | E::NoMonitor
         | E::ScriptRun { source: SpawnError::Timeout { .. }, .. } => warren!("Timeout"),
-        E::NoSuchBridge { .. }
+        E::Unreadable { .. }
+        | E::NoSuchBridge { .. }
         | E::NoSuchTap { .. }
         | E::Vhost { .. }
         | E::Tap { .. }

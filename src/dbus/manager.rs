@@ -15,11 +15,9 @@ use super::paths;
 use super::service::Service;
 use super::subscribe::Topic;
 use crate::domain::StartOptions;
-use crate::manager::{DefineOptions, Object, Report};
-use crate::model::{DocError, DomainDoc, Finding, NetworkDoc};
-use crate::plan::privileges::{self, Author};
+use crate::manager::{self, DefineOptions, Object, Reading, Report};
+use crate::model::{DocError, Finding};
 use crate::plan::taps::Naming;
-use crate::sys::qemu_probe::standard_paths;
 
 /// What this service can do beyond the first release, one word each.
 const FEATURES: [&str; 0] = [];
@@ -39,8 +37,8 @@ impl ManagerInterface {
 /// The options of a definition.
 fn define_options(given: Given) -> Result<(DefineOptions, bool), Error> {
     let mut options = Options::new(given);
-    let (if_generation, dry_run) = (options.number("if-generation")?, options.flag("dry-run")?);
-    let define = DefineOptions { if_generation, dry_run, judged_by: None };
+    let define =
+        DefineOptions { if_generation: options.number("if-generation")?, dry_run: options.flag("dry-run")? };
     let (start, transient) = (options.flag("start")?, options.flag("transient")?);
     options.end()?;
     if transient {
@@ -88,12 +86,13 @@ impl ManagerInterface {
         call.may_define_network().await?;
         let (options, start) = define_options(options)?;
         let manager = &self.service.manager;
-        let doc = NetworkDoc::parse(&xml)?;
-        if let Some(other) = manager.network_to_replace(&doc)? {
-            call.may_manage_network(&other).await?;
+        let by = call.caller.uid;
+        let draft = manager.read_network(xml, Reading::Strict, by).await?;
+        if let Some(other) = &draft.replaced {
+            call.may_manage_network(other).await?;
         }
-        call.network_may_have(doc.def().name.as_str(), &privileges::of_network(doc.def())).await?;
-        let defined = manager.define_network(doc, call.caller.uid, options).await;
+        call.network_may_have(draft.name.as_str(), &draft.needs).await?;
+        let defined = manager.define_network(draft, by, options).await;
         manager.told().await;
         let Some(uuid) = defined? else { return Ok(paths::done()) };
         if start {
@@ -113,26 +112,18 @@ impl ManagerInterface {
     ) -> Result<OwnedObjectPath, Error> {
         let call = self.service.call(&header).await?;
         call.may_define_domain().await?;
-        let (mut options, start) = define_options(options)?;
+        let (options, start) = define_options(options)?;
         let manager = &self.service.manager;
-        let doc = DomainDoc::parse(&xml)?;
-        let replaced = manager.domain_to_replace(&doc, call.caller.uid)?;
-        if let Some(other) = &replaced {
+        let by = call.caller.uid;
+        let draft = manager.read_domain(xml, Reading::Strict, by).await?;
+        if let Some(other) = &draft.replaced {
             call.may_manage_domain(other).await?;
         }
-        let owner = replaced.as_ref().map_or(call.caller.uid, |d| d.view().owner);
-        let mut before = None;
-        if let Some(other) = replaced.filter(|_| owner != call.caller.uid) {
-            // Read before the document: one that changes in between is refused, as is one that changes later.
-            options.judged_by = Some(other.view().generation);
-            before = Some(other.document(false).await?);
-        }
-        let author = before.as_ref().map_or(Author::Owner, |before| Author::Other(before.def()));
-        let needs = privileges::of_domain(doc.def(), author, &standard_paths());
-        let name = doc.def().name.as_str();
-        call.may_have(name, owner, &needs).await?;
-        let naming = if start { call.naming(name, owner, doc.def()).await? } else { Naming::Prefixed };
-        let defined = manager.define_domain(doc, owner, options).await;
+        let owner = draft.replaced.as_ref().map_or(by, |d| d.view().owner);
+        let (name, places) = (draft.name.as_str(), &draft.beyond_prefix);
+        call.may_have(name, owner, &draft.needs).await?;
+        let naming = if start { call.naming(name, owner, places).await? } else { Naming::Prefixed };
+        let defined = manager.define_domain(draft, owner, by, options).await;
         manager.told().await;
         let Some(uuid) = defined? else { return Ok(paths::done()) };
         if start {
@@ -155,9 +146,12 @@ impl ManagerInterface {
         let call = self.service.call(&header).await?;
         call.may_define_network().await?;
         Options::none(options)?;
-        let report = match NetworkDoc::parse_with_errors(&xml) {
-            Ok(doc) => self.service.manager.check_network(doc).await?,
-            Err(DocError::Config(findings)) => Report { findings, ..Report::default() },
+        let (manager, by) = (&self.service.manager, call.caller.uid);
+        let report = match manager.read_network(xml, Reading::WithErrors, by).await {
+            Ok(draft) => manager.check_network(draft, by).await?,
+            Err(manager::Error::Document(DocError::Config(findings))) => {
+                Report { findings, ..Report::default() }
+            }
             Err(e) => return Err(e.into()),
         };
         Ok(dict([
@@ -177,20 +171,20 @@ impl ManagerInterface {
         let call = self.service.call(&header).await?;
         call.may_define_domain().await?;
         Options::none(options)?;
-        let report = match DomainDoc::parse_with_errors(&xml) {
-            Ok(doc) => {
-                let (manager, uid) = (&self.service.manager, call.caller.uid);
-                let replaced = manager.domain_to_replace(&doc, uid)?;
-                if let Some(other) = &replaced {
+        let (manager, by) = (&self.service.manager, call.caller.uid);
+        let report = match manager.read_domain(xml, Reading::WithErrors, by).await {
+            Ok(draft) => {
+                if let Some(other) = &draft.replaced {
                     call.may_manage_domain(other).await?;
                 }
-                let owner = replaced.as_ref().map_or(uid, |d| d.view().owner);
-                let needs = privileges::of_a_look(doc.def(), &standard_paths());
-                call.may_have(doc.def().name.as_str(), owner, &needs).await?;
-                let naming = call.naming_for_a_look(owner, doc.def()).await?;
-                manager.check_domain(doc, uid, naming, replaced).await?
+                let owner = draft.replaced.as_ref().map_or(by, |d| d.view().owner);
+                call.may_have(draft.name.as_str(), owner, &draft.needs).await?;
+                let naming = call.naming_for_a_look(owner, &draft.beyond_prefix).await?;
+                manager.check_domain(draft, by, naming).await?
             }
-            Err(DocError::Config(findings)) => Report { findings, ..Report::default() },
+            Err(manager::Error::Document(DocError::Config(findings))) => {
+                Report { findings, ..Report::default() }
+            }
             Err(e) => return Err(e.into()),
         };
         Ok(dict([("findings", findings(report.findings)), ("argv", report.argv.into())]))

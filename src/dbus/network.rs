@@ -163,7 +163,7 @@ impl NetworkInterface {
         let call = self.service.call(&header).await?;
         call.may_read_network(&self.network).await?;
         let live = Options::only_flag(options, "live")?;
-        Ok(self.network.document(live).await?.to_xml())
+        Ok(self.network.xml(live, call.caller.uid).await?)
     }
 
     #[zbus(out_args("leases"))]

@@ -11,10 +11,11 @@ use tokio::task::AbortHandle;
 use super::Error;
 use super::actor::Actor;
 use super::commands::{self, Status};
+use super::definition::Definition;
 use super::recover::PAUSE_MOST;
 use super::report::Report;
 use super::state::Event;
-use crate::model::{DomainDef, LifecycleAction};
+use crate::model::LifecycleAction;
 use crate::pace::{Backoff, Meter};
 use crate::sys::qmp::QmpEvent;
 
@@ -66,15 +67,15 @@ impl Memory {
 
 /// What is done about a guest that has switched itself off, by the `reason` of `SHUTDOWN`, and why its state changes.
 /// `reboot`: it was asked to, in order to start again.
-fn lifecycle(def: &DomainDef, reason: &str, reboot: bool) -> (LifecycleAction, &'static str) {
+fn lifecycle(def: &Definition, reason: &str, reboot: bool) -> (LifecycleAction, &'static str) {
     match reason {
         // QEMU tells of a reset in this way only where it is not to do it. The second is an echo of our own.
-        "guest-reset" | "host-qmp-system-reset" => (def.on_reboot, "reboot"),
-        "guest-panic" => (def.on_crash, "failed: the guest panicked"),
+        "guest-reset" | "host-qmp-system-reset" => (def.on_reboot(), "reboot"),
+        "guest-panic" => (def.on_crash(), "failed: the guest panicked"),
         // QEMU ends; nothing can be started in it.
         "host-signal" | "host-qmp-quit" => (LifecycleAction::Destroy, "shutdown"),
-        _ if reboot => (def.on_reboot, "reboot"),
-        _ => (def.on_poweroff, "shutdown"),
+        _ if reboot => (def.on_reboot(), "reboot"),
+        _ => (def.on_poweroff(), "shutdown"),
     }
 }
 
@@ -111,7 +112,7 @@ impl Actor {
         if self.memory.restarting {
             return;
         }
-        let def = self.live_doc.as_ref().unwrap_or(&self.doc).def();
+        let def = self.live.as_ref().unwrap_or(&self.definition);
         let reboot = self.guest.as_ref().is_some_and(|g| g.live.reboot);
         let (action, why) = lifecycle(def, reason, reboot);
         match action {
@@ -161,7 +162,7 @@ impl Actor {
     }
 
     fn is_kept_from_reset(&self) -> bool {
-        self.live_doc.as_ref().unwrap_or(&self.doc).def().on_reboot != LifecycleAction::Restart
+        self.live.as_ref().unwrap_or(&self.definition).on_reboot() != LifecycleAction::Restart
     }
 
     pub(super) fn restarted(&mut self, outcome: Result<Status, Error>) {
@@ -210,13 +211,12 @@ impl Actor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::DomainDoc;
 
     fn action(inner: &str, reason: &str, reboot: bool) -> LifecycleAction {
         let text = format!(
             "<domain type='qemu'><name>n</name><memory>1</memory><os><type>hvm</type></os>{inner}</domain>"
         );
-        lifecycle(DomainDoc::parse(&text).unwrap().def(), reason, reboot).0
+        lifecycle(&Definition::read(text).unwrap(), reason, reboot).0
     }
 
     #[test]

@@ -6,15 +6,19 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use super::consoles::Attached;
-use super::{Context, nics, nvram};
+use super::demand::Demand;
+use super::{Context, Error, nics, nvram};
 use crate::ledger::Share;
+use crate::model::DomainDef;
 use crate::store::{self, NvramFile, StoreError};
 use crate::sys::process::{Process, StderrTail};
 use crate::sys::qmp::Qmp;
@@ -49,7 +53,8 @@ pub(super) struct Live {
     pub(super) copies: u64,
     /// What this start has made in STATE; nothing once it was finished.
     pub(super) made: Vec<NvramFile>,
-    /// The definition as it runs.
+    /// The definition as it runs, in the record of a former version: now it is in a file of its own.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub(super) xml: String,
 }
 
@@ -96,6 +101,10 @@ pub(super) struct Guest {
     pub(super) copies: Option<Share>,
     /// What is being written into STATE.
     pub(super) writing: Option<JoinHandle<Result<Option<File>, StoreError>>>,
+    /// What it takes of its owner's.
+    pub(super) shares: Vec<Share>,
+    /// Held while something is written for it off the thread.
+    pub(super) at_work: Arc<Mutex<()>>,
 }
 
 /// The name under which a domain holds the ground.
@@ -108,7 +117,33 @@ pub(super) fn identity_file(dir: &Path) -> PathBuf {
     dir.join("qemu.stat")
 }
 
+/// The file that has the document of a guest as it runs: written once, before anything else of it.
+pub(super) fn definition_file(dir: &Path) -> PathBuf {
+    dir.join("definition.xml")
+}
+
+/// The document that a guest runs with.
+pub(super) fn text_as_it_runs(dir: &Path, live: &Live) -> Option<String> {
+    if !live.xml.is_empty() {
+        return Some(live.xml.clone());
+    }
+    fs_err::read_to_string(definition_file(dir)).ok()
+}
+
 impl Guest {
+    /// Takes what it will need of its owner's share.
+    pub(super) fn take_demand(&mut self, context: &Context, def: &DomainDef) -> Result<(), Error> {
+        let owner = self.live.owner.unwrap_or(0);
+        self.shares = Demand::of(def).take(&context.ledger, owner)?;
+        Ok(())
+    }
+
+    /// The same for a guest that runs already.
+    pub(super) fn note_demand(&mut self, context: &Context, def: &DomainDef) {
+        let owner = self.live.owner.unwrap_or(0);
+        self.shares = Demand::of(def).note(&context.ledger, owner);
+    }
+
     /// Writes down what is there by now.
     pub(super) fn save(&self, context: &Context, uuid: &Uuid) -> Result<(), StoreError> {
         store::save_live(&context.scope.domain_run_dir(uuid), &self.live)
@@ -122,6 +157,7 @@ impl Guest {
     /// Gives everything back; QEMU is ended first if it is still there.
     pub(super) async fn give_back(mut self, context: &Context, uuid: &Uuid) -> Vec<String> {
         let mut problems = Vec::new();
+        drop(self.at_work.lock().await);
         self.qmp = None;
         self.consoles.clear();
         if let Some(process) = self.process.take()

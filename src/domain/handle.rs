@@ -8,7 +8,9 @@ use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 
 use super::actor::Message;
-use super::{Command, Error, Info, View};
+use super::definition::{Definition, Snapshot, Xml};
+use super::{Command, Error, Info, View, info};
+use crate::desk::Desk;
 use crate::mailbox::{self, Reply};
 use crate::model::DomainDoc;
 use crate::plan::taps::Naming;
@@ -19,6 +21,7 @@ pub struct Handle {
     pub(super) uuid: Uuid,
     pub(super) mailbox: mpsc::Sender<Message>,
     pub(super) view: watch::Receiver<Arc<View>>,
+    pub(super) desk: Desk,
 }
 
 /// How a domain is started.
@@ -65,8 +68,8 @@ impl Handle {
     }
 
     /// Takes a new definition of the same domain, with this generation. What runs is untouched.
-    pub async fn redefine(&self, doc: DomainDoc, generation: u64) -> Result<(), Error> {
-        self.ask(|reply| Message::Redefine { doc: Box::new(doc), generation, reply }).await
+    pub async fn redefine(&self, definition: Definition, generation: u64) -> Result<(), Error> {
+        self.ask(|reply| Message::Redefine { definition, generation, reply }).await
     }
 
     /// Whether it is started once in a boot.
@@ -74,14 +77,41 @@ impl Handle {
         self.ask(|reply| Message::SetAutostart { autostart, reply }).await
     }
 
-    /// The definition: as stored, or as it runs.
-    pub async fn document(&self, live: bool) -> Result<DomainDoc, Error> {
-        self.ask(|reply| Message::Document { live, reply }).await
+    async fn look(&self, live: bool) -> Result<Snapshot, Error> {
+        self.ask(|reply| Message::Look { live, reply }).await
     }
 
-    /// Its devices.
-    pub async fn info(&self) -> Result<Info, Error> {
-        self.ask(|reply| Message::Info { reply }).await
+    /// The definition as it is stored.
+    pub async fn definition(&self) -> Result<Definition, Error> {
+        Ok(self.look(false).await?.definition)
+    }
+
+    /// Reads the document, as stored or as it runs, in the turn of `by`; answers what is found there.
+    pub async fn read<T: Send + 'static>(
+        &self,
+        live: bool,
+        by: u32,
+        find: impl FnOnce(&DomainDoc) -> T + Send + 'static,
+    ) -> Result<T, Error> {
+        let seen = self.look(live).await?;
+        self.desk.run(by, seen.definition.bytes(), move || Ok(find(&seen.doc()?))).await
+    }
+
+    /// The document's text, as stored or as it runs, for `by`.
+    pub async fn xml(&self, live: bool, by: u32) -> Result<Xml, Error> {
+        let seen = self.look(live).await?;
+        if let Some(text) = seen.plain() {
+            return Ok(Xml { public: text.to_owned(), whole: None });
+        }
+        self.desk.run(by, seen.definition.bytes(), move || seen.xml()).await
+    }
+
+    /// Its devices, for `by`.
+    pub async fn info(&self, by: u32) -> Result<Info, Error> {
+        let seen = self.look(true).await?;
+        let bytes = seen.definition.bytes();
+        let find = move || Ok(info::of(seen.definition.doc()?.def(), seen.assigned.as_deref()));
+        self.desk.run(by, bytes, find).await
     }
 
     /// Tells a running guest something.

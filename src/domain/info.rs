@@ -3,7 +3,7 @@
 
 use std::net::Ipv4Addr;
 
-use super::guest::Guest;
+use super::guest::Live;
 use crate::model::{
     ChannelTarget, Device, DomainDef, GraphicsDef, GraphicsKind, InterfaceKind, Listen, SpicePort,
 };
@@ -73,7 +73,7 @@ pub struct ConsoleInfo {
 }
 
 /// The devices of a definition, with what is assigned at run time where the guest runs.
-pub(super) fn of(def: &DomainDef, guest: Option<&Guest>) -> Info {
+pub(super) fn of(def: &DomainDef, live: Option<&Live>) -> Info {
     let mut info = Info::default();
     for device in &def.devices {
         match device {
@@ -84,7 +84,7 @@ pub(super) fn of(def: &DomainDef, guest: Option<&Guest>) -> Info {
                     InterfaceKind::Bridge { bridge } => bridge.to_string(),
                     _ => String::new(),
                 };
-                let target = guest.and_then(|g| g.live.nics.get(index)).and_then(|n| n.target.clone());
+                let target = live.and_then(|l| l.nics.get(index)).and_then(|n| n.target.clone());
                 info.interfaces.push(NicInfo {
                     mac: nic.mac.map_or_else(String::new, |m| m.to_string()),
                     kind: nic.kind.as_str().to_owned(),
@@ -101,7 +101,7 @@ pub(super) fn of(def: &DomainDef, guest: Option<&Guest>) -> Info {
                 format: disk.source.as_ref().map_or("raw", |s| s.format.as_str()).to_owned(),
                 readonly: disk.readonly,
             }),
-            Device::Graphics(display) => info.graphics.push(graphics(display, guest)),
+            Device::Graphics(display) => info.graphics.push(graphics(display, live)),
             _ => {}
         }
     }
@@ -109,8 +109,7 @@ pub(super) fn of(def: &DomainDef, guest: Option<&Guest>) -> Info {
     info
 }
 
-fn graphics(display: &GraphicsDef, guest: Option<&Guest>) -> GraphicsInfo {
-    let live = guest.map(|g| &g.live);
+fn graphics(display: &GraphicsDef, live: Option<&Live>) -> GraphicsInfo {
     let port = match &display.kind {
         GraphicsKind::Vnc(vnc) => live.and_then(|l| l.vnc_port).or(vnc.port),
         GraphicsKind::Spice(spice) => match spice.port {

@@ -1,17 +1,15 @@
 //! The document of a running guest: the definition as it runs, with what was assigned at the start. Owns
 //! where that is written; must never change the definition itself, which stays as its owner wrote it.
 
-use super::guest::{Guest, Live, LiveDevice, LiveFirmware};
+use super::guest::{Live, LiveDevice, LiveFirmware};
 use crate::model::{Device, DomainDoc, GraphicsKind};
 use crate::xml::Element;
 
 /// The document with the names of TAPs, the names and the places of devices in QEMU, and the ports of
 /// displays. Where it could not be read any more it is left as it is.
-pub(super) fn document(running: &DomainDoc, guest: &Guest) -> DomainDoc {
-    let live = &guest.live;
-    let mut doc = running.clone();
-    let nics: Vec<&str> = running.def().interfaces().map(|nic| nic.info.path.as_str()).collect();
-    let displays: Vec<(&str, u16)> = running.def().devices.iter().filter_map(|d| port(d, live)).collect();
+pub(super) fn document(mut doc: DomainDoc, live: &Live) -> DomainDoc {
+    let nics: Vec<String> = doc.def().interfaces().map(|nic| nic.info.path.clone()).collect();
+    let displays: Vec<(String, u16)> = doc.def().devices.iter().filter_map(|d| port(d, live)).collect();
     let edited = doc.edit(|tree| {
         for (path, nic) in nics.iter().zip(&live.nics) {
             if let (Some(target), Some(element)) = (&nic.target, tree.find_mut(path)) {
@@ -19,7 +17,7 @@ pub(super) fn document(running: &DomainDoc, guest: &Guest) -> DomainDoc {
             }
         }
         for (path, port) in displays {
-            if let Some(element) = tree.find_mut(path) {
+            if let Some(element) = tree.find_mut(&path) {
                 element.set_attr("port", &port.to_string());
             }
         }
@@ -33,21 +31,21 @@ pub(super) fn document(running: &DomainDoc, guest: &Guest) -> DomainDoc {
         }
     });
     if let Err(e) = edited {
-        let name = &running.def().name;
+        let name = &doc.def().name;
         tracing::warn!(domain = %name, "what was assigned cannot be written: {}", crate::chain(&e));
     }
     doc
 }
 
 /// The port that a display has found.
-fn port<'a>(device: &'a Device, live: &Live) -> Option<(&'a str, u16)> {
+fn port(device: &Device, live: &Live) -> Option<(String, u16)> {
     let Device::Graphics(display) = device else { return None };
     let port = match display.kind {
         GraphicsKind::Vnc(_) => live.vnc_port?,
         GraphicsKind::Spice(_) => live.spice_port?,
         _ => return None,
     };
-    Some((&display.info.path, port))
+    Some((display.info.path.clone(), port))
 }
 
 /// What the document leaves to the service is told as libvirt writes it.
@@ -99,16 +97,16 @@ mod tests {
                     <interface type='ethernet'/><interface type='user'><alias name='ua-a'/></interface>\
                     <interface type='bridge'><source bridge='b'/><target dev='t0'/></interface></devices></domain>";
         let doc = DomainDoc::parse(text).unwrap();
-        let mut guest = Guest::default();
+        let mut assigned = Live::default();
         let target = |name: Option<&str>| LiveNic { target: name.map(str::to_owned), downscript: None };
-        guest.live.nics = vec![target(Some("wtap0")), target(None), target(Some("t0"))];
+        assigned.nics = vec![target(Some("wtap0")), target(None), target(Some("t0"))];
         let device = |n: u32, alias: &str| LiveDevice {
             path: format!("/domain/devices/interface[{n}]"),
             alias: alias.into(),
             pci: (n == 3).then_some((0, 5, 0)),
         };
-        guest.live.devices = vec![device(1, "net0"), device(2, "ua-a"), device(3, "net1")];
-        let live = document(&doc, &guest).to_xml();
+        assigned.devices = vec![device(1, "net0"), device(2, "ua-a"), device(3, "net1")];
+        let live = document(doc.clone(), &assigned).to_xml();
         for wanted in [
             "<interface type='ethernet'>",
             "<target dev='wtap0'/>",
@@ -122,6 +120,6 @@ mod tests {
         }
         assert_eq!(doc.to_xml(), text);
         let again = DomainDoc::parse(&live).unwrap();
-        assert_eq!(document(&again, &guest).to_xml(), live);
+        assert_eq!(document(again, &assigned).to_xml(), live);
     }
 }

@@ -4,14 +4,17 @@
 //! except through [`Handle`], know the bus, or decide who may call; and never open what a document names
 //! on the host with rights that the owner has not.
 //!
-//! [`state`] says what may happen, `actor` makes it happen, `start` holds the steps of a start, `nics`
-//! those of each NIC, `guest` what a running guest holds and its undoing, `recover` the adoption of
-//! guests that a former service started, `resync` how much of QEMU's news is taken, and `report` and `events` what
-//! they mean.
+//! [`state`] says what may happen, `actor` and `life` make it happen, `change` changes what is stored, `start` holds
+//! the steps of a start, `nics` those of each NIC, `guest` what a running guest holds and its undoing, `demand` what it
+//! counts for, `recover` the adoption of guests that a former service started, `resync` how much of QEMU's news is
+//! taken, and `report` and `events` what they mean.
 
 mod actor;
+mod change;
 mod commands;
 mod consoles;
+mod definition;
+mod demand;
 mod displays;
 mod events;
 mod files;
@@ -20,6 +23,7 @@ mod guest;
 mod handle;
 mod info;
 mod kept;
+mod life;
 mod live;
 mod nics;
 mod nvram;
@@ -36,8 +40,9 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use crate::desk::Desk;
 use crate::ledger::{Exceeded, Ledger};
-use crate::model::{Finding, Mac};
+use crate::model::{DocError, Finding, Mac};
 use crate::names::Names;
 use crate::network;
 use crate::scope::Scope;
@@ -53,6 +58,7 @@ use crate::uids::{Exhausted, Uids};
 
 pub use actor::{Seed, spawn};
 pub use commands::Command;
+pub use definition::{Definition, Xml};
 pub use files::images_of;
 pub use handle::{Handle, StartOptions};
 pub use info::{ConsoleInfo, DiskInfo, GraphicsInfo, Info, NicInfo};
@@ -110,6 +116,8 @@ pub enum Error {
     NoVariables,
     #[error(transparent)]
     NoUid(#[from] Exhausted),
+    #[error("the definition of the domain '{name}' cannot be read any more")]
+    Unreadable { name: String, source: Box<DocError> },
     #[error(transparent)]
     Limit(#[from] Exceeded),
     #[error("QEMU could not be started")]
@@ -155,6 +163,7 @@ impl Error {
             Self::Spawn(_) | Self::QemuEnded(_) | Self::Qmp { .. } | Self::NoMonitor => "QEMU did not start",
             Self::Cancelled => "the start was cancelled",
             Self::Denied { .. } => "its state does not allow it",
+            Self::Limit(_) => "its owner has all that one user may have",
             _ => "the host could not do it",
         }
     }
@@ -182,6 +191,8 @@ pub struct Context {
     pub ledger: Ledger,
     /// What each domain has on the disk.
     pub kept: Kept,
+    /// Where documents are read.
+    pub desk: Desk,
     /// Where changes are told.
     pub announce: Announcer,
     /// The id of this boot, which live state carries.

@@ -9,11 +9,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::json;
 
+use super::Error;
 use super::actor::{Actor, Reply};
 use super::commands::{DEADLINE, execute_with};
 use super::consoles::Attached;
 use super::state::Denial;
-use super::{Error, info};
 use crate::sys::qmp::Qmp;
 
 /// QEMU holds each descriptor under a name of its own until it is a display's client: one of the same name would
@@ -40,18 +40,15 @@ impl Actor {
     /// already. QEMU is asked beside the actor.
     pub(super) fn open_graphics(&self, device: &str, reply: Reply<OwnedFd>) {
         let Some(guest) = &self.guest else { return drop(reply.send(Err(self.denied(Denial::NotRunning)))) };
-        let displays = self.live_doc.as_ref().map(|doc| info::of(doc.def(), Some(guest)).graphics);
-        let displays = displays.unwrap_or_default();
-        let mut open = displays.iter().filter(|d| matches!(d.kind.as_str(), "vnc" | "spice"));
-        let Some(display) = open.clone().find(|d| device.is_empty() || d.kind == device) else {
-            let known = list(open.by_ref().map(|d| d.kind.as_str()));
+        let displays = self.live.as_ref().map_or(&[][..], |running| running.displays());
+        let Some(&kind) = displays.iter().find(|kind| device.is_empty() || **kind == device) else {
+            let known = list(displays.iter());
             let (name, device) = (self.name(), device.to_owned());
             return drop(reply.send(Err(Error::NoSuchDisplay { name, device, known })));
         };
         let Some(qmp) = guest.qmp.clone() else { return drop(reply.send(Err(Error::NoMonitor))) };
-        let kind = display.kind.clone();
         tokio::spawn(async move {
-            let _ = reply.send(connect(&qmp, &kind).await);
+            let _ = reply.send(connect(&qmp, kind).await);
         });
     }
 }

@@ -12,13 +12,13 @@ use uuid::Uuid;
 
 use super::actor::Actor;
 use super::commands::{self, Status};
-use super::guest::{Guest, Live, holder, identity_file};
+use super::guest::{Guest, Live, holder, identity_file, text_as_it_runs};
 use super::report::{News, Report};
 use super::resync::follow;
 use super::start::connect_monitor;
-use super::{Context, Error, State, consoles};
+use super::{Context, Definition, Error, State, consoles};
 use crate::ledger::Resource;
-use crate::model::{DomainDoc, InterfaceKind};
+use crate::model::{DomainDef, InterfaceKind};
 use crate::network::PortRequest;
 use crate::pace::Backoff;
 use crate::plan::ports::PortWish;
@@ -40,7 +40,9 @@ const REMOVAL: Duration = Duration::from_millis(800);
 #[derive(Debug)]
 pub struct Adopted {
     pub(super) guest: Guest,
-    pub(super) doc: DomainDoc,
+    pub(super) definition: Definition,
+    /// Whether what is stored says something else.
+    pub(super) differs: bool,
     /// The monitor's events, and what the guest does; `None` where it did not answer yet.
     pub(super) monitor: Option<(mpsc::Receiver<QmpEvent>, Status)>,
 }
@@ -80,14 +82,17 @@ impl Recovered {
     }
 }
 
-/// The document and the owner of a guest that runs, as RUN has them: all that is left where the definition is lost.
-pub fn what_runs(context: &Context, uuid: &Uuid) -> Option<(DomainDoc, u32)> {
+/// The definition and the owner of a guest that runs, as RUN has them: all that is left where what was stored is lost.
+pub fn what_runs(context: &Context, uuid: &Uuid) -> Option<(Definition, u32)> {
     let dir = context.scope.domain_run_dir(uuid);
     let live = store::load_live::<Live>(&dir).ok()?.filter(|live| live.boot_id == *context.boot_id)?;
     let identity = process::read_identity(&identity_file(&dir)).ok()??;
     let runs = live.active && Process::adopt(identity).ok()?.is_some();
     // Without its owner it is nobody's: what it names on the host is opened with the owner's rights.
-    runs.then_some((DomainDoc::parse(&live.xml).ok()?, live.owner?))
+    if !runs {
+        return None;
+    }
+    Some((Definition::read(text_as_it_runs(&dir, &live)?).ok()?, live.owner?))
 }
 
 /// The uid that RUN records for a domain's guest.
@@ -95,9 +100,35 @@ pub fn recorded_uid(context: &Context, uuid: &Uuid) -> Option<u32> {
     store::load_live::<Live>(&context.scope.domain_run_dir(uuid)).ok()??.uid
 }
 
-/// Looks at what RUN says of a domain; adopts its guest or removes what is left of it. Neither waits long for what does
-/// not answer: that goes on beside, and holds up nobody else.
-pub async fn recover(context: &Context, uuid: &Uuid, defined: bool) -> Result<Recovered, Error> {
+/// The definition that a guest runs with, its meaning, and whether what is stored says something else.
+struct Runs {
+    definition: Definition,
+    def: DomainDef,
+    differs: bool,
+}
+
+impl Runs {
+    /// What is not another text is kept once.
+    async fn read(context: &Context, text: Option<String>, stored: Definition) -> Option<Self> {
+        let text = text?;
+        let read = move || {
+            let definition =
+                if text == stored.xml() { stored.clone() } else { Definition::read(text).ok()? };
+            let differs = !definition.says_the_same(&stored);
+            let def = definition.doc().ok()?.into_def();
+            Some(Self { definition, def, differs })
+        };
+        context.desk.run_own(usize::MAX, read).await
+    }
+}
+
+/// Looks at what RUN says of a domain, of which this is stored; adopts its guest or removes what is left of it. Neither
+/// waits long for what does not answer: that goes on beside, and holds up nobody else.
+pub async fn recover(
+    context: &Context,
+    uuid: &Uuid,
+    stored: Option<&Definition>,
+) -> Result<Recovered, Error> {
     let dir = context.scope.domain_run_dir(uuid);
     if !dir.exists() {
         return Ok(Recovered::Off);
@@ -119,18 +150,21 @@ pub async fn recover(context: &Context, uuid: &Uuid, defined: bool) -> Result<Re
         Some(identity) => Process::adopt(identity).map_err(Error::Run)?,
         None => None,
     };
-    let active = live.active && defined;
-    let doc = DomainDoc::parse(&live.xml).ok();
+    let active = live.active && stored.is_some();
+    let runs = match stored.filter(|_| live.active && process.is_some()) {
+        Some(stored) => Runs::read(context, text_as_it_runs(&dir, &live), stored.clone()).await,
+        None => None,
+    };
     let mut guest = Guest { live, process, ..Guest::default() };
     if let Some(uid) = guest.live.uid {
         context.uids.mark(uid);
     }
-    match doc {
-        Some(doc) if active && guest.process.is_some() => {
-            hold(context, uuid, &doc, &guest);
-            Ok(Recovered::Adopted(take_over(context, uuid, doc, guest).await))
+    match runs {
+        Some(runs) => {
+            hold(context, uuid, &runs.def, &guest);
+            Ok(Recovered::Adopted(take_over(context, uuid, runs, guest).await))
         }
-        _ => {
+        None => {
             let lost = active;
             if lost {
                 tracing::warn!(domain = %guest.live.name, "the guest ended while Warren was not running");
@@ -152,11 +186,11 @@ pub async fn recover(context: &Context, uuid: &Uuid, defined: bool) -> Result<Re
 }
 
 /// Holds again what the guest stands on: the ground, and its ports. Both are noted, and waited for by nobody.
-fn hold(context: &Context, uuid: &Uuid, doc: &DomainDoc, guest: &Guest) {
-    if doc.def().interfaces().any(|nic| nic.kind.has_tap()) {
+fn hold(context: &Context, uuid: &Uuid, def: &DomainDef, guest: &Guest) {
+    if def.interfaces().any(|nic| nic.kind.has_tap()) {
         context.ground.keep(&holder(uuid));
     }
-    for nic in doc.def().interfaces() {
+    for nic in def.interfaces() {
         let (InterfaceKind::Network { network, .. }, Some(mac)) = (&nic.kind, nic.mac) else { continue };
         let Some(handle) = context.networks.get(network) else { continue };
         handle.keep(PortRequest {
@@ -170,7 +204,7 @@ fn hold(context: &Context, uuid: &Uuid, doc: &DomainDoc, guest: &Guest) {
     }
 }
 
-async fn take_over(context: &Context, uuid: &Uuid, doc: DomainDoc, mut guest: Guest) -> Box<Adopted> {
+async fn take_over(context: &Context, uuid: &Uuid, runs: Runs, mut guest: Guest) -> Box<Adopted> {
     let dir = context.scope.domain_run_dir(uuid);
     let copies = |owner| context.ledger.note(owner, Resource::GuestMemory, guest.live.copies);
     guest.copies = guest.live.owner.map(copies);
@@ -178,7 +212,9 @@ async fn take_over(context: &Context, uuid: &Uuid, doc: DomainDoc, mut guest: Gu
         Ok(fd) => guest.stderr = Some(StderrTail::start(fd, format!("QEMU of '{}'", guest.live.name))),
         Err(e) => tracing::warn!(domain = %uuid, "QEMU's words are not heard: {e}"),
     }
-    if let Err(e) = consoles::attach(context, uuid, doc.def(), &mut guest).await {
+    let Runs { definition, def, differs } = runs;
+    guest.note_demand(context, &def);
+    if let Err(e) = consoles::attach(context, uuid, &def, &mut guest).await {
         tracing::warn!(domain = %uuid, "the console is not read: {}", crate::chain(&e));
     }
     let answered = tokio::time::timeout(MONITOR, async {
@@ -200,7 +236,7 @@ async fn take_over(context: &Context, uuid: &Uuid, doc: DomainDoc, mut guest: Gu
             None
         }
     };
-    Box::new(Adopted { guest, doc, monitor })
+    Box::new(Adopted { guest, definition, differs, monitor })
 }
 
 impl Actor {

@@ -7,6 +7,7 @@
 use tokio::sync::mpsc;
 
 use super::actor::{Actor, Reply};
+use super::change::Change;
 use super::commands::Status;
 use super::guest::Guest;
 use super::resync::follow;
@@ -41,6 +42,8 @@ pub(super) enum Report {
     /// QEMU was asked to end and did not.
     StillThere(Error),
     GivenBack,
+    /// What is stored of the domain was changed, or was not.
+    Changed(Box<Change>),
 }
 
 /// What comes from a monitor.
@@ -56,7 +59,8 @@ pub(super) enum News {
 }
 
 impl Actor {
-    pub(super) fn heed(&mut self, report: Report) {
+    /// Takes in a report; true when the domain is no more.
+    pub(super) fn heed(&mut self, report: Report) -> bool {
         match report {
             Report::Started(result) => self.started(*result),
             Report::CommandDone { outcome, reply } => {
@@ -84,7 +88,18 @@ impl Actor {
                 self.answer_stops_with(&text);
             }
             Report::GivenBack => self.given_back(),
+            Report::Changed(change) => {
+                if self.changed(*change) {
+                    return true;
+                }
+                while !self.changing
+                    && let Some(message) = self.waiting.pop_front()
+                {
+                    self.handle(message);
+                }
+            }
         }
+        false
     }
 
     fn news(&mut self, news: News) {

@@ -5,28 +5,35 @@
 //! between, gives back all that was acquired. Must never let QEMU open a path of the host by itself.
 
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 
 use super::commands::{DEADLINE, execute, execute_with};
+use super::definition::Definition;
+use super::demand::Demand;
 use super::files::{OpenedFiles, open_files};
-use super::guest::{Guest, Live, LiveDevice, identity_file};
+use super::guest::{Guest, Live, LiveDevice, definition_file, identity_file};
 use super::nics::{self, NicDescriptor};
 use super::{Context, Error, StartOptions, consoles, displays, firmware};
-use crate::model::{DiskFormat, DomainDef, DomainDoc, Finding, IfName, Image, Severity};
+use crate::desk::{Desk, off_thread};
+use crate::model::{DiskFormat, DomainDef, Finding, IfName, Image, Severity};
 use crate::plan::host::QemuFacts;
 use crate::plan::qemu::{self, FlashFd, Handed, ImageFd, NicFd};
 use crate::plan::taps::{self, Naming};
 use crate::scope::ScopeKind;
-use crate::store::{StoreError, remove_live};
-use crate::sys::process::{Spawn, StderrTail, stderr_fifo};
+use crate::store::{StoreError, remove_live, write_live};
+use crate::sys::process::{Limit, Spawn, StderrTail, stderr_fifo};
 use crate::sys::qmp::{Qmp, QmpEvent};
 use crate::sys::{qemu_probe, systemd, unix};
 use crate::uids::Purpose;
 
 /// The first descriptor number that QEMU gets; below it are its standard streams.
 const FIRST_FD: i32 = 10;
+
+/// About how many bytes of a document one device is.
+const DEVICE: usize = 128;
 
 /// A guest that is up, and QEMU's events from now on.
 #[derive(Debug)]
@@ -39,14 +46,14 @@ pub(super) struct Started {
 pub(super) async fn start(
     context: Context,
     uuid: Uuid,
-    doc: DomainDoc,
+    definition: Definition,
     owner: u32,
     options: StartOptions,
     mut cancelled: watch::Receiver<bool>,
 ) -> Result<Started, Error> {
     let mut guest = Guest::default();
     let result = tokio::select! {
-        result = steps(&context, &uuid, &doc, owner, options, &mut guest) => result,
+        result = steps(&context, &uuid, definition, owner, options, &mut guest) => result,
         _ = cancelled.wait_for(|c| *c) => Err(Error::Cancelled),
     };
     match result {
@@ -63,31 +70,32 @@ pub(super) async fn start(
 async fn steps(
     context: &Context,
     uuid: &Uuid,
-    doc: &DomainDoc,
+    definition: Definition,
     owner: u32,
     options: StartOptions,
     guest: &mut Guest,
 ) -> Result<mpsc::Receiver<QmpEvent>, Error> {
-    let def = doc.def();
+    let (def, judged) = read(&context.desk, &definition, owner).await?;
     let naming = naming(context, owner, options);
-    refuse_names(context, def, naming, owner)?;
-    let mut qemu = choose_qemu(def).await?;
+    refuse_names(context, &def, naming, owner)?;
+    let mut qemu = choose_qemu(&def).await?;
     firmware::pin(context, uuid, &mut qemu)?;
-    refuse(doc, &qemu)?;
-    firmware::look(context, uuid, def, &qemu, owner).await?;
-    nics::ready_networks(context, def, options.start_networks).await?;
-    begin(context, uuid, doc, owner, guest)?;
-    let opened = open_files(context, uuid, def, &qemu, owner, guest).await?;
+    let qemu = Arc::new(qemu);
+    refuse(&context.desk, &def, &qemu, judged, owner).await?;
+    firmware::look(context, uuid, &def, &qemu, owner).await?;
+    nics::ready_networks(context, &def, options.start_networks).await?;
+    begin(context, uuid, definition, &def, owner, guest).await?;
+    let opened = open_files(context, uuid, &def, &qemu, owner, guest).await?;
     let mut nic_descriptors = Vec::new();
     for nic in def.interfaces() {
-        nic_descriptors.push(nics::prepare(context, uuid, def, &qemu, nic, naming, guest).await?);
+        nic_descriptors.push(nics::prepare(context, uuid, &def, &qemu, nic, naming, guest).await?);
         guest.save(context, uuid)?;
     }
-    let settings = spawn_qemu(context, uuid, def, &qemu, opened, nic_descriptors, guest).await?;
+    let settings = spawn_qemu(context, uuid, &def, &qemu, opened, nic_descriptors, guest).await?;
     own_scope(context, uuid, guest).await;
     let events = greet(context, uuid, guest).await?;
-    consoles::attach(context, uuid, def, guest).await?;
-    settle(def, guest).await?;
+    consoles::attach(context, uuid, &def, guest).await?;
+    settle(&def, guest).await?;
     for (command, arguments) in settings {
         execute_with(monitor(guest)?, command, arguments).await?;
     }
@@ -113,16 +121,32 @@ fn refuse_names(context: &Context, def: &DomainDef, naming: Naming, owner: u32) 
     if findings.is_empty() { Ok(()) } else { Err(config(def, findings)) }
 }
 
+/// What the definition means, and what there is to say of it.
+async fn read(
+    desk: &Desk,
+    definition: &Definition,
+    owner: u32,
+) -> Result<(Arc<DomainDef>, Vec<Finding>), Error> {
+    let (definition, bytes) = (definition.clone(), definition.bytes());
+    let read = move || {
+        let doc = definition.doc()?;
+        let judged = crate::plan::check::domain(&doc);
+        Ok((Arc::new(doc.into_def()), judged))
+    };
+    desk.run(owner, bytes, read).await
+}
+
 /// Everything that cannot be run is told at once, before anything is acquired.
-fn refuse(doc: &DomainDoc, qemu: &QemuFacts) -> Result<(), Error> {
-    let def = doc.def();
-    let mut findings = crate::plan::check::domain(doc);
-    let handed = Handed::for_a_look(def, FIRST_FD, qemu.vhost_net);
-    for finding in qemu::plan(def, &def.uuid.unwrap_or_default(), qemu, &handed).findings {
-        if !findings.iter().any(|f| f.path == finding.path && f.severity == finding.severity) {
-            findings.push(finding);
-        }
-    }
+async fn refuse(
+    desk: &Desk,
+    def: &Arc<DomainDef>,
+    qemu: &Arc<QemuFacts>,
+    mut findings: Vec<Finding>,
+    owner: u32,
+) -> Result<(), Error> {
+    let _turn = desk.turn(owner).await;
+    let planned = look(desk, def.clone(), qemu.clone()).await;
+    crate::plan::check::add_news(&mut findings, planned.findings);
     findings.retain(|f| f.severity != Severity::Warning);
     if findings.is_empty() {
         return Ok(());
@@ -155,22 +179,31 @@ pub(crate) async fn choose_qemu(def: &DomainDef) -> Result<QemuFacts, Error> {
     qemu::choose(def, &found).cloned().map_err(|finding| config(def, vec![finding]))
 }
 
-/// The runtime directory and the uid; from here on there is something to give back.
-fn begin(
+/// The owner's share, the runtime directory and the uid; from here on there is something to give back.
+async fn begin(
     context: &Context,
     uuid: &Uuid,
-    doc: &DomainDoc,
+    definition: Definition,
+    def: &DomainDef,
     owner: u32,
     guest: &mut Guest,
 ) -> Result<(), Error> {
+    guest.live.owner = Some(owner);
+    guest.take_demand(context, def)?;
     let dir = context.scope.domain_run_dir(uuid);
-    remove_live(&dir)?;
-    unix::make_dir(&dir, 0o700).map_err(|source| StoreError::Write { path: dir.clone(), source })?;
+    // A start that is cut off here waits for it before it gives back.
+    let at_work = guest.at_work.clone().lock_owned().await;
+    off_thread(move || {
+        let _at_work = at_work;
+        remove_live(&dir)?;
+        unix::make_dir(&dir, 0o700).map_err(|source| StoreError::Write { path: dir.clone(), source })?;
+        write_live(&definition_file(&dir), definition.xml().as_bytes())
+    })
+    .await?;
     guest.live = Live {
         boot_id: context.boot_id.to_string(),
-        name: doc.def().name.to_string(),
+        name: def.name.to_string(),
         owner: Some(owner),
-        xml: doc.to_xml(),
         ..Live::default()
     };
     guest.live.uid = context.uids.take(Purpose::Guest)?;
@@ -196,8 +229,8 @@ impl Numbering {
 async fn spawn_qemu(
     context: &Context,
     uuid: &Uuid,
-    def: &DomainDef,
-    qemu: &QemuFacts,
+    def: &Arc<DomainDef>,
+    qemu: &Arc<QemuFacts>,
     opened: OpenedFiles,
     nics: Vec<NicDescriptor>,
     guest: &mut Guest,
@@ -265,7 +298,8 @@ async fn spawn_qemu(
         // A start with <vsock> is refused.
         vsock: None,
     };
-    let planned = qemu::plan(def, uuid, qemu, &handed);
+    let (meant, with, id) = (def.clone(), qemu.clone(), *uuid);
+    let planned = context.desk.run_own(size(def), move || qemu::plan(&meant, &id, &with, &handed)).await;
     if !planned.findings.is_empty() {
         return Err(config(def, planned.findings));
     }
@@ -279,6 +313,10 @@ async fn spawn_qemu(
         .run_as(guest.live.uid.map(|uid| context.scope.guest_user(uid)))
         .no_privileges()
         .stderr(write_end);
+    if guest.live.uid.is_some() {
+        // It has the uid to itself; otherwise the user's other processes would count.
+        spawn = spawn.limit(Limit::Threads, Demand::of(def).threads);
+    }
     for (name, value) in &def.direct.env {
         spawn = spawn.env(name, value);
     }
@@ -344,11 +382,24 @@ async fn settle(def: &DomainDef, guest: &mut Guest) -> Result<(), Error> {
     displays::settle(def, &qmp, guest).await
 }
 
+/// How much work a definition is, as if it were a document.
+fn size(def: &DomainDef) -> usize {
+    def.devices.len() * DEVICE
+}
+
+/// What a start would run with that QEMU.
+async fn look(desk: &Desk, def: Arc<DomainDef>, qemu: Arc<QemuFacts>) -> qemu::Planned {
+    desk.run_own(size(&def), move || {
+        let handed = Handed::for_a_look(&def, FIRST_FD, qemu.vhost_net);
+        qemu::plan(&def, &def.uuid.unwrap_or_default(), &qemu, &handed)
+    })
+    .await
+}
+
 /// The program and the arguments that a start would run, for a look, and what stands against it.
-pub async fn planned(def: &DomainDef) -> Result<qemu::Planned, Error> {
-    let qemu = choose_qemu(def).await?;
-    let handed = Handed::for_a_look(def, FIRST_FD, qemu.vhost_net);
-    let mut planned = qemu::plan(def, &def.uuid.unwrap_or_default(), &qemu, &handed);
+pub async fn planned(desk: &Desk, def: Arc<DomainDef>) -> Result<qemu::Planned, Error> {
+    let qemu = Arc::new(choose_qemu(&def).await?);
+    let mut planned = look(desk, def, qemu.clone()).await;
     planned.argv.insert(0, qemu.path.display().to_string());
     Ok(planned)
 }

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::{Error, Manager};
 use crate::domain;
-use crate::model::{InterfaceKind, Mac};
+use crate::model::{DomainDoc, InterfaceKind, Mac};
 use crate::network;
 use crate::plan::qemu::nic_alias;
 
@@ -55,10 +55,10 @@ struct Nic {
 }
 
 impl Manager {
-    /// The addresses of a running domain's NICs on networks, NIC by NIC; of a domain that is off none.
-    pub async fn addresses(&self, domain: &domain::Handle) -> Result<Vec<GuestAddress>, Error> {
+    /// The addresses of a running domain's NICs on networks, for `by`, NIC by NIC; of a domain that is off none.
+    pub async fn addresses(&self, domain: &domain::Handle, by: u32) -> Result<Vec<GuestAddress>, Error> {
         let mut found = Vec::new();
-        for nic in self.nics(domain).await? {
+        for nic in self.nics(domain, by).await? {
             let mut of_nic = by_lease(&nic);
             for neighbour in nic.network.neighbours().await? {
                 let known = of_nic.iter().any(|a: &GuestAddress| a.address == neighbour.address);
@@ -75,24 +75,26 @@ impl Manager {
 
     /// The addresses that a running domain has by its leases; what `AddressesChanged` tells.
     pub async fn leased_addresses(&self, domain: &domain::Handle) -> Result<Vec<GuestAddress>, Error> {
-        Ok(self.nics(domain).await?.iter().flat_map(by_lease).collect())
+        Ok(self.nics(domain, domain.view().owner).await?.iter().flat_map(by_lease).collect())
     }
 
-    async fn nics(&self, domain: &domain::Handle) -> Result<Vec<Nic>, Error> {
+    async fn nics(&self, domain: &domain::Handle, by: u32) -> Result<Vec<Nic>, Error> {
         if !domain.view().state.is_live() {
             return Ok(Vec::new());
         }
-        let doc = domain.document(true).await?;
-        let def = doc.def();
-        let nic = |(index, nic): (usize, &crate::model::InterfaceDef)| match &nic.kind {
-            InterfaceKind::Network { network, .. } => Some(Nic {
-                mac: nic.mac?,
-                alias: nic_alias(def, index),
-                network: self.directory.get(network)?,
-            }),
-            _ => None,
+        let directory = self.directory.clone();
+        let nics = move |doc: &DomainDoc| {
+            let nic = |(index, nic): (usize, &crate::model::InterfaceDef)| match &nic.kind {
+                InterfaceKind::Network { network, .. } => Some(Nic {
+                    mac: nic.mac?,
+                    alias: nic_alias(doc.def(), index),
+                    network: directory.get(network)?,
+                }),
+                _ => None,
+            };
+            doc.def().interfaces().enumerate().filter_map(nic).collect()
         };
-        Ok(def.interfaces().enumerate().filter_map(nic).collect())
+        Ok(domain.read(true, by, nics).await?)
     }
 
     /// The running domains whose addresses this change of leases is about.

@@ -1,21 +1,21 @@
-//! The way of a document into the registry: complete, check, store.
+//! The way of a document into the registry: whether it may be there, and its place.
 //!
 //! Owns the rules of replacement (by UUID, else by name among the caller's own) and of uniqueness. Must
 //! never change anything before the definition is on disk, nor hold its lock while a person is asked.
 
-use std::collections::HashSet;
-use std::path::Path;
 use std::sync::Arc;
 
 use uuid::Uuid;
 
 use super::domains::DomainEntry;
+use super::draft::Draft;
 use super::{Error, Event, Manager, NetworkEntry, read, write};
+use crate::desk::off_thread;
 use crate::domain::{self, Recovered};
-use crate::model::{DomainDoc, Finding, InterfaceKind, Mac, NetworkDoc, Severity};
+use crate::ledger::DocumentShares;
+use crate::model::{Finding, Severity};
 use crate::network;
-use crate::plan::{self, check, complete, taps::Naming};
-use crate::store::{Envelope, Kind};
+use crate::store::{Envelope, Kind, file_bytes};
 
 /// How a definition is taken.
 #[derive(Debug, Clone, Copy, Default)]
@@ -24,24 +24,9 @@ pub struct DefineOptions {
     pub if_generation: Option<u64>,
     /// Say what would happen, change nothing.
     pub dry_run: bool,
-    /// The generation of the definition that decided what the caller needed to be allowed; only if it is still that.
-    pub judged_by: Option<u64>,
 }
 
-/// All there is to say of a document.
-#[derive(Debug, Clone, Default)]
-pub struct Report {
-    /// Everything that is wrong or noteworthy.
-    pub findings: Vec<Finding>,
-    /// A domain: QEMU's program and arguments; descriptors are numbered as at a start.
-    pub argv: Vec<String>,
-    /// A network: dnsmasq's configuration.
-    pub dnsmasq: String,
-    /// A network: the firewall's rules.
-    pub ruleset: String,
-}
-
-fn refuse_errors(findings: Vec<Finding>) -> Result<(), Error> {
+pub(super) fn refuse_errors(findings: Vec<Finding>) -> Result<(), Error> {
     let errors: Vec<_> = findings.into_iter().filter(|f| f.severity == Severity::Error).collect();
     if errors.is_empty() { Ok(()) } else { Err(Error::Invalid(errors)) }
 }
@@ -58,53 +43,71 @@ pub(super) fn first_envelope(owner: u32) -> Envelope {
     Envelope { owner, generation: 1, autostart: false, access: "admin".into() }
 }
 
-fn subnets(doc: &NetworkDoc) -> Vec<ipnet::IpNet> {
-    doc.def().ips.iter().filter_map(|ip| ip.net).collect()
-}
-
 impl Manager {
-    /// Defines a network for `owner`; `None` from a dry run.
+    /// Defines a network for `by`; `None` from a dry run.
     pub async fn define_network(
-        &self,
-        mut doc: NetworkDoc,
-        owner: u32,
+        self: &Arc<Self>,
+        draft: Draft<network::Handle>,
+        by: u32,
         options: DefineOptions,
     ) -> Result<Option<Uuid>, Error> {
-        let _defining = self.defining_networks.lock().await;
-        let name = doc.def().name.to_string();
-        let old = self.network_to_replace(&doc)?;
+        let defining = self.defining_networks.clone().lock_owned().await;
+        let old = self.network_to_replace(&draft.name, draft.uuid)?;
         let generation = old.as_ref().map_or(0, |h| h.view().generation);
-        refuse_generation(&name, generation, options.if_generation)?;
-        let old_uuid = old.as_ref().map(network::Handle::uuid);
-        self.complete_network(&mut doc, old_uuid).await?;
-        refuse_errors(check::network(&doc))?;
-        self.refuse_taken_bridge(doc.def().uuid.as_ref(), doc.def())?;
-        self.refuse_beyond_limit(owner, old.is_some())?;
+        refuse_generation(draft.name.as_str(), generation, options.if_generation)?;
+        let used = self.subnets_of_host(&draft).await?;
+        let (manager, old_uuid) = (self.clone(), old.as_ref().map(network::Handle::uuid));
+        let bytes = draft.xml.len();
+        let finish = move || manager.finish_network(&draft.xml, old_uuid, used);
+        let (definition, uuid) = self.desk.run_own(bytes, finish).await?;
+        self.refuse_beyond_limit(by, old.is_some())?;
+        let target = match old {
+            Some(handle) => Target::Old(handle),
+            None => Target::New(self.shares(by, definition.bytes())?),
+        };
         if options.dry_run {
             return Ok(None);
         }
-        let uuid = doc.def().uuid.unwrap_or_default();
-        if let Some(handle) = old {
-            let (owner, subnets) = (handle.view().owner, subnets(&doc));
-            let def = doc.def().clone();
-            handle.redefine(doc, generation + 1).await?;
-            self.take_bridge(uuid, &def);
-            write(&self.networks).insert(uuid, NetworkEntry { handle, owner, subnets });
-        } else {
-            tracing::info!(network = %name, "network defined");
-            let envelope = first_envelope(owner);
-            self.store.save(Kind::Network, &uuid, &envelope, &doc.to_xml())?;
-            self.enter_network(network::Seed { doc, uuid, envelope, left: None });
-        }
+        // To its end, also if nobody waits for it any more: what is on the disk is known.
+        let manager = self.clone();
+        let keep = async move {
+            let _defining = defining;
+            match target {
+                Target::New(shares) => manager.keep_network(definition, uuid, by, shares).await,
+                Target::Old(handle) => {
+                    handle.redefine(definition.clone(), generation + 1).await?;
+                    let owner = handle.view().owner;
+                    manager.take_bridge(uuid, &definition);
+                    write(&manager.networks).insert(uuid, NetworkEntry { handle, owner, definition });
+                    Ok(())
+                }
+            }
+        };
+        kept(tokio::spawn(keep)).await?;
         Ok(Some(uuid))
     }
 
-    /// A replaced definition is none more.
+    async fn keep_network(
+        &self,
+        definition: network::Definition,
+        uuid: Uuid,
+        owner: u32,
+        shares: DocumentShares,
+    ) -> Result<(), Error> {
+        let envelope = first_envelope(owner);
+        let (store, first, text) = (self.store.clone(), envelope.clone(), definition.clone());
+        off_thread(move || store.save(Kind::Network, &uuid, &first, text.xml())).await?;
+        tracing::info!(network = %definition.name(), "network defined");
+        self.enter_network(network::Seed { definition, uuid, envelope, shares, left: None });
+        Ok(())
+    }
+
+    /// A replaced definition is none more. Root may have as many as there is room for.
     fn refuse_beyond_limit(&self, owner: u32, replaced: bool) -> Result<(), Error> {
         let networks = read(&self.networks).values().filter(|e| e.owner == owner).count();
         let domains = read(&self.domains).owned_by(owner);
         let limit = self.scope.config.limits.objects;
-        if replaced || networks + domains < limit {
+        if replaced || owner == 0 || networks + domains < limit {
             return Ok(());
         }
         Err(Error::TooManyObjects { owner, limit })
@@ -112,225 +115,110 @@ impl Manager {
 
     /// Starts the actor of a network and makes it known.
     pub(super) fn enter_network(&self, seed: network::Seed) {
-        let (uuid, owner) = (seed.uuid, seed.envelope.owner);
-        let name = seed.doc.def().name.to_string();
-        let subnets = subnets(&seed.doc);
-        self.take_bridge(uuid, seed.doc.def());
+        let (uuid, owner, definition) = (seed.uuid, seed.envelope.owner, seed.definition.clone());
+        self.take_bridge(uuid, &definition);
         let handle = network::spawn(self.network_context(), seed);
-        self.directory.set(&name, Some(handle.clone()));
-        write(&self.networks).insert(uuid, NetworkEntry { handle: handle.clone(), owner, subnets });
+        self.directory.set(definition.name().as_str(), Some(handle.clone()));
+        write(&self.networks).insert(uuid, NetworkEntry { handle: handle.clone(), owner, definition });
         self.tell(Event::NetworkAdded(handle));
     }
 
-    /// The network whose definition this document would replace.
-    pub fn network_to_replace(&self, doc: &NetworkDoc) -> Result<Option<network::Handle>, Error> {
-        let name = doc.def().name.to_string();
-        let by_name = self.directory.get(&name);
-        let Some(uuid) = doc.def().uuid else { return Ok(by_name) };
-        let by_uuid = read(&self.networks).get(&uuid).map(|e| e.handle.clone());
-        match (by_uuid, by_name) {
-            (Some(handle), _) if handle.view().name != name => {
-                Err(Error::UuidTaken { kind: "network", name: handle.view().name.clone(), uuid })
-            }
-            (Some(handle), _) => Ok(Some(handle)),
-            (None, Some(other)) => Err(Error::NameTaken { kind: "network", name, uuid: other.uuid() }),
-            (None, None) => Ok(None),
-        }
-    }
-
-    async fn complete_network(&self, doc: &mut NetworkDoc, old: Option<Uuid>) -> Result<(), Error> {
-        // A document that leaves nothing to choose costs no look at the host.
-        let chooses = doc.def().ips.iter().any(|ip| ip.net.is_none());
-        let mut used = if chooses { self.ground.used_subnets().await? } else { Vec::new() };
-        let own = doc.def().uuid.or(old);
-        for (uuid, entry) in read(&self.networks).iter() {
-            if Some(*uuid) != own {
-                used.extend(entry.subnets.iter().map(ipnet::IpNet::trunc));
-            }
-        }
-        let facts = complete::NetworkFacts { uuid: old, used: &used };
-        Ok(complete::network(doc, &facts, &mut rand::rng())?)
-    }
-
-    /// Defines a domain for `owner`, who must be that of the one that is replaced; `None` from a dry run.
+    /// Defines a domain for `owner`, who must be that of the one that is replaced; `by` asks for it. `None` from a
+    /// dry run.
     pub async fn define_domain(
-        &self,
-        mut doc: DomainDoc,
+        self: &Arc<Self>,
+        draft: Draft<domain::Handle>,
         owner: u32,
+        by: u32,
         options: DefineOptions,
     ) -> Result<Option<Uuid>, Error> {
-        let _defining = self.defining_domains.lock().await;
-        let name = doc.def().name.to_string();
-        let old = self.domain_to_replace(&doc, owner)?;
+        // One who defines many waits here, and not in front of others.
+        let _turn = self.defining_turns.take(by).await;
+        let defining = self.defining_domains.clone().lock_owned().await;
+        let old = self.domain_to_replace(&draft.name, draft.uuid, owner)?;
         if let Some(other) = old.as_ref().filter(|old| old.view().owner != owner) {
             // It came after the caller was asked whose it would replace.
-            return Err(Error::UuidTaken { kind: "domain", name, uuid: other.uuid() });
+            return Err(Error::UuidTaken {
+                kind: "domain",
+                name: draft.name.to_string(),
+                uuid: other.uuid(),
+            });
         }
         let generation = old.as_ref().map_or(0, |h| h.view().generation);
-        refuse_generation(&name, generation, options.if_generation)?;
-        refuse_generation(&name, generation, options.judged_by)?;
-        self.complete_domain(&mut doc, old.as_ref())?;
-        refuse_errors(check::domain(&doc))?;
+        refuse_generation(draft.name.as_str(), generation, options.if_generation)?;
+        refuse_generation(draft.name.as_str(), generation, draft.judged_by)?;
+        let (manager, old_uuid) = (self.clone(), old.as_ref().map(domain::Handle::uuid));
+        let bytes = draft.xml.len();
+        let finish = move || manager.finish_domain(&draft.xml, old_uuid);
+        let (definition, uuid) = self.desk.run_own(bytes, finish).await?;
         self.refuse_beyond_limit(owner, old.is_some())?;
+        let target = match old {
+            Some(handle) => Target::Old(handle),
+            None => Target::New(self.shares(owner, definition.bytes())?),
+        };
         if options.dry_run {
             return Ok(None);
         }
-        let uuid = doc.def().uuid.unwrap_or_default();
-        if let Some(handle) = old {
-            let owner = handle.view().owner;
-            let (macs, def) = (complete::interface_macs(&doc), Arc::new(doc.def().clone()));
-            handle.redefine(doc, generation + 1).await?;
-            self.take_taps(uuid, owner, &def);
-            write(&self.domains).insert(uuid, DomainEntry { handle, owner, macs, def });
-        } else {
-            tracing::info!(domain = %name, "domain defined");
-            let envelope = first_envelope(owner);
-            self.store.save(Kind::Domain, &uuid, &envelope, &doc.to_xml())?;
-            self.enter_domain(domain::Seed { doc, uuid, envelope, recovered: Recovered::Off });
-        }
+        // To its end, also if nobody waits for it any more: what is on the disk is known.
+        let manager = self.clone();
+        let keep = async move {
+            let _defining = defining;
+            match target {
+                Target::New(shares) => manager.keep_domain(definition, uuid, owner, shares).await,
+                Target::Old(handle) => {
+                    let generation = generation + 1;
+                    handle.redefine(definition.clone(), generation).await?;
+                    manager.take_taps(uuid, owner, &definition).await;
+                    let entry = DomainEntry { handle, owner, generation, definition };
+                    write(&manager.domains).insert(uuid, entry);
+                    Ok(())
+                }
+            }
+        };
+        kept(tokio::spawn(keep)).await?;
         Ok(Some(uuid))
     }
 
+    async fn keep_domain(
+        &self,
+        definition: domain::Definition,
+        uuid: Uuid,
+        owner: u32,
+        shares: DocumentShares,
+    ) -> Result<(), Error> {
+        let envelope = first_envelope(owner);
+        let (store, first, text) = (self.store.clone(), envelope.clone(), definition.clone());
+        off_thread(move || store.save(Kind::Domain, &uuid, &first, text.xml())).await?;
+        tracing::info!(domain = %definition.name(), "domain defined");
+        let recovered = Recovered::Off;
+        self.enter_domain(domain::Seed { definition, uuid, envelope, shares, recovered }).await;
+        Ok(())
+    }
+
     /// Starts the actor of a domain and makes it known.
-    pub(super) fn enter_domain(&self, seed: domain::Seed) {
-        let (uuid, owner) = (seed.uuid, seed.envelope.owner);
-        let (macs, def) = (complete::interface_macs(&seed.doc), Arc::new(seed.doc.def().clone()));
-        self.take_taps(uuid, owner, &def);
+    pub(super) async fn enter_domain(&self, seed: domain::Seed) {
+        let (uuid, definition) = (seed.uuid, seed.definition.clone());
+        let Envelope { owner, generation, .. } = seed.envelope;
+        self.take_taps(uuid, owner, &definition).await;
         let handle = domain::spawn(self.domain_context(), seed);
-        write(&self.domains).insert(uuid, DomainEntry { handle: handle.clone(), owner, macs, def });
+        let entry = DomainEntry { handle: handle.clone(), owner, generation, definition };
+        write(&self.domains).insert(uuid, entry);
         self.tell(Event::DomainAdded(handle));
     }
 
-    /// The domain whose definition this document would replace, if `owner` defines it.
-    pub fn domain_to_replace(&self, doc: &DomainDoc, owner: u32) -> Result<Option<domain::Handle>, Error> {
-        let name = doc.def().name.to_string();
-        let own = self.own_domain(&name, owner);
-        let Some(uuid) = doc.def().uuid else { return Ok(own) };
-        let Ok(handle) = self.domain(&uuid) else {
-            return match own {
-                Some(own) => Err(Error::NameTaken { kind: "domain", name, uuid: own.uuid() }),
-                None => Ok(None),
-            };
-        };
-        if handle.view().name == name {
-            return Ok(Some(handle));
-        }
-        Err(Error::UuidTaken { kind: "domain", name: handle.view().name.clone(), uuid })
+    /// What a new definition of `owner` counts for, of which there is so much.
+    fn shares(&self, owner: u32, bytes: usize) -> Result<DocumentShares, Error> {
+        Ok(DocumentShares::take(&self.ledger, owner, bytes as u64, file_bytes(bytes))?)
     }
+}
 
-    fn complete_domain(&self, doc: &mut DomainDoc, old: Option<&domain::Handle>) -> Result<(), Error> {
-        let old = old.map(domain::Handle::uuid);
-        let (mut kept, mut taken, mut before) = (Vec::new(), HashSet::<Mac>::new(), None);
-        {
-            let domains = read(&self.domains);
-            if let Some(entry) = old.and_then(|uuid| domains.get(&uuid)) {
-                kept.clone_from(&entry.macs);
-                before = Some(entry.def.clone());
-            }
-            // Those of all others are gone through only where one is to be chosen.
-            if complete::interface_macs(doc).contains(&None) {
-                taken.extend(domains.iter().flat_map(|(_, entry)| entry.macs.iter().flatten()));
-            }
-        }
-        let facts = complete::DomainFacts { uuid: old, macs: &kept, taken: &taken, old: before.as_deref() };
-        Ok(complete::domain(doc, &facts, &mut rand::rng())?)
-    }
+/// Where a definition goes.
+enum Target<H> {
+    New(DocumentShares),
+    Old(H),
+}
 
-    /// Everything there is to say of a network's document; changes nothing.
-    pub async fn check_network(&self, mut doc: NetworkDoc) -> Result<Report, Error> {
-        let mut report = Report::default();
-        let old = self.network_to_replace(&doc)?.map(|h| h.uuid());
-        if doc.has_errors() {
-            let findings = check::together(&doc, check::network(&doc), Vec::new());
-            return Ok(Report { findings, ..report });
-        }
-        self.complete_network(&mut doc, old).await?;
-        let mut beyond = self.findings_on_bridge(doc.def().uuid.as_ref(), doc.def());
-        beyond.extend(self.forwarding.outlook(doc.def()).await.into_iter().map(|message| Finding {
-            severity: Severity::Warning,
-            path: "/network/forward".to_owned(),
-            line: 0,
-            column: 0,
-            message,
-            remedy: "set it in the host's own configuration, or leave IPv6 out of the network".to_owned(),
-        }));
-        report.findings = check::together(&doc, check::network(&doc), beyond);
-        let def = doc.def();
-        let uuid = def.uuid.unwrap_or_default();
-        let bridge = def.bridge.name.as_ref().map_or("wbr0", |name| name.as_str());
-        let files = plan::dnsmasq::Files { leases: Path::new("leases"), hosts: Path::new("hosts") };
-        report.dnsmasq =
-            plan::dnsmasq::plan(def, bridge, &files, None).map_or_else(String::new, |p| p.to_string());
-        report.ruleset = plan::firewall::plan(def, &uuid, bridge).map_or_else(String::new, |r| r.to_string());
-        Ok(report)
-    }
-
-    /// Everything there is to say to `uid` of a domain's document, which would replace `old`; changes nothing.
-    /// `naming` says what that user could call the TAPs of another's domain.
-    pub async fn check_domain(
-        &self,
-        mut doc: DomainDoc,
-        uid: u32,
-        naming: Naming,
-        old: Option<domain::Handle>,
-    ) -> Result<Report, Error> {
-        let mut report = Report::default();
-        if !doc.has_errors() {
-            self.complete_domain(&mut doc, old.as_ref())?;
-        }
-        let owner = old.as_ref().map_or(uid, |old| old.view().owner);
-        let mut beyond = self.findings_on_surroundings(&doc, uid, old.map(|h| h.uuid()));
-        beyond.extend(self.findings_on_ports(doc.def(), owner, naming));
-        match domain::planned(doc.def()).await {
-            Ok(planned) => {
-                if !doc.has_errors() {
-                    report.argv = planned.argv;
-                }
-                beyond.extend(planned.findings);
-            }
-            Err(domain::Error::Config { findings, .. }) => beyond.extend(findings),
-            Err(e) => return Err(e.into()),
-        }
-        report.findings = check::together(&doc, check::domain(&doc), beyond);
-        Ok(report)
-    }
-
-    /// What only the registry can know: networks that are not there, MACs of other domains. Which domain has one,
-    /// its owner is told, and root.
-    fn findings_on_surroundings(&self, doc: &DomainDoc, uid: u32, own: Option<Uuid>) -> Vec<Finding> {
-        let mut findings = Vec::new();
-        let mut warn = |path: String, message: String, remedy: &str| {
-            let (severity, remedy) = (Severity::Warning, remedy.to_owned());
-            findings.push(Finding { severity, path, line: 0, column: 0, message, remedy });
-        };
-        for nic in doc.def().interfaces() {
-            if let InterfaceKind::Network { network, .. } = &nic.kind
-                && self.directory.get(network).is_none()
-            {
-                let message = format!("there is no network '{network}'");
-                warn(
-                    format!("{}/source/@network", nic.info.path),
-                    message,
-                    "define it before the domain is started",
-                );
-            }
-            let Some(mac) = nic.mac else { continue };
-            for (_, entry) in read(&self.domains).iter().filter(|(uuid, _)| Some(**uuid) != own) {
-                if entry.macs.contains(&Some(mac)) {
-                    let whose = if uid == entry.owner || uid == 0 {
-                        format!("'{}'", entry.handle.view().name)
-                    } else {
-                        "another user's domain".to_owned()
-                    };
-                    let message = format!("{mac} is also the address of a NIC of {whose}");
-                    warn(
-                        format!("{}/mac/@address", nic.info.path),
-                        message,
-                        "both cannot run on one network",
-                    );
-                }
-            }
-        }
-        findings
-    }
+/// The end of what was begun.
+async fn kept(task: tokio::task::JoinHandle<Result<(), Error>>) -> Result<(), Error> {
+    task.await.map_err(|_| Error::JobLost)?
 }

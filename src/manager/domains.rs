@@ -4,20 +4,19 @@
 //! is looked for: each definition looks.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use uuid::Uuid;
 
 use crate::domain;
-use crate::model::{DomainDef, Mac};
 
 #[derive(Debug)]
 pub(super) struct DomainEntry {
     pub(super) handle: domain::Handle,
     /// It never changes, nor does the name.
     pub(super) owner: u32,
-    pub(super) macs: Vec<Option<Mac>>,
-    pub(super) def: Arc<DomainDef>,
+    /// That of the definition below.
+    pub(super) generation: u64,
+    pub(super) definition: domain::Definition,
 }
 
 #[derive(Debug, Default)]
@@ -32,7 +31,7 @@ impl Domains {
     /// Enters a domain, in place of what was known of it.
     pub(super) fn insert(&mut self, uuid: Uuid, entry: DomainEntry) {
         let owner = entry.owner;
-        self.names.insert((owner, entry.def.name.to_string()), uuid);
+        self.names.insert((owner, entry.definition.name().to_string()), uuid);
         if self.entries.insert(uuid, entry).is_none() {
             *self.counts.entry(owner).or_default() += 1;
         }
@@ -43,7 +42,7 @@ impl Domains {
         if let Some(count) = self.counts.get_mut(&entry.owner) {
             *count -= 1;
         }
-        let name = (entry.owner, entry.def.name.to_string());
+        let name = (entry.owner, entry.definition.name().to_string());
         // On a disk that somebody else has written to, two can have one name.
         if self.names.get(&name) == Some(uuid) {
             self.names.remove(&name);

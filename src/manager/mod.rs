@@ -7,18 +7,20 @@
 mod addresses;
 mod define;
 mod domains;
+mod draft;
 mod feed;
 mod jobs;
+mod judge;
 mod ports;
 mod recover;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use ipnet::IpNet;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
+use crate::desk::{Desk, Turns};
 use crate::ledger::{Exceeded, Ledger};
 use crate::model::{DocError, Finding, Mac};
 use crate::names::Names;
@@ -33,9 +35,11 @@ use crate::{domain, network};
 use domains::Domains;
 
 pub use addresses::{AddressSource, GuestAddress};
-pub use define::{DefineOptions, Report};
+pub use define::DefineOptions;
+pub use draft::{Draft, Reading};
 pub use feed::Feed;
 pub use jobs::{Failure, Job, JobState, Object, Work};
+pub use judge::Report;
 
 /// Why the manager did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -131,7 +135,7 @@ struct NetworkEntry {
     handle: network::Handle,
     /// It never changes.
     owner: u32,
-    subnets: Vec<IpNet>,
+    definition: network::Definition,
 }
 
 /// All objects of one service.
@@ -147,13 +151,16 @@ pub struct Manager {
     ledger: Ledger,
     names: Names,
     kept: domain::Kept,
+    desk: Desk,
     networks: RwLock<BTreeMap<Uuid, NetworkEntry>>,
     domains: RwLock<Domains>,
     /// Held while a network's definition is completed and entered, so that names and subnets stay unique. A network
     /// that is at work takes its new definition when it is through.
-    defining_networks: tokio::sync::Mutex<()>,
+    defining_networks: Arc<tokio::sync::Mutex<()>>,
     /// The same for domains, their names and MACs; never held while a network is at work.
-    defining_domains: tokio::sync::Mutex<()>,
+    defining_domains: Arc<tokio::sync::Mutex<()>>,
+    /// Of each user one definition of a domain waits for that at a time.
+    defining_turns: Turns,
     events: Feed,
     jobs: jobs::Counter,
 }
@@ -181,10 +188,12 @@ impl Manager {
             kept: domain::Kept::new(ledger.clone()),
             ledger,
             names: Names::default(),
+            desk: Desk::default(),
+            defining_turns: Turns::default(),
             networks: RwLock::default(),
             domains: RwLock::default(),
-            defining_networks: tokio::sync::Mutex::default(),
-            defining_domains: tokio::sync::Mutex::default(),
+            defining_networks: Arc::default(),
+            defining_domains: Arc::default(),
             events,
             jobs: jobs::Counter::new(&scope.dirs.run),
             scope,
@@ -217,6 +226,7 @@ impl Manager {
             uids: self.uids.clone(),
             forwarding: self.forwarding.clone(),
             ledger: self.ledger.clone(),
+            desk: self.desk.clone(),
             announce: Arc::new(move |_, old, new| {
                 events.put(Event::NetworkChanged { old: old.clone(), new: new.clone() });
             }),
@@ -238,6 +248,7 @@ impl Manager {
             uids: self.uids.clone(),
             ledger: self.ledger.clone(),
             kept: self.kept.clone(),
+            desk: self.desk.clone(),
             announce: Arc::new(move |_, old, new| {
                 events.put(Event::DomainChanged { old: old.clone(), new: new.clone() });
             }),
@@ -277,7 +288,7 @@ impl Manager {
         let find = |owner| self.own_domain(name, owner);
         find(owner).or_else(|| find(0)).ok_or_else(|| {
             let domains = read(&self.domains);
-            let mut named = domains.iter().filter(|(_, entry)| entry.def.name.as_str() == name);
+            let mut named = domains.iter().filter(|(_, entry)| entry.definition.name().as_str() == name);
             let name = name.to_owned();
             match named.next() {
                 Some((uuid, entry)) => Error::OthersDomain { name, owner: entry.owner, uuid: *uuid },
@@ -294,7 +305,7 @@ impl Manager {
     pub fn nic_of(&self, mac: &str) -> (Option<Uuid>, String) {
         let Ok(mac) = mac.parse::<Mac>() else { return (None, String::new()) };
         for (uuid, entry) in read(&self.domains).iter().filter(|(_, e)| e.handle.view().state.is_live()) {
-            if let Some(index) = entry.macs.iter().position(|m| *m == Some(mac)) {
+            if let Some(index) = entry.definition.macs().iter().position(|m| *m == Some(mac)) {
                 return (Some(*uuid), format!("net{index}"));
             }
         }

@@ -9,18 +9,27 @@ use crate::model::{DomainDef, Finding, IfName, InterfaceKind, NetworkDef, Severi
 use crate::plan::ports::PortWish;
 use crate::plan::taps::{self, Naming};
 use crate::scope::ScopeKind;
+use crate::{domain, network};
 
 impl Manager {
     /// What this document calls its bridge, which nothing else may then be called.
-    pub(super) fn take_bridge(&self, uuid: Uuid, def: &NetworkDef) {
-        let bridge = def.bridge.name.as_ref().filter(|_| def.owns_bridge());
-        self.names.set_network(uuid, def.name.as_str(), bridge.map(IfName::as_str));
+    pub(super) fn take_bridge(&self, uuid: Uuid, definition: &network::Definition) {
+        self.names.set_network(uuid, definition.name().as_str(), definition.own_bridge());
     }
 
-    /// The same of TAPs.
-    pub(super) fn take_taps(&self, uuid: Uuid, owner: u32, def: &DomainDef) {
-        let taps = def.interfaces().filter_map(|nic| taps::written(nic, Naming::Free));
-        self.names.set_domain(uuid, owner, taps.map(ToString::to_string));
+    /// The same of TAPs, where names of this owner's are kept at all.
+    pub(super) async fn take_taps(&self, uuid: Uuid, owner: u32, definition: &domain::Definition) {
+        let mut names = Vec::new();
+        if owner == 0 {
+            let (definition, bytes) = (definition.clone(), definition.bytes());
+            let written = move || {
+                let doc = definition.doc().ok()?;
+                let taps = doc.def().interfaces().filter_map(|nic| taps::written(nic, Naming::Free));
+                Some(taps.map(ToString::to_string).collect::<Vec<_>>())
+            };
+            names = self.desk.run_own(bytes, written).await.unwrap_or_default();
+        }
+        self.names.set_domain(uuid, owner, names.into_iter());
     }
 
     pub(super) fn refuse_taken_bridge(&self, uuid: Option<&Uuid>, def: &NetworkDef) -> Result<(), Error> {

@@ -7,6 +7,7 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -14,12 +15,15 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use super::define::first_envelope;
+use super::draft::Reading;
 use super::{Error, Manager};
 use crate::domain;
-use crate::model::{Definition, Doc, NetworkDoc};
+use crate::ledger::DocumentShares;
+use crate::model::DocError;
 use crate::network;
 use crate::plan::taps::Naming;
-use crate::store::{self, Envelope, Kind, StoreError, Stored};
+use crate::store::{self, Envelope, Kind, StoreError, Stored, file_bytes};
+use crate::sys::memory;
 
 /// The network that is there from the start.
 const DEFAULT_NETWORK: &str = include_str!("../../examples/default.xml");
@@ -29,7 +33,7 @@ const PATIENCE: Duration = Duration::from_millis(800);
 
 impl Manager {
     /// Fills the registry from the disk and takes over what a previous daemon left running.
-    pub async fn recover(&self) -> Result<(), Error> {
+    pub async fn recover(self: &Arc<Self>) -> Result<(), Error> {
         self.mark_uids();
         self.forwarding.begin().await;
         let begun = tokio::time::Instant::now();
@@ -48,8 +52,9 @@ impl Manager {
             tracing::warn!("not all that runs answers; the rest is taken over beside");
         }
         if self.store.first_time("default-network")? && self.directory.get("default").is_none() {
-            let doc = NetworkDoc::parse(DEFAULT_NETWORK)?;
-            self.define_network(doc, self.scope.uid, super::DefineOptions::default()).await?;
+            let owner = self.scope.uid;
+            let draft = self.read_network(DEFAULT_NETWORK.to_owned(), Reading::Strict, owner).await?;
+            self.define_network(draft, owner, super::DefineOptions::default()).await?;
         }
         Ok(())
     }
@@ -64,40 +69,52 @@ impl Manager {
     }
 
     /// What is defined; what cannot be used is kept aside.
-    fn load<D: Definition>(&self, kind: Kind) -> Result<Vec<(Doc<D>, Uuid, Envelope)>, Error> {
+    fn load<D>(
+        &self,
+        kind: Kind,
+        read: impl Fn(String) -> Result<D, DocError>,
+    ) -> Result<Vec<(D, Uuid, Envelope)>, Error> {
         let (found, broken) = self.store.load(kind)?;
         for problem in broken {
             tracing::error!("a definition is kept aside: {}", crate::chain(&problem));
         }
         let mut known = Vec::new();
         for Stored { uuid, envelope, xml } in found {
-            match Doc::parse(&xml) {
-                Ok(doc) => known.push((doc, uuid, envelope)),
+            match read(xml) {
+                Ok(definition) => known.push((definition, uuid, envelope)),
                 Err(e) => self.set_aside(kind, &uuid, &e.to_string()),
             }
         }
+        // Each was a tree for a moment.
+        memory::give_back();
         Ok(known)
+    }
+
+    /// What is there counts, limit or not.
+    fn noted(&self, owner: u32, bytes: usize) -> DocumentShares {
+        DocumentShares::note(&self.ledger, owner, bytes as u64, file_bytes(bytes))
     }
 
     /// Answers what goes on beside.
     fn recover_networks(&self) -> Result<Vec<JoinHandle<()>>, Error> {
         let context = self.network_context();
-        let mut known = self.load(Kind::Network)?;
+        let mut known = self.load(Kind::Network, network::Definition::read)?;
         for uuid in self.unknown(Kind::Network, known.iter().map(|(_, uuid, _)| *uuid)) {
-            if let Some(doc) = network::what_stands(&context, &uuid) {
-                let envelope = self.define_again(Kind::Network, &uuid, self.scope.uid, &doc.to_xml());
-                known.push((doc, uuid, envelope));
+            if let Some(definition) = network::what_stands(&context, &uuid) {
+                let envelope = self.define_again(Kind::Network, &uuid, self.scope.uid, definition.xml());
+                known.push((definition, uuid, envelope));
             }
         }
-        for (doc, uuid, envelope) in known {
+        for (definition, uuid, envelope) in known {
             let left = network::left(&context, &uuid, true);
-            self.enter_network(network::Seed { doc, uuid, envelope, left });
+            let shares = self.noted(envelope.owner, definition.bytes());
+            self.enter_network(network::Seed { definition, uuid, envelope, shares, left });
         }
         let mut beside = Vec::new();
         for uuid in self.unknown(Kind::Network, self.networks().iter().map(network::Handle::uuid)) {
             let Some(left) = network::left(&context, &uuid, false) else { continue };
             let context = context.clone();
-            beside.push(tokio::spawn(async move { drop(left.recover(&context, &uuid).await) }));
+            beside.push(tokio::spawn(async move { drop(left.recover(&context, &uuid, None).await) }));
         }
         Ok(beside)
     }
@@ -105,28 +122,30 @@ impl Manager {
     /// As [`Self::recover_networks`].
     async fn recover_domains(&self) -> Result<Vec<JoinHandle<()>>, Error> {
         let context = self.domain_context();
-        let mut known = self.load(Kind::Domain)?;
+        let mut known = self.load(Kind::Domain, domain::Definition::read)?;
         for uuid in self.unknown(Kind::Domain, known.iter().map(|(_, uuid, _)| *uuid)) {
-            if let Some((doc, owner)) = domain::what_runs(&context, &uuid) {
-                let envelope = self.define_again(Kind::Domain, &uuid, owner, &doc.to_xml());
-                known.push((doc, uuid, envelope));
+            if let Some((definition, owner)) = domain::what_runs(&context, &uuid) {
+                let envelope = self.define_again(Kind::Domain, &uuid, owner, definition.xml());
+                known.push((definition, uuid, envelope));
             }
         }
         // All at once: whoever waits for the service does not wait for each guest that hangs.
-        let recovered =
-            join_all(known.iter().map(|(_, uuid, _)| domain::recover(&context, uuid, true))).await;
-        for ((doc, uuid, envelope), recovered) in known.into_iter().zip(recovered) {
+        let recover =
+            known.iter().map(|(definition, uuid, _)| domain::recover(&context, uuid, Some(definition)));
+        let recovered = join_all(recover).await;
+        for ((definition, uuid, envelope), recovered) in known.into_iter().zip(recovered) {
             let recovered = recovered.unwrap_or_else(|e| {
-                tracing::error!(domain = %doc.def().name, "could not be taken over: {}", crate::chain(&e));
+                tracing::error!(domain = %definition.name(), "could not be taken over: {}", crate::chain(&e));
                 domain::Recovered::Off
             });
-            self.enter_domain(domain::Seed { doc, uuid, envelope, recovered });
+            let shares = self.noted(envelope.owner, definition.bytes());
+            self.enter_domain(domain::Seed { definition, uuid, envelope, shares, recovered }).await;
         }
         let mut beside = Vec::new();
         for uuid in self.unknown(Kind::Domain, self.domains().iter().map(domain::Handle::uuid)) {
             let context = context.clone();
             beside.push(tokio::spawn(async move {
-                match domain::recover(&context, &uuid, false).await {
+                match domain::recover(&context, &uuid, None).await {
                     Ok(recovered) => recovered.settled().await,
                     Err(e) => {
                         tracing::error!("what the domain {uuid} left is not removed: {}", crate::chain(&e));

@@ -92,6 +92,11 @@ impl<D: Definition> Doc<D> {
         &self.def
     }
 
+    /// What the document means, without the document.
+    pub fn into_def(self) -> D {
+        self.def
+    }
+
     /// The document as written, with what edits have added.
     pub fn tree(&self) -> &Document {
         &self.tree

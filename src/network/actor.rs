@@ -11,15 +11,15 @@ use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 
 use super::bring_up::{self, Up};
-use super::forwarding::Needs;
 use super::leases::{LeaseChange, Leases, NetworkLease};
 use super::recover::{Adopted, Left, NO_DNSMASQ};
 use super::state::{self, Denial, Effect, Event, State};
-use super::{Context, Error, Handle, View, live};
-use crate::model::{Mac, NetworkDoc, Severity};
+use super::{Context, Definition, Error, Handle, View};
+use crate::ledger::DocumentShares;
+use crate::model::{Mac, Severity};
 use crate::pace::Backoff;
 use crate::plan::ports::{PortRules, PortWish};
-use crate::store::{Envelope, Kind};
+use crate::store::Envelope;
 use crate::sys::netlink::{Neighbour, PortSpec};
 
 const MAILBOX: usize = 64;
@@ -29,15 +29,18 @@ const REVIVAL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_se
 
 type Reply<T> = crate::mailbox::Reply<T, Error>;
 
+/// The definition, and of one that runs the bridge.
+pub(super) type Seen = (Definition, Option<String>);
+
 #[derive(Debug)]
 pub(super) enum Message {
     Start { reason: &'static str, reply: Reply<()> },
     Stop { force: bool, reply: Reply<()> },
     Undefine { reply: Reply<()> },
-    Redefine { doc: Box<NetworkDoc>, generation: u64, reply: Reply<()> },
+    Redefine { definition: Definition, generation: u64, reply: Reply<()> },
     SetAutostart { autostart: bool, reply: Reply<()> },
     SetAccess { access: String, reply: Reply<()> },
-    Document { live: bool, reply: Reply<NetworkDoc> },
+    Look { live: bool, reply: Reply<Seen> },
     Leases { reply: Reply<Vec<NetworkLease>> },
     Neighbours { reply: Reply<Vec<Neighbour>> },
     Plug { request: PortRequest, reply: Reply<Plugged> },
@@ -76,23 +79,28 @@ pub struct Plugged {
 #[derive(Debug)]
 pub struct Seed {
     /// The complete definition.
-    pub doc: NetworkDoc,
+    pub definition: Definition,
     /// Its uuid.
     pub uuid: Uuid,
     /// What is stored beside it.
     pub envelope: Envelope,
+    /// What it counts for.
+    pub shares: DocumentShares,
     /// What a previous daemon left of it, if anything.
     pub left: Option<Left>,
 }
 
-struct Actor {
-    context: Context,
-    uuid: Uuid,
-    doc: NetworkDoc,
-    envelope: Envelope,
+pub(super) struct Actor {
+    pub(super) context: Context,
+    pub(super) uuid: Uuid,
+    pub(super) definition: Definition,
+    pub(super) envelope: Envelope,
+    pub(super) shares: DocumentShares,
     state: State,
     reason: String,
-    up: Option<Up>,
+    pub(super) up: Option<Up>,
+    /// Whether what runs says something else than what is stored.
+    pub(super) differs: bool,
     ports: BTreeMap<(Uuid, Mac), PortRequest>,
     warnings: Vec<String>,
     revivals: Backoff,
@@ -105,7 +113,7 @@ struct Actor {
 /// Starts the actor of a network.
 pub fn spawn(context: Context, seed: Seed) -> Handle {
     let (mailbox, messages) = mpsc::channel(MAILBOX);
-    let Seed { doc, uuid, envelope, left } = seed;
+    let Seed { definition, uuid, envelope, shares, left } = seed;
     // As RUN says, until it is known.
     let (state, reason) = match &left {
         Some(left) if left.active => (State::Active, "adopted"),
@@ -115,11 +123,13 @@ pub fn spawn(context: Context, seed: Seed) -> Handle {
     let mut actor = Actor {
         context,
         uuid,
-        doc,
+        definition,
         envelope,
+        shares,
         state,
         reason: reason.to_owned(),
         up: None,
+        differs: false,
         ports: BTreeMap::new(),
         warnings: Vec::new(),
         revivals: Backoff::new(REVIVAL.0, REVIVAL.1),
@@ -143,10 +153,10 @@ pub fn spawn(context: Context, seed: Seed) -> Handle {
     };
     actor.view.send_replace(Arc::new(actor.snapshot()));
     let (view, leases) = (actor.view.subscribe(), actor.leases.subscribe());
-    let handle = Handle { uuid, mailbox, view, leases };
+    let handle = Handle { uuid, mailbox, view, leases, desk: actor.context.desk.clone() };
     tokio::spawn(async move {
         if let Some(left) = left {
-            let left = left.recover(&actor.context, &uuid).await;
+            let left = left.recover(&actor.context, &uuid, Some(&actor.definition)).await;
             actor.take_over(left);
         }
         actor.run(messages).await;
@@ -184,26 +194,27 @@ impl Actor {
             Message::Start { reason, reply } => drop(reply.send(self.start(reason).await)),
             Message::Stop { force, reply } => drop(reply.send(self.stop(force).await)),
             Message::Undefine { reply } => {
-                let result = self.undefine();
+                let result = self.undefine().await;
                 let ended = result.is_ok();
                 let _ = reply.send(result);
                 return ended;
             }
-            Message::Redefine { doc, generation, reply } => {
+            Message::Redefine { definition, generation, reply } => {
                 // What was set beside the definition while it waited here stays.
                 let envelope = Envelope { generation, ..self.envelope.clone() };
-                let _ = reply.send(self.redefine(*doc, envelope));
+                let _ = reply.send(self.redefine(definition, envelope).await);
             }
             Message::SetAutostart { autostart, reply } => {
-                let _ = reply.send(self.change(|e| e.autostart = autostart));
+                let _ = reply.send(self.change(|e| e.autostart = autostart).await);
             }
             Message::SetAccess { access, reply } => {
-                let _ = reply.send(self.change(|e| e.access = access));
+                let _ = reply.send(self.change(|e| e.access = access).await);
             }
-            Message::Document { live: running, reply } => {
-                let running = self.up.as_ref().filter(|_| running);
-                let doc = running.map_or_else(|| self.doc.clone(), |up| live::document(&up.doc, &up.bridge));
-                let _ = reply.send(Ok(doc));
+            Message::Look { live, reply } => {
+                let running = self.up.as_ref().filter(|_| live);
+                let stored = || (self.definition.clone(), None);
+                let seen = running.map_or_else(stored, |up| (up.definition.clone(), Some(up.bridge.clone())));
+                let _ = reply.send(Ok(seen));
             }
             Message::Leases { reply } => drop(reply.send(self.leases().await)),
             Message::Neighbours { reply } => drop(reply.send(self.neighbours().await)),
@@ -219,10 +230,10 @@ impl Actor {
     }
 
     fn name(&self) -> String {
-        self.doc.def().name.to_string()
+        self.definition.name().to_string()
     }
 
-    fn step(&self, event: Event) -> Result<(State, Effect), Error> {
+    pub(super) fn step(&self, event: Event) -> Result<(State, Effect), Error> {
         state::step(self.state, event).map_err(|denial| Error::Denied { name: self.name(), denial })
     }
 
@@ -233,7 +244,7 @@ impl Actor {
         self.publish();
     }
 
-    fn publish(&self) {
+    pub(super) fn publish(&self) {
         let new = Arc::new(self.snapshot());
         let old = self.view.send_replace(new.clone());
         if old != new {
@@ -242,44 +253,49 @@ impl Actor {
     }
 
     fn snapshot(&self) -> View {
-        let def = self.doc.def();
-        let running = self.up.as_ref().map_or(def, |up| up.doc.def());
-        let chosen = def.bridge.name.as_ref().map_or_else(String::new, ToString::to_string);
+        let chosen = self.definition.bridge();
+        let running = self.up.as_ref().map_or(&self.definition, |up| &up.definition);
         View {
             name: self.name(),
             uuid: self.uuid,
-            bridge: self.up.as_ref().map_or(chosen, |up| up.bridge.clone()),
-            forward_mode: def.forward_mode().to_owned(),
+            bridge: self.up.as_ref().map_or(chosen, |up| &up.bridge).to_owned(),
+            forward_mode: self.definition.forward_mode().to_owned(),
             state: self.state,
             reason: self.reason.clone(),
             autostart: self.envelope.autostart,
-            pending_changes: self.up.as_ref().is_some_and(|up| !up.doc.says_the_same(&self.doc)),
+            pending_changes: self.differs,
             generation: self.envelope.generation,
             owner: self.envelope.owner,
             access: self.envelope.access.clone(),
             warnings: self.warnings.clone(),
-            ports: PortRules::of(running, self.envelope.owner),
+            ports: running.port_rules(self.envelope.owner),
         }
     }
 
     async fn start(&mut self, reason: &'static str) -> Result<(), Error> {
         let (next, _) = self.step(Event::Start)?;
-        let mut findings = crate::plan::check::network(&self.doc);
+        let definition = self.definition.clone();
+        let read = move || {
+            let doc = definition.doc()?;
+            let findings = crate::plan::check::network(&doc);
+            Ok::<_, Error>((doc.into_def(), findings))
+        };
+        let (def, mut findings) = self.context.desk.run_own(self.definition.bytes(), read).await?;
         findings.retain(|f| f.severity == Severity::Unsupported);
         if !findings.is_empty() {
             return Err(Error::NotSupported { name: self.name(), findings });
         }
         self.enter(next, reason);
-        match bring_up::up(&self.context, &self.uuid, &self.doc).await {
+        match bring_up::up(&self.context, &self.uuid, &self.definition, &def).await {
             Ok(up) => {
                 self.reattach(&up).await;
                 self.up = Some(up);
                 self.follow_leases();
                 self.revivals = Backoff::new(REVIVAL.0, REVIVAL.1);
                 // An isolated one reaches nothing else anyway.
-                let leads_out = self.doc.def().forward.is_some();
+                let leads_out = def.forward.is_some();
                 let warning = if leads_out { self.context.ground.warning().await } else { None };
-                self.warnings = self.context.forwarding.notes(Needs::of(self.doc.def())).await;
+                self.warnings = self.context.forwarding.notes(self.definition.forwarding()).await;
                 self.warnings.extend(warning);
                 let (next, _) = self.step(Event::Up)?;
                 self.enter(next, reason);
@@ -299,7 +315,7 @@ impl Actor {
         let Ok(netlink) = up.space.netlink().await else { return };
         let Ok(links) = netlink.links().await else { return };
         let Some(bridge) = links.iter().find(|l| l.name == up.bridge) else { return };
-        let rules = up.port_rules(self.envelope.owner);
+        let rules = up.definition.port_rules(self.envelope.owner);
         for request in self.ports.values() {
             let alias = bring_up::alias(&request.domain);
             // The TAP's own address ends as the NIC's does.
@@ -330,8 +346,9 @@ impl Actor {
         self.enter(next, "requested");
         self.revival = None;
         let Some(up) = self.up.take() else { return Ok(()) };
-        let problems =
-            bring_up::down(&self.context, &self.uuid, &up.space, up.doc.def().mac, up.dnsmasq).await;
+        self.differs = false;
+        self.count();
+        let problems = bring_up::down(&self.context, &self.uuid, &up.space, up.mac, up.dnsmasq).await;
         self.warnings.clear();
         let gone = self.leases.end();
         self.tell_leases(gone);
@@ -347,31 +364,10 @@ impl Actor {
         Err(error)
     }
 
-    fn undefine(&mut self) -> Result<(), Error> {
-        self.step(Event::Undefine)?;
-        Ok(self.context.store.remove(Kind::Network, &self.uuid)?)
-    }
-
-    fn redefine(&mut self, doc: NetworkDoc, envelope: Envelope) -> Result<(), Error> {
-        self.context.store.save(Kind::Network, &self.uuid, &envelope, &doc.to_xml())?;
-        (self.doc, self.envelope) = (doc, envelope);
-        self.publish();
-        Ok(())
-    }
-
-    fn change(&mut self, edit: impl FnOnce(&mut Envelope)) -> Result<(), Error> {
-        let mut envelope = self.envelope.clone();
-        edit(&mut envelope);
-        if envelope == self.envelope {
-            return Ok(());
-        }
-        self.redefine(self.doc.clone(), envelope)
-    }
-
     /// Leases of a network that is active are told of as they come and go.
     fn follow_leases(&mut self) {
         let Some(up) = self.up.as_ref().filter(|up| up.dnsmasq.is_some()) else { return };
-        self.leases.follow(&self.context.scope.network_run_dir(&self.uuid), up.doc.def());
+        self.leases.follow(&self.context.scope.network_run_dir(&self.uuid), &up.definition);
     }
 
     async fn look_at_leases(&mut self) {
@@ -406,8 +402,8 @@ impl Actor {
         let Some(up) = &self.up else {
             return Err(Error::Denied { name: self.name(), denial: Denial::NotActive });
         };
-        let rules = up.port_rules(self.envelope.owner);
-        let findings = rules.objections(request.wish, &request.path, self.doc.def().name.as_str());
+        let rules = up.definition.port_rules(self.envelope.owner);
+        let findings = rules.objections(request.wish, &request.path, self.definition.name().as_str());
         if !findings.is_empty() {
             return Err(Error::Port { network: self.name(), findings });
         }
@@ -427,8 +423,9 @@ impl Actor {
     /// What a previous daemon left is known now.
     fn take_over(&mut self, adopted: Option<Adopted>) {
         let (state, reason) = match adopted {
-            Some(Adopted { up, warnings, leases }) => {
-                (self.up, self.warnings) = (Some(up), warnings);
+            Some(Adopted { up, differs, warnings, leases }) => {
+                (self.up, self.differs, self.warnings) = (Some(up), differs, warnings);
+                self.count();
                 self.leases.know(leases);
                 self.follow_leases();
                 (State::Active, "adopted")
@@ -442,7 +439,7 @@ impl Actor {
         let Some(up) = &mut self.up else { return };
         up.dnsmasq = None;
         let pause = self.revivals.pause(Instant::now());
-        let name = &self.doc.def().name;
+        let name = self.definition.name();
         tracing::warn!(network = %name, "dnsmasq ended by itself ({exit}); it is started again in {pause:?}");
         self.revival = Some((Instant::now() + pause, exit));
     }

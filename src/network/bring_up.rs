@@ -10,9 +10,10 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::forwarding::Needs;
-use super::{Context, Error};
-use crate::model::{Mac, NetworkDef, NetworkDoc};
-use crate::plan::{self, ports::PortRules};
+use super::{Context, Definition, Error};
+use crate::desk::off_thread;
+use crate::model::{Mac, NetworkDef};
+use crate::plan;
 use crate::scope::ScopeKind;
 use crate::store;
 use crate::sys::dnsmasq::{self, Dnsmasq, DnsmasqSpec};
@@ -49,14 +50,10 @@ pub(super) struct Up {
     pub(super) dnsmasq: Option<Dnsmasq>,
     /// dnsmasq's uid, where it has its own.
     pub(super) uid: Option<u32>,
-    pub(super) doc: NetworkDoc,
-}
-
-impl Up {
-    /// What a NIC on it is held to.
-    pub(super) fn port_rules(&self, owner: u32) -> PortRules {
-        PortRules::of(self.doc.def(), owner)
-    }
+    /// As it runs.
+    pub(super) definition: Definition,
+    /// The bridge's own.
+    pub(super) mac: Option<Mac>,
 }
 
 /// The name under which a network holds the ground.
@@ -64,20 +61,25 @@ pub(super) fn holder(uuid: &Uuid) -> String {
     format!("network {uuid}")
 }
 
-/// Brings a complete definition up, or leaves nothing behind.
-pub(super) async fn up(context: &Context, uuid: &Uuid, doc: &NetworkDoc) -> Result<Up, Error> {
+/// Brings a complete definition up, whose meaning is `def`, or leaves nothing behind.
+pub(super) async fn up(
+    context: &Context,
+    uuid: &Uuid,
+    definition: &Definition,
+    def: &NetworkDef,
+) -> Result<Up, Error> {
     let mut space = context.ground.hold(&holder(uuid)).await?;
     if context.scope.network_run_dir(uuid).exists() {
         // What could not be removed when it was stopped would stand in its own way.
-        for problem in down(context, uuid, &space, doc.def().mac, None).await {
+        for problem in down(context, uuid, &space, def.mac, None).await {
             tracing::warn!(network = %uuid, "while removing what is left of it: {problem}");
         }
         space = context.ground.hold(&holder(uuid)).await?;
     }
-    match steps(context, uuid, doc, &space).await {
+    match steps(context, uuid, definition, def, &space).await {
         Ok(up) => Ok(up),
         Err(e) => {
-            for problem in down(context, uuid, &space, doc.def().mac, None).await {
+            for problem in down(context, uuid, &space, def.mac, None).await {
                 tracing::warn!(network = %uuid, "while undoing a start that failed: {problem}");
             }
             Err(e)
@@ -85,20 +87,25 @@ pub(super) async fn up(context: &Context, uuid: &Uuid, doc: &NetworkDoc) -> Resu
     }
 }
 
-async fn steps(context: &Context, uuid: &Uuid, doc: &NetworkDoc, space: &NetSpace) -> Result<Up, Error> {
-    let def = doc.def();
+async fn steps(
+    context: &Context,
+    uuid: &Uuid,
+    definition: &Definition,
+    def: &NetworkDef,
+    space: &NetSpace,
+) -> Result<Up, Error> {
     let netlink =
         space.netlink().await.map_err(|source| Error::Netlink { step: "opening netlink", source })?;
     refuse_other_ways_out(context, def).await?;
     refuse_used_subnets(def, &netlink).await?;
     let uid = dnsmasq_uid(context, def)?;
     // From here on RUN knows it, and what undoes the start gives it back.
-    save(context, uuid, doc, "", uid, false).inspect_err(|_| {
+    save(context, uuid, definition, "", uid, false).await.inspect_err(|_| {
         if let Some(uid) = uid {
             context.uids.give_back(uid);
         }
     })?;
-    let (bridge, index) = make_bridge(context, uuid, doc, uid, &netlink).await?;
+    let (bridge, index) = make_bridge(context, uuid, definition, def, uid, &netlink).await?;
     settings(context, uuid, def, &bridge, space).await?;
     let rules = plan::firewall::plan(def, uuid, &bridge);
     if let Some(rules) = &rules {
@@ -117,8 +124,8 @@ async fn steps(context: &Context, uuid: &Uuid, doc: &NetworkDoc, space: &NetSpac
     }
     let dnsmasq = start_dnsmasq(context, uuid, def, &bridge, uid, space).await?;
     verify(def, &bridge, rules.map(|rules| rules.table), &netlink, space).await?;
-    save(context, uuid, doc, &bridge, uid, true)?;
-    Ok(Up { bridge, space: space.clone(), dnsmasq, uid, doc: doc.clone() })
+    save(context, uuid, definition, &bridge, uid, true).await?;
+    Ok(Up { bridge, space: space.clone(), dnsmasq, uid, definition: definition.clone(), mac: def.mac })
 }
 
 /// A uid for the dnsmasq that the definition asks for; `None` where it runs as the service or as the other helpers.
@@ -132,12 +139,14 @@ pub(super) fn dnsmasq_uid(context: &Context, def: &NetworkDef) -> Result<Option<
 
 /// Starts again the dnsmasq of a network that is up.
 pub(super) async fn revive_dnsmasq(context: &Context, uuid: &Uuid, up: &mut Up) -> Result<(), Error> {
+    let definition = up.definition.clone();
+    let def = context.desk.run_own(definition.bytes(), move || definition.def()).await?;
     if up.uid.is_none() {
         // A former version gave it none of its own.
-        up.uid = dnsmasq_uid(context, up.doc.def())?;
-        save(context, uuid, &up.doc, &up.bridge, up.uid, true)?;
+        up.uid = dnsmasq_uid(context, &def)?;
+        save(context, uuid, &up.definition, &up.bridge, up.uid, true).await?;
     }
-    up.dnsmasq = start_dnsmasq(context, uuid, up.doc.def(), &up.bridge, up.uid, &up.space).await?;
+    up.dnsmasq = start_dnsmasq(context, uuid, &def, &up.bridge, up.uid, &up.space).await?;
     Ok(())
 }
 
@@ -206,11 +215,11 @@ async fn refuse_used_subnets(def: &NetworkDef, netlink: &Netlink) -> Result<(), 
 async fn make_bridge(
     context: &Context,
     uuid: &Uuid,
-    doc: &NetworkDoc,
+    definition: &Definition,
+    def: &NetworkDef,
     uid: Option<u32>,
     netlink: &Netlink,
 ) -> Result<(String, u32), Error> {
-    let def = doc.def();
     let failed = |source| Error::Netlink { step: "making the bridge", source };
     let in_use = |bridge: &str| Error::BridgeInUse { name: def.name.to_string(), bridge: bridge.to_owned() };
     let links: Vec<Link> = netlink.links().await.map_err(failed)?;
@@ -226,7 +235,7 @@ async fn make_bridge(
         }
     };
     for name in &candidates {
-        save(context, uuid, doc, name, uid, false)?;
+        save(context, uuid, definition, name, uid, false).await?;
         let spec = BridgeSpec {
             name: name.clone(),
             mac: def.mac.unwrap_or_else(|| Mac::for_guest([0; 3])).0,
@@ -299,22 +308,26 @@ async fn verify(
     Ok(())
 }
 
-fn save(
+async fn save(
     context: &Context,
     uuid: &Uuid,
-    doc: &NetworkDoc,
+    definition: &Definition,
     bridge: &str,
     uid: Option<u32>,
     active: bool,
 ) -> Result<(), Error> {
     let dir = context.scope.network_run_dir(uuid);
     let mode = if context.scope.is_root() { 0o711 } else { 0o700 };
-    for path in [dir.parent().unwrap_or(&dir), &dir] {
-        unix::make_dir(path, mode)
-            .map_err(|source| store::StoreError::Write { path: path.to_owned(), source })?;
-    }
-    let boot_id = context.boot_id.to_string();
-    Ok(store::save_live(&dir, &Live { boot_id, active, bridge: bridge.to_owned(), uid, xml: doc.to_xml() })?)
+    let (boot_id, bridge) = (context.boot_id.to_string(), bridge.to_owned());
+    let definition = definition.clone();
+    let write = move || {
+        for path in [dir.parent().unwrap_or(&dir), &dir] {
+            unix::make_dir(path, mode)
+                .map_err(|source| store::StoreError::Write { path: path.to_owned(), source })?;
+        }
+        store::save_live(&dir, &Live { boot_id, active, bridge, uid, xml: definition.xml().to_owned() })
+    };
+    Ok(off_thread(write).await?)
 }
 
 /// Undoes all that [`up`] makes, as far as it is there; goes on after a failure and tells them all. While something

@@ -7,9 +7,9 @@ use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 
 use super::actor::{Message, Plugged, PortRequest};
-use super::{Error, NetworkLease, View};
+use super::{Definition, Error, NetworkLease, View, live};
+use crate::desk::Desk;
 use crate::mailbox::{self, Reply};
-use crate::model::NetworkDoc;
 use crate::sys::netlink::Neighbour;
 
 /// A network, from outside. Cheap to clone.
@@ -19,6 +19,7 @@ pub struct Handle {
     pub(super) mailbox: mpsc::Sender<Message>,
     pub(super) view: watch::Receiver<Arc<View>>,
     pub(super) leases: watch::Receiver<Arc<Vec<NetworkLease>>>,
+    pub(super) desk: Desk,
 }
 
 impl Handle {
@@ -60,8 +61,8 @@ impl Handle {
     }
 
     /// Takes a new definition of the same network, with this generation. What runs is untouched.
-    pub async fn redefine(&self, doc: NetworkDoc, generation: u64) -> Result<(), Error> {
-        self.ask(|reply| Message::Redefine { doc: Box::new(doc), generation, reply }).await
+    pub async fn redefine(&self, definition: Definition, generation: u64) -> Result<(), Error> {
+        self.ask(|reply| Message::Redefine { definition, generation, reply }).await
     }
 
     /// Whether it is started once in a boot.
@@ -74,9 +75,13 @@ impl Handle {
         self.ask(|reply| Message::SetAccess { access, reply }).await
     }
 
-    /// The definition: as stored, or as it runs.
-    pub async fn document(&self, live: bool) -> Result<NetworkDoc, Error> {
-        self.ask(|reply| Message::Document { live, reply }).await
+    /// The document's text, as stored or as it runs, for `by`.
+    pub async fn xml(&self, live: bool, by: u32) -> Result<String, Error> {
+        let (definition, bridge) = self.ask(|reply| Message::Look { live, reply }).await?;
+        let Some(bridge) = bridge else { return Ok(definition.xml().to_owned()) };
+        let bytes = definition.bytes();
+        let written = move || Ok(live::document(definition.doc()?, &bridge).to_xml());
+        self.desk.run(by, bytes, written).await
     }
 
     /// Current DHCP leases.

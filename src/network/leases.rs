@@ -14,7 +14,7 @@ use ipnet::IpNet;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::model::NetworkDef;
+use super::Definition;
 use crate::sys::dnsmasq::{self, Lease};
 use crate::sys::file_watch::FileWatch;
 
@@ -97,10 +97,11 @@ impl Leases {
     }
 
     /// Begins to follow the lease file of a network that has one, with a look at it.
-    pub(super) fn follow(&mut self, run_dir: &Path, def: &NetworkDef) {
-        let place = Place::of(run_dir, def);
-        let watch = FileWatch::new(&place.path)
-            .inspect_err(|e| tracing::warn!(network = %def.name, "its leases are not followed: {e}"));
+    pub(super) fn follow(&mut self, run_dir: &Path, definition: &Definition) {
+        let place = Place::of(run_dir, definition);
+        let watch = FileWatch::new(&place.path).inspect_err(
+            |e| tracing::warn!(network = %definition.name(), "its leases are not followed: {e}"),
+        );
         self.followed =
             Some(Followed { watch: watch.ok(), place, due: Some(Instant::now()), settle: SETTLE });
     }
@@ -159,13 +160,13 @@ impl Leases {
 }
 
 /// The leases of a network that nobody follows yet.
-pub(super) async fn read_now(run_dir: &Path, def: &NetworkDef) -> io::Result<Vec<NetworkLease>> {
-    Place::of(run_dir, def).read_beside().await
+pub(super) async fn read_now(run_dir: &Path, definition: &Definition) -> io::Result<Vec<NetworkLease>> {
+    Place::of(run_dir, definition).read_beside().await
 }
 
 impl Place {
-    fn of(run_dir: &Path, def: &NetworkDef) -> Self {
-        let subnets = def.ips.iter().filter_map(|ip| ip.net).collect();
+    fn of(run_dir: &Path, definition: &Definition) -> Self {
+        let subnets = definition.subnets().to_vec();
         Self { path: dnsmasq::lease_file(run_dir), subnets }
     }
 
@@ -200,7 +201,6 @@ fn key(of: &NetworkLease) -> (IpAddr, &str, Option<&str>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::NetworkDoc;
 
     #[test]
     fn a_lease_that_comes_and_goes_is_no_change() {
@@ -228,9 +228,9 @@ mod tests {
         assert_eq!(all, change(&[2], &[3]));
     }
 
-    fn network() -> NetworkDoc {
+    fn network() -> Definition {
         let doc = "<network><name>n</name><ip address='10.0.0.1' prefix='24'/></network>";
-        NetworkDoc::parse(doc).unwrap()
+        Definition::read(doc.to_owned()).unwrap()
     }
 
     const A: &str = "1900000000 52:54:00:00:00:01 10.0.0.2 a *\n";
@@ -246,8 +246,8 @@ mod tests {
     async fn renewals_are_no_news() {
         let dir = tempfile::tempdir().unwrap();
         write(dir.path(), A);
-        let mut leases = Leases::new(read_now(dir.path(), network().def()).await.unwrap());
-        leases.follow(dir.path(), network().def());
+        let mut leases = Leases::new(read_now(dir.path(), &network()).await.unwrap());
+        leases.follow(dir.path(), &network());
         assert_eq!(leases.look().await.unwrap(), None);
         write(dir.path(), &format!("1900000060 52:54:00:00:00:01 10.0.0.2 a *\n{B}"));
         let change = leases.look().await.unwrap().unwrap();
@@ -263,7 +263,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         write(dir.path(), "");
         let mut leases = Leases::new(Vec::new());
-        leases.follow(dir.path(), network().def());
+        leases.follow(dir.path(), &network());
         leases.written().await;
         assert_eq!(leases.look().await.unwrap(), None);
         write(dir.path(), A);

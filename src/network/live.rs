@@ -5,8 +5,7 @@ use crate::model::NetworkDoc;
 use crate::xml::Element;
 
 /// The document with the name of the bridge. Where it could not be read any more it is left as it is.
-pub(super) fn document(running: &NetworkDoc, bridge: &str) -> NetworkDoc {
-    let mut doc = running.clone();
+pub(super) fn document(mut doc: NetworkDoc, bridge: &str) -> NetworkDoc {
     let edited = doc.edit(|tree| {
         let root = tree.root_mut();
         if let Some(there) = root.child_mut("bridge") {
@@ -17,7 +16,7 @@ pub(super) fn document(running: &NetworkDoc, bridge: &str) -> NetworkDoc {
         root.insert(after.map_or(0, |n| n + 1), Element::new("bridge").with_attr("name", bridge));
     });
     if let Err(e) = edited {
-        let name = &running.def().name;
+        let name = &doc.def().name;
         tracing::warn!(network = %name, "what was chosen cannot be written: {}", crate::chain(&e));
     }
     doc
@@ -31,7 +30,7 @@ mod tests {
     fn the_bridge_is_written_where_it_belongs() {
         let live = |inner: &str| {
             let text = format!("<network><name>n</name>{inner}</network>");
-            document(&NetworkDoc::parse(&text).unwrap(), "wbr3").to_xml()
+            document(NetworkDoc::parse(&text).unwrap(), "wbr3").to_xml()
         };
         let chosen = live("<forward/><mac address='52:54:00:00:00:01'/>").replace('\'', "\"");
         assert!(chosen.contains("<forward/><bridge name=\"wbr3\"/><mac"), "{chosen}");

@@ -9,6 +9,8 @@
 
 mod actor;
 mod bring_up;
+mod change;
+mod definition;
 pub mod forwarding;
 pub mod ground;
 mod handle;
@@ -23,8 +25,9 @@ use std::sync::{Arc, RwLock};
 
 use uuid::Uuid;
 
-use crate::ledger::Ledger;
-use crate::model::Finding;
+use crate::desk::Desk;
+use crate::ledger::{Exceeded, Ledger};
+use crate::model::{DocError, Finding};
 use crate::scope::Scope;
 use crate::store::{Store, StoreError};
 use crate::sys::dnsmasq::DnsmasqError;
@@ -35,6 +38,7 @@ use crate::uids::{Exhausted, Uids};
 
 pub use actor::{Plugged, PortRequest, Seed, spawn};
 pub use bring_up::recorded_uid;
+pub use definition::Definition;
 pub use handle::Handle;
 pub use leases::{LeaseChange, NetworkLease};
 pub use recover::{Left, left, what_stands};
@@ -96,6 +100,10 @@ pub enum Error {
     Leases { name: String, source: std::io::Error },
     #[error(transparent)]
     NoUid(#[from] Exhausted),
+    #[error("the definition of the network '{name}' cannot be read any more")]
+    Unreadable { name: String, source: Box<DocError> },
+    #[error(transparent)]
+    Limit(#[from] Exceeded),
     #[error("what the network needs could not be kept on disk")]
     Store(#[from] StoreError),
     #[error("the network was stopped, but not all of it is gone: {}", .0.join("; "))]
@@ -151,6 +159,8 @@ pub struct Context {
     pub forwarding: forwarding::Forwarding,
     /// What each owner takes of the machine.
     pub ledger: Ledger,
+    /// Where documents are read.
+    pub desk: Desk,
     /// Where changes are told.
     pub announce: Announcer,
     /// Where leases that come and go are told.

@@ -8,10 +8,9 @@ use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use super::bring_up::{self, Live, Up};
-use super::forwarding::Needs;
 use super::leases::{self, NetworkLease};
-use super::{Context, Error};
-use crate::model::{NetworkDef, NetworkDoc};
+use super::{Context, Definition, Error};
+use crate::model::{DocError, NetworkDef, NetworkDoc};
 use crate::plan::ports::DEFAULT_MTU;
 use crate::store;
 use crate::sys::dnsmasq;
@@ -22,6 +21,8 @@ use crate::sys::nft;
 #[derive(Debug)]
 pub struct Adopted {
     pub(super) up: Up,
+    /// Whether what is stored says something else.
+    pub(super) differs: bool,
     /// What is wrong with it by now.
     pub(super) warnings: Vec<String>,
     /// Those that are known already, and no news.
@@ -44,11 +45,19 @@ pub struct Left {
     pub(super) active: bool,
 }
 
-/// The document of a network that stands, as RUN has it: all that is left where the definition is lost.
-pub fn what_stands(context: &Context, uuid: &Uuid) -> Option<NetworkDoc> {
+/// The definition of a network that stands, as RUN has it: all that is left where what was stored is lost.
+pub fn what_stands(context: &Context, uuid: &Uuid) -> Option<Definition> {
     let live = store::load_live::<Live>(&context.scope.network_run_dir(uuid)).ok()??;
     let stands = live.active && live.boot_id == *context.boot_id;
-    stands.then(|| NetworkDoc::parse(&live.xml).ok()).flatten()
+    stands.then(|| Definition::read(live.xml).ok()).flatten()
+}
+
+/// What a network runs with.
+fn running(text: String, stored: &Definition) -> Result<(Definition, NetworkDef, bool), DocError> {
+    let definition = if text == stored.xml() { stored.clone() } else { Definition::read(text)? };
+    let differs = !definition.says_the_same(stored);
+    let def = NetworkDoc::parse(definition.xml())?.into_def();
+    Ok((definition, def, differs))
 }
 
 /// What RUN has of a network; `None`: nothing. `defined`: else what stands is to be removed.
@@ -67,31 +76,57 @@ pub fn left(context: &Context, uuid: &Uuid, defined: bool) -> Option<Left> {
 }
 
 impl Left {
-    /// Adopts the network or removes what is left of it; answers what was adopted.
-    pub async fn recover(self, context: &Context, uuid: &Uuid) -> Option<Adopted> {
+    /// Adopts the network, of which this is stored, or removes what is left of it; answers what was adopted.
+    pub async fn recover(
+        self,
+        context: &Context,
+        uuid: &Uuid,
+        stored: Option<&Definition>,
+    ) -> Option<Adopted> {
         let _turn = TURNS.acquire().await;
-        self.compare(context, uuid).await.unwrap_or_else(|e| {
+        self.compare(context, uuid, stored).await.unwrap_or_else(|e| {
             tracing::error!(network = %uuid, "could not be taken over: {}", crate::chain(&e));
             None
         })
     }
 
-    async fn compare(self, context: &Context, uuid: &Uuid) -> Result<Option<Adopted>, Error> {
+    async fn compare(
+        self,
+        context: &Context,
+        uuid: &Uuid,
+        stored: Option<&Definition>,
+    ) -> Result<Option<Adopted>, Error> {
         let space = context.ground.hold(&bring_up::holder(uuid)).await?;
         let mut mac = None;
         if let Some(live) = self.live {
-            let parsed = NetworkDoc::parse(&live.xml);
-            if let Ok(doc) = &parsed
+            let (text, known) = (live.xml, stored.cloned());
+            // One that is not defined any more is only to be found.
+            let read = move || match known {
+                Some(stored) => running(text, &stored),
+                None => Definition::read(text.clone()).and_then(|d| running(text, &d)),
+            };
+            let runs = context.desk.run_own(usize::MAX, read).await;
+            if let Ok((definition, ..)) = &runs
                 && self.active
             {
                 // Before anything can fail: what is kept is not restored under the network.
-                context.forwarding.keep(uuid, Needs::of(doc.def())).await;
+                context.forwarding.keep(uuid, definition.forwarding()).await;
             }
-            match parsed {
-                Ok(doc) if self.active && bridge_is_there(&space, uuid, &live.bridge).await? => {
-                    return Ok(Some(take_over(context, uuid, doc, live.bridge, live.uid, &space).await));
+            match runs {
+                Ok((definition, def, differs))
+                    if self.active && bridge_is_there(&space, uuid, &live.bridge).await? =>
+                {
+                    let up = Up {
+                        bridge: live.bridge,
+                        space: space.clone(),
+                        dnsmasq: None,
+                        uid: live.uid,
+                        definition,
+                        mac: def.mac,
+                    };
+                    return Ok(Some(take_over(context, uuid, up, &def, differs).await));
                 }
-                Ok(doc) => mac = doc.def().mac,
+                Ok((_, def, _)) => mac = def.mac,
                 Err(e) => tracing::warn!(network = %uuid, "the live definition is broken: {e}"),
             }
         }
@@ -126,20 +161,13 @@ async fn shield(
 
 /// The rules are loaded again in any case: it is one transaction, and they may have been flushed. What fails does
 /// not take the network from the guests that are on it.
-async fn take_over(
-    context: &Context,
-    uuid: &Uuid,
-    doc: NetworkDoc,
-    bridge: String,
-    uid: Option<u32>,
-    space: &crate::sys::netspace::NetSpace,
-) -> Adopted {
+async fn take_over(context: &Context, uuid: &Uuid, mut up: Up, def: &NetworkDef, differs: bool) -> Adopted {
     let mut warnings = Vec::new();
-    if let Err(e) = shield(space, &bridge, doc.def()).await {
+    if let Err(e) = shield(&up.space, &up.bridge, def).await {
         warnings.push(format!("guests may change the network's MTU: {}", crate::chain(&e)));
     }
-    if let Some(rules) = crate::plan::firewall::plan(doc.def(), uuid, &bridge)
-        && let Err(e) = nft::apply(space, &rules.to_string()).await
+    if let Some(rules) = crate::plan::firewall::plan(def, uuid, &up.bridge)
+        && let Err(e) = nft::apply(&up.space, &rules.to_string()).await
     {
         warnings.push(format!(
             "the firewall's rules may be gone, and cannot be made again: {}",
@@ -151,16 +179,16 @@ async fn take_over(
         tracing::warn!(network = %uuid, "dnsmasq is not found again: {e}");
         None
     });
-    let mut up = Up { bridge, space: space.clone(), dnsmasq, uid, doc };
+    up.dnsmasq = dnsmasq;
     if up.dnsmasq.is_none()
         && let Err(e) = bring_up::revive_dnsmasq(context, uuid, &mut up).await
     {
         warnings.push(format!("{NO_DNSMASQ}: {}", crate::chain(&e)));
     }
-    let leases = leases::read_now(&dir, up.doc.def()).await.unwrap_or_default();
+    let leases = leases::read_now(&dir, &up.definition).await.unwrap_or_default();
     for warning in &warnings {
-        tracing::error!(network = %up.doc.def().name, "{warning}");
+        tracing::error!(network = %up.definition.name(), "{warning}");
     }
-    warnings.extend(context.forwarding.notes(Needs::of(up.doc.def())).await);
-    Adopted { up, warnings, leases }
+    warnings.extend(context.forwarding.notes(up.definition.forwarding()).await);
+    Adopted { up, differs, warnings, leases }
 }

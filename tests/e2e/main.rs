@@ -28,6 +28,7 @@ mod harness;
 mod host_forwarding;
 mod hostile;
 mod hostile_files;
+mod hostile_limits;
 mod kept_apart;
 mod life;
 mod load;

@@ -13,7 +13,7 @@ mod small;
 mod storage;
 mod storage_start;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Display;
 use std::hash::Hash;
 
@@ -53,17 +53,18 @@ pub fn together<D: Definition>(doc: &Doc<D>, judged: Vec<Finding>, beyond: Vec<F
         }
         f
     });
-    let told =
-        |all: &[Finding], f: &Finding| all.iter().any(|a| a.path == f.path && a.severity == f.severity);
     all.extend(judged.into_iter().filter(|f| !follows(f)));
-    for finding in placed {
-        if !told(&all, &finding) && !follows(&finding) {
-            all.push(finding);
-        }
-    }
+    add_news(&mut all, placed.filter(|f| !follows(f)));
     // Parts that Warren has made, which have no line, go last.
     all.sort_by_key(|f| (f.line == 0, f.line, f.column));
     all
+}
+
+/// Adds findings on what none of that severity is about yet: a place is told of once.
+pub fn add_news(findings: &mut Vec<Finding>, more: impl IntoIterator<Item = Finding>) {
+    let mut told: HashSet<(String, Severity)> =
+        findings.iter().map(|f| (f.path.clone(), f.severity)).collect();
+    findings.extend(more.into_iter().filter(|f| told.insert((f.path.clone(), f.severity))));
 }
 
 /// Findings on one document, each placed by its path.

@@ -18,7 +18,7 @@ use crate::scope::Limits;
 /// Connections whose uid is remembered. Beyond, those are forgotten that wait for nothing.
 const REMEMBERED: usize = 1024;
 
-/// Bytes of calls that are being answered. A document has 4 MiB at most.
+/// Bytes of calls that are being answered, and of documents that are the answers. A document has 4 MiB at most.
 const BYTES: usize = 64 << 20;
 
 /// Job objects for each piece of work that may be under way: they stay a minute longer than it.
@@ -29,7 +29,7 @@ const JOBS_EACH: usize = 4;
 pub(super) enum Resource {
     /// A call that is being answered.
     Call,
-    /// A byte of such a call.
+    /// A byte of such a call, or of the document that it is answered with.
     Byte,
     /// Work under way.
     Work,
@@ -103,7 +103,8 @@ impl Callers {
         self.claim_much(uid, resource, 1)
     }
 
-    fn claim_much(&self, uid: u32, resource: Resource, amount: usize) -> Result<Claim, Error> {
+    /// So many of them.
+    pub(super) fn claim_much(&self, uid: u32, resource: Resource, amount: usize) -> Result<Claim, Error> {
         let (limit, what) = match resource {
             Resource::Call => (self.limits.calls, "calls in flight"),
             Resource::Byte => (BYTES, "bytes of calls in flight"),

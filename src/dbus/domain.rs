@@ -219,13 +219,15 @@ impl DomainInterface {
         let (live, secrets) = (options.flag("live")?, options.flag("secrets")?);
         options.end()?;
         let xml = self.domain.xml(live, call.caller.uid).await?;
-        match xml.whole.filter(|_| secrets) {
-            None => Ok(xml.public),
+        let text = match xml.whole.filter(|_| secrets) {
+            None => xml.public,
             Some(whole) => {
                 call.may_read_secrets(&self.domain).await?;
-                Ok(whole)
+                whole
             }
-        }
+        };
+        call.answers_with(&header, text.len())?;
+        Ok(text)
     }
 
     async fn set_autostart(

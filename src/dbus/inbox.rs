@@ -6,6 +6,7 @@
 //! Must never keep more than [`ROOM`] for long, nor refuse a connection that has nothing waiting; nor keep a
 //! descriptor that came with a call, nor a signal that somebody else than the bus has sent: nothing here takes either.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroU32;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -15,6 +16,7 @@ use tokio::time::Instant;
 use zbus::DBusError;
 use zbus::message::{Flags, Header, Message, Type};
 
+use super::callers::Claim;
 use super::error::Error;
 
 /// Who sends the only signals that are heard.
@@ -61,6 +63,8 @@ struct Calls {
     under_way: usize,
     /// When those came that wait or are being answered, by their serial numbers.
     arrivals: HashMap<NonZeroU32, Instant>,
+    /// What is kept until the answer to a call of that number is out. Callers choose the numbers: two may be alike.
+    kept: HashMap<NonZeroU32, Vec<Claim>>,
 }
 
 /// Whether it is counted as under way until it is answered.
@@ -143,6 +147,12 @@ impl Waiting {
     fn answered(&mut self, receiver: &str, serial: Option<NonZeroU32>) -> bool {
         let Some(calls) = self.calls.get_mut(receiver) else { return false };
         serial.map(|serial| calls.arrivals.remove(&serial));
+        if let Some(Entry::Occupied(mut kept)) = serial.map(|serial| calls.kept.entry(serial)) {
+            kept.get_mut().pop();
+            if kept.get().is_empty() {
+                kept.remove();
+            }
+        }
         let stood = calls.under_way >= AT_ONCE && !calls.messages.is_empty();
         calls.under_way = calls.under_way.saturating_sub(1);
         if calls.messages.is_empty() && calls.under_way == 0 {
@@ -193,6 +203,17 @@ impl Inbox {
         arrival.copied().unwrap_or_else(Instant::now)
     }
 
+    /// Keeps a share until the answer to this call is out: a large one may wait long for its turn. Where the bus is
+    /// reached without turns, nobody knows when that is.
+    pub(super) fn keep_until_answered(&self, call: &Header<'_>, share: Claim) {
+        let mut waiting = self.lock();
+        let calls = call.sender().and_then(|sender| waiting.calls.get_mut(sender.as_str()));
+        let is_answered = !call.primary().flags().contains(Flags::NO_REPLY_EXPECTED);
+        if let Some(calls) = calls.filter(|calls| is_answered && calls.under_way > 0) {
+            calls.kept.entry(call.primary().serial_num()).or_default().push(share);
+        }
+    }
+
     /// Whether all calls that have come are answered, and the answers are out, or can never be.
     pub(super) fn is_quiet(&self) -> bool {
         let waiting = self.lock();
@@ -235,6 +256,31 @@ mod tests {
         let next = || waiting.take();
         let member = |m: Message| m.header().member().map(ToString::to_string).unwrap_or_default();
         std::iter::from_fn(next).map(member).collect()
+    }
+
+    #[test]
+    fn a_large_answer_counts_until_it_is_out() {
+        use crate::dbus::callers::{Callers, Resource};
+        let callers = Callers::new(crate::scope::Limits::default());
+        let share = || callers.claim_much(1000, Resource::Byte, 40 << 20);
+        let inbox = Inbox::new(mpsc::unbounded_channel().0);
+        let (first, second) = (call(":1.1", "A"), call(":1.1", "B"));
+        let no_reply = Message::method_call("/", "C").sender(":1.1").with_flags(Flags::NO_REPLY_EXPECTED);
+        let no_reply = no_reply.build(&()).unwrap();
+        for call in [&first, &second, &no_reply] {
+            inbox.put(call.clone());
+            assert!(inbox.lock().take().is_some());
+        }
+        let answer = |call: &Message| {
+            let answer = Message::method_return(&call.header()).build(&()).unwrap();
+            inbox.sent(&answer);
+        };
+        inbox.keep_until_answered(&first.header(), share().unwrap());
+        answer(&second);
+        assert!(share().is_err(), "it is not out");
+        answer(&first);
+        inbox.keep_until_answered(&no_reply.header(), share().unwrap());
+        assert!(share().is_ok(), "it is never answered");
     }
 
     #[test]

@@ -163,7 +163,9 @@ impl NetworkInterface {
         let call = self.service.call(&header).await?;
         call.may_read_network(&self.network).await?;
         let live = Options::only_flag(options, "live")?;
-        Ok(self.network.xml(live, call.caller.uid).await?)
+        let text = self.network.xml(live, call.caller.uid).await?;
+        call.answers_with(&header, text.len())?;
+        Ok(text)
     }
 
     #[zbus(out_args("leases"))]

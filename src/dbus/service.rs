@@ -136,6 +136,13 @@ impl Call<'_> {
         Ok(paths::job_or_done(job?))
     }
 
+    /// Counts a large answer for the caller, from now on until it is out.
+    pub(super) fn answers_with(&self, header: &Header<'_>, bytes: usize) -> Result<(), Error> {
+        let share = self.service.callers.claim_much(self.caller.uid, Resource::Byte, bytes)?;
+        self.service.inbox.keep_until_answered(header, share);
+        Ok(())
+    }
+
     /// Admits the caller to unicast signals until it leaves the bus.
     pub(super) fn subscribe(
         &self,

@@ -17,6 +17,7 @@ use uuid::Uuid;
 use super::define::first_envelope;
 use super::draft::Reading;
 use super::{Error, Manager};
+use crate::desk::off_thread;
 use crate::domain;
 use crate::ledger::DocumentShares;
 use crate::model::DocError;
@@ -183,7 +184,7 @@ impl Manager {
             Some(noted) => noted,
             None => {
                 let marked = self.marked();
-                if let Err(e) = self.note_ahead(&marked) {
+                if let Err(e) = self.note_ahead(&marked).await {
                     let why = crate::chain(&e);
                     tracing::error!("nothing is started automatically, since that cannot be noted: {why}");
                     return;
@@ -197,7 +198,7 @@ impl Manager {
             } else if let Ok(domain) = self.domain(&uuid) {
                 autostart_domain(&domain).await;
             }
-            if let Err(e) = self.note_ahead(&ahead) {
+            if let Err(e) = self.note_ahead(&ahead).await {
                 tracing::warn!("what was started is not noted: {}", crate::chain(&e));
             }
         }
@@ -218,10 +219,10 @@ impl Manager {
         networks.chain(domains).collect()
     }
 
-    fn note_ahead(&self, ahead: &VecDeque<Uuid>) -> Result<(), StoreError> {
+    async fn note_ahead(&self, ahead: &VecDeque<Uuid>) -> Result<(), StoreError> {
         let lines = ahead.iter().map(|uuid| format!("\n{uuid}"));
-        let note = format!("{}{}", self.boot_id, lines.collect::<String>());
-        store::write_live(&self.autostart_note(), note.as_bytes())
+        let (note, path) = (format!("{}{}", self.boot_id, lines.collect::<String>()), self.autostart_note());
+        off_thread(move || store::write_live(&path, note.as_bytes())).await
     }
 
     /// In RUN: the boot, and a line for each that is to be started yet.

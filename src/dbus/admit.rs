@@ -90,8 +90,7 @@ impl Call<'_> {
 
     /// For reading what is not public of a network: whoever may use it.
     pub(super) async fn may_read_network(&self, network: &network::Handle) -> Result<(), Error> {
-        let action =
-            if network.view().access == "users" { Action::NetworkUse } else { Action::NetworkManage };
+        let action = if network.view().is_shared() { Action::NetworkUse } else { Action::NetworkManage };
         self.check(action, &asking(questions::READ_NETWORK, of_network(network))).await
     }
 
@@ -140,7 +139,7 @@ impl Call<'_> {
     pub(super) async fn may_use_networks(&self, networks: &[String]) -> Result<(), Error> {
         for network in networks {
             let known = self.service.manager.network_by_name(network);
-            let open = known.as_ref().is_ok_and(|n| n.view().access == "users");
+            let open = known.as_ref().is_ok_and(|n| n.view().is_shared());
             let action = if open { Action::NetworkUse } else { Action::NetworkUseAny };
             let details = known.map_or_else(|_| vec![("name", network.clone())], |n| of_network(&n));
             self.check(action, &details).await?;

@@ -12,7 +12,7 @@ use super::dict::{Dict, dict, list};
 use super::error::Error;
 use super::options::{Given, Options};
 use super::service::{Call, Service};
-use crate::domain::{Command, Handle, Info, StartOptions, View};
+use crate::domain::{Command, Handle, Info, NetworkRights, StartOptions, View};
 use crate::manager::{self, GuestAddress, Object};
 use crate::model::DomainDoc;
 use crate::plan::{privileges, taps};
@@ -158,7 +158,8 @@ impl DomainInterface {
         let (networks, places) = self.domain.read(false, call.caller.uid, wanted).await?;
         call.may_use_networks(&networks).await?;
         let naming = call.naming(&self.view().name, self.view().owner, &places).await?;
-        let start = StartOptions { paused, start_networks, reason: "requested", naming };
+        let network_rights = NetworkRights::Checked;
+        let start = StartOptions { paused, start_networks, network_rights, reason: "requested", naming };
         let domain = self.domain.clone();
         self.work(&call, "Start", no_wait, async move { Ok(domain.start(start).await?) }).await
     }

@@ -163,6 +163,7 @@ fn network_name(e: &network::Error) -> &'static str {
         | E::Firewall(_)
         | E::Dnsmasq(_)
         | E::NotVerified { .. }
+        | E::Plug { .. }
         | E::Leases { .. }
         | E::Store(_)
         | E::TearDown(_) => warren!("BackendFailed"),
@@ -182,6 +183,7 @@ fn domain_name(e: &domain::Error) -> &'static str {
         E::NotSupported { .. } | E::Ground { .. } => warren!("NotSupported"),
         E::Config { .. } => warren!("InvalidConfig"),
         E::NoSuchNetwork { .. } => warren!("NoSuchNetwork"),
+        E::NetworkDenied { .. } => ACCESS_DENIED,
         E::Network { source, .. } => network_name(source),
         E::Tap { source: TapError::Exists(_), .. } => warren!("AddressInUse"),
         E::NoSuchConsole { .. } | E::NoSuchDisplay { .. } => warren!("NoSuchDevice"),
@@ -200,7 +202,7 @@ fn domain_name(e: &domain::Error) -> &'static str {
         | E::Vhost { .. }
         | E::Tap { .. }
         | E::Link { .. }
-        | E::LinkSetting { .. }
+        | E::Plug { .. }
         | E::BridgeHelper { .. }
         | E::ScriptRun { .. }
         | E::ScriptFailed { .. }

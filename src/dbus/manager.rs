@@ -14,7 +14,7 @@ use super::options::{Given, Options};
 use super::paths;
 use super::service::Service;
 use super::subscribe::Topic;
-use crate::domain::StartOptions;
+use crate::domain::{NetworkRights, StartOptions};
 use crate::manager::{self, DefineOptions, Object, Reading, Report};
 use crate::model::{DocError, Finding};
 use crate::plan::taps::Naming;
@@ -129,7 +129,13 @@ impl ManagerInterface {
         if start {
             let domain = manager.domain(&uuid)?;
             let cancel = Some(domain.clone());
-            let start = StartOptions { paused: false, start_networks: true, reason: "requested", naming };
+            let start = StartOptions {
+                paused: false,
+                start_networks: true,
+                network_rights: NetworkRights::Checked,
+                reason: "requested",
+                naming,
+            };
             let work = async move { Ok(domain.start(start).await?) };
             call.work("Start", Object::Domain(uuid), false, cancel, work).await?;
         }

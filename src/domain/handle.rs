@@ -24,6 +24,15 @@ pub struct Handle {
     pub(super) desk: Desk,
 }
 
+/// Whose right to have NICs on networks counts at a start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NetworkRights {
+    /// The caller's, which has been checked.
+    Checked,
+    /// The owner's: there is no caller who could be asked.
+    Owner,
+}
+
 /// How a domain is started.
 #[derive(Debug, Clone, Copy)]
 pub struct StartOptions {
@@ -31,6 +40,8 @@ pub struct StartOptions {
     pub paused: bool,
     /// Start the networks that its NICs are on, where they are inactive.
     pub start_networks: bool,
+    /// Whose right to its networks counts.
+    pub network_rights: NetworkRights,
     /// What `StateReason` says: `requested` or `autostart`.
     pub reason: &'static str,
     /// What the TAPs of an ordinary user's domain may be called in system scope; others are free in any case.

@@ -50,7 +50,6 @@ use crate::store::{Store, StoreError};
 use crate::sys::bridge_helper::BridgeHelperError;
 use crate::sys::images::ImagesError;
 use crate::sys::netlink::NetlinkError;
-use crate::sys::netspace::SysctlError;
 use crate::sys::process::{ProcessError, SpawnError};
 use crate::sys::qmp::QmpError;
 use crate::sys::tap::TapError;
@@ -60,7 +59,7 @@ pub use actor::{Seed, spawn};
 pub use commands::Command;
 pub use definition::{Definition, Xml};
 pub use files::images_of;
-pub use handle::{Handle, StartOptions};
+pub use handle::{Handle, NetworkRights, StartOptions};
 pub use info::{ConsoleInfo, DiskInfo, GraphicsInfo, Info, NicInfo};
 pub use kept::Kept;
 pub use recover::{Recovered, recorded_uid, recover, what_runs};
@@ -82,6 +81,11 @@ pub enum Error {
     NoSuchNetwork { path: String, network: String },
     #[error("{path}: the network '{network}' is not active")]
     NetworkInactive { path: String, network: String },
+    #[error(
+        "{path}: the network '{network}' is not open to uid {owner}, who owns the domain; set the network's access to \
+        'users', or let somebody start the domain who may use it"
+    )]
+    NetworkDenied { path: String, network: String, owner: u32 },
     #[error("{path}: the network '{network}' cannot be used")]
     Network { path: String, network: String, source: network::Error },
     #[error("{path}: the session's networks cannot be used")]
@@ -96,8 +100,8 @@ pub enum Error {
     Tap { path: String, source: TapError },
     #[error("{path}: the TAP device could not be set up")]
     Link { path: String, source: NetlinkError },
-    #[error("{path}: the TAP device could not be set up")]
-    LinkSetting { path: String, source: SysctlError },
+    #[error("{path}: the TAP device could not be put on its bridge")]
+    Plug { path: String, source: network::PortError },
     #[error("{path}: the TAP device could not be had from the host's bridge helper")]
     BridgeHelper { path: String, source: BridgeHelperError },
     #[error("{path}: the script '{script}' could not be run")]
@@ -157,6 +161,7 @@ impl Error {
             Self::NoSuchNetwork { .. } | Self::NetworkInactive { .. } | Self::Network { .. } => {
                 "one of its networks is not to be had"
             }
+            Self::NetworkDenied { .. } => "its owner may not use one of its networks",
             Self::Images(_) => "one of its files cannot be opened",
             Self::NoPeer { .. } | Self::Peer { .. } => "the server of a NIC does not answer",
             Self::ScriptRun { .. } | Self::ScriptFailed { .. } => "one of its scripts failed",

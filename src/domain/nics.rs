@@ -12,11 +12,11 @@ use ipnet::IpNet;
 use uuid::Uuid;
 
 use super::guest::{Guest, LiveNic, holder};
-use super::{Context, Error, host_side};
+use super::{Context, Error, NetworkRights, StartOptions, host_side};
 use crate::model::{
     DomainDef, EthernetSide, Finding, IfName, InterfaceDef, InterfaceKind, Mac, Severity, SocketAddress,
 };
-use crate::network::{Handle as Network, PortRequest};
+use crate::network::{self, Handle as Network, PortRequest};
 use crate::plan::host::QemuFacts;
 use crate::plan::ports::PortWish;
 use crate::plan::qemu;
@@ -51,13 +51,26 @@ pub(super) enum NicDescriptor {
     Client(OwnedFd),
 }
 
-/// Makes sure that the networks of all NICs are there and active.
-pub(super) async fn ready_networks(context: &Context, def: &DomainDef, start: bool) -> Result<(), Error> {
+/// Makes sure that the networks of all NICs are there, open to the guest, and active.
+pub(super) async fn ready_networks(
+    context: &Context,
+    def: &DomainDef,
+    owner: u32,
+    options: StartOptions,
+) -> Result<(), Error> {
+    for nic in def.interfaces() {
+        let InterfaceKind::Network { network, .. } = &nic.kind else { continue };
+        let view = find_network(context, nic, network)?.view();
+        if options.network_rights == NetworkRights::Owner && !view.is_open_to(owner) {
+            let path = format!("{}/source/@network", nic.info.path);
+            return Err(Error::NetworkDenied { path, network: network.clone(), owner });
+        }
+    }
     for nic in def.interfaces() {
         let InterfaceKind::Network { network, .. } = &nic.kind else { continue };
         let handle = find_network(context, nic, network)?;
         let path = || format!("{}/source/@network", nic.info.path);
-        if start {
+        if options.start_networks {
             handle.ensure_active().await.map_err(|source| Error::Network {
                 path: path(),
                 network: network.clone(),
@@ -96,26 +109,27 @@ pub(super) async fn prepare(
             // Noted first, so that a start that is cut off gives it back.
             guest.live.networks.push(network.clone());
             guest.save(context, uuid)?;
-            let (domain_name, teaming) = (def.name.to_string(), nic.teaming.is_some());
-            let wish = PortWish::of(nic, guest.live.owner.unwrap_or_default());
-            let path = nic.info.path.clone();
-            let request = PortRequest { domain: *uuid, domain_name, mac, teaming, wish, path };
-            let plugged = handle.plug(request).await.map_err(|source| Error::Network {
+            let space = ground(context, uuid, nic).await?;
+            let taps = make_tap(&space, uuid, nic, NewTap { template, queues, mac }).await?;
+            let request = PortRequest {
+                domain: *uuid,
+                domain_name: def.name.to_string(),
+                mac,
+                tap: taps.name.clone().unwrap_or_default(),
+                teaming: nic.teaming.is_some(),
+                wish: PortWish::of(nic, guest.live.owner.unwrap_or_default()),
+                path: nic.info.path.clone(),
+            };
+            let plugged = handle.plug(request).await;
+            plugged.map_err(|source| Error::Network {
                 path: nic.info.path.clone(),
                 network: network.clone(),
                 source,
             })?;
-            let space = ground(context, uuid, nic).await?;
-            let port = Port { bridge: &plugged.bridge, spec: plugged.port, fixes_mtu: false };
-            let new = NewTap { template, queues, mac };
-            let taps = make_tap(&space, uuid, nic, new, Some(port)).await?;
             return note(guest, nic, taps, vhost, None);
         }
         InterfaceKind::Bridge { bridge } if context.scope.kind == ScopeKind::System => {
-            let spec = PortSpec { isolated: nic.isolated == Some(true), ..PortSpec::default() };
-            let port = Port { bridge: bridge.as_str(), spec, fixes_mtu: true };
-            let new = NewTap { template, queues, mac };
-            let taps = make_tap(&NetSpace::host(), uuid, nic, new, Some(port)).await?;
+            let taps = on_bridge(uuid, nic, NewTap { template, queues, mac }, bridge).await?;
             return note(guest, nic, taps, vhost, None);
         }
         InterfaceKind::Bridge { bridge } => {
@@ -126,7 +140,7 @@ pub(super) async fn prepare(
             let space = if nic.managed_tap { ground(context, uuid, nic).await? } else { NetSpace::host() };
             let taps = match &nic.target {
                 Some(own) if !nic.managed_tap => open_own(&space, nic, own, queues).await?,
-                _ => make_tap(&space, uuid, nic, NewTap { template, queues, mac }, None).await?,
+                _ => alone(&space, uuid, nic, NewTap { template, queues, mac }).await?,
             };
             let name = taps.name.clone().unwrap_or_default();
             // Noted first, so that what a script has begun that is cut off is undone by the other.
@@ -169,15 +183,6 @@ async fn ground(context: &Context, uuid: &Uuid, nic: &InterfaceDef) -> Result<Ne
     held.map_err(|source| Error::Ground { path: nic.info.path.clone(), source })
 }
 
-/// Where a TAP is plugged in.
-struct Port<'a> {
-    bridge: &'a str,
-    /// How the bridge is to treat it.
-    spec: PortSpec,
-    /// The bridge is not Warren's, and may still follow the MTU of its ports.
-    fixes_mtu: bool,
-}
-
 /// A TAP that is to be made.
 #[derive(Clone, Copy)]
 struct NewTap<'a> {
@@ -218,54 +223,51 @@ async fn by_the_helper(
     Ok(Taps { name: tap::name_of(&fd).ok(), queues: vec![fd] })
 }
 
-/// A TAP of the name that the document gives, or the next free one; with alias, address and bridge.
-async fn make_tap(
-    space: &NetSpace,
-    uuid: &Uuid,
-    nic: &InterfaceDef,
-    new: NewTap<'_>,
-    port: Option<Port<'_>>,
-) -> Result<Taps, Error> {
+/// A TAP of the name that the document gives, or the next free one; with alias, address and MTU, and not up yet.
+async fn make_tap(space: &NetSpace, uuid: &Uuid, nic: &InterfaceDef, new: NewTap<'_>) -> Result<Taps, Error> {
     let link = |source| Error::Link { path: nic.info.path.clone(), source };
     let netlink = space.netlink().await.map_err(link)?;
-    let master = match &port {
-        Some(Port { bridge, .. }) => {
-            let found = netlink.link(bridge).await.map_err(link)?;
-            let found = found.filter(|l| l.kind.as_deref() == Some("bridge"));
-            Some(found.ok_or_else(|| Error::NoSuchBridge {
-                path: format!("{}/source/@bridge", nic.info.path),
-                bridge: (*bridge).to_owned(),
-            })?)
-        }
-        None => None,
-    };
     let taps = open_queues(space, nic, new).await?;
     let name = taps.name.clone().unwrap_or_default();
     let made = netlink.link(&name).await.map_err(link)?;
     let index = made.map_or(0, |l| l.index);
     netlink.set_alias(index, &format!("warren:{uuid}")).await.map_err(link)?;
     netlink.set_mac(index, host_side(new.mac)).await.map_err(link)?;
-    if let Some(mtu) = nic.mtu.or(master.as_ref().map(|m| m.mtu)) {
+    if let Some(mtu) = nic.mtu {
         netlink.set_mtu(index, mtu).await.map_err(link)?;
     }
-    if let Some(master) = master {
-        // The host itself has nothing to say on a guest's cable.
-        let key = format!("net/ipv6/conf/{name}/disable_ipv6");
-        if space.sysctl_get(&key).await.is_ok() {
-            let failed = |source| Error::LinkSetting { path: nic.info.path.clone(), source };
-            space.sysctl(&key, "1").await.map_err(failed)?;
-        }
-        let (spec, fixes_mtu) = port.map_or_else(Default::default, |p| (p.spec, p.fixes_mtu));
-        if fixes_mtu && nic.mtu.is_some_and(|mtu| mtu != master.mtu) {
-            // Else the kernel would give the whole bridge the MTU of this one port.
-            netlink.fix_mtu(&master, master.mtu).await.map_err(link)?;
-        }
-        netlink.set_master(index, Some(master.index)).await.map_err(link)?;
-        if spec != PortSpec::default() {
-            netlink.set_port(index, spec).await.map_err(link)?;
-        }
+    Ok(taps)
+}
+
+/// A TAP without a bridge, set up.
+async fn alone(space: &NetSpace, uuid: &Uuid, nic: &InterfaceDef, new: NewTap<'_>) -> Result<Taps, Error> {
+    let link = |source| Error::Link { path: nic.info.path.clone(), source };
+    let taps = make_tap(space, uuid, nic, new).await?;
+    let netlink = space.netlink().await.map_err(link)?;
+    let made = netlink.link(taps.name.as_deref().unwrap_or_default()).await.map_err(link)?;
+    netlink.set_up(made.map_or(0, |l| l.index), true).await.map_err(link)?;
+    Ok(taps)
+}
+
+/// A TAP on a bridge that is not Warren's.
+async fn on_bridge(uuid: &Uuid, nic: &InterfaceDef, new: NewTap<'_>, bridge: &IfName) -> Result<Taps, Error> {
+    let link = |source| Error::Link { path: nic.info.path.clone(), source };
+    let space = NetSpace::host();
+    let netlink = space.netlink().await.map_err(link)?;
+    let found = netlink.link(bridge.as_str()).await.map_err(link)?;
+    let found = found.filter(|l| l.kind.as_deref() == Some("bridge")).ok_or_else(|| Error::NoSuchBridge {
+        path: format!("{}/source/@bridge", nic.info.path),
+        bridge: bridge.to_string(),
+    })?;
+    let taps = make_tap(&space, uuid, nic, new).await?;
+    if nic.mtu.is_some_and(|mtu| mtu != found.mtu) {
+        // It may still follow the MTU of its ports: else the kernel would give all of it the MTU of this one.
+        netlink.fix_mtu(&found, found.mtu).await.map_err(link)?;
     }
-    netlink.set_up(index, true).await.map_err(link)?;
+    let spec = PortSpec { isolated: nic.isolated == Some(true), ..PortSpec::default() };
+    let (tap, port) = (taps.name.as_deref().unwrap_or_default(), network::Port { spec, mtu: nic.mtu });
+    let plugged = network::plug(&space, bridge.as_str(), tap, port).await;
+    plugged.map_err(|source| Error::Plug { path: nic.info.path.clone(), source })?;
     Ok(taps)
 }
 

@@ -100,6 +100,29 @@ pub fn recorded_uid(context: &Context, uuid: &Uuid) -> Option<u32> {
     store::load_live::<Live>(&context.scope.domain_run_dir(uuid)).ok()??.uid
 }
 
+/// The guest that RUN records, running or not.
+pub(super) fn recorded(context: &Context, uuid: &Uuid) -> Result<Guest, Error> {
+    let dir = context.scope.domain_run_dir(uuid);
+    // Without it, what lies beside it may still name a QEMU.
+    let unknown = || Live { boot_id: context.boot_id.to_string(), ..Live::default() };
+    let live = match store::load_live::<Live>(&dir) {
+        Ok(Some(live)) if live.boot_id == *context.boot_id => live,
+        Ok(Some(_)) => Live::default(),
+        Ok(None) => unknown(),
+        Err(e) => {
+            tracing::warn!("{}", crate::chain(&e));
+            unknown()
+        }
+    };
+    let same_boot = live.boot_id == *context.boot_id;
+    let identity = process::read_identity(&identity_file(&dir)).map_err(Error::Run)?.filter(|_| same_boot);
+    let process = match identity {
+        Some(identity) => Process::adopt(identity).map_err(Error::Run)?,
+        None => None,
+    };
+    Ok(Guest { live, process, ..Guest::default() })
+}
+
 /// The definition that a guest runs with, its meaning, and whether what is stored says something else.
 struct Runs {
     definition: Definition,
@@ -133,29 +156,12 @@ pub async fn recover(
     if !dir.exists() {
         return Ok(Recovered::Off);
     }
-    // Without it, what lies beside it may still name a QEMU.
-    let unknown = || Live { boot_id: context.boot_id.to_string(), ..Live::default() };
-    let live = match store::load_live::<Live>(&dir) {
-        Ok(Some(live)) if live.boot_id == *context.boot_id => live,
-        Ok(Some(_)) => Live::default(),
-        Ok(None) => unknown(),
-        Err(e) => {
-            tracing::warn!("{}", crate::chain(&e));
-            unknown()
-        }
-    };
-    let same_boot = live.boot_id == *context.boot_id;
-    let identity = process::read_identity(&identity_file(&dir)).map_err(Error::Run)?.filter(|_| same_boot);
-    let process = match identity {
-        Some(identity) => Process::adopt(identity).map_err(Error::Run)?,
+    let mut guest = recorded(context, uuid)?;
+    let active = guest.live.active && stored.is_some();
+    let runs = match stored.filter(|_| guest.live.active && guest.process.is_some()) {
+        Some(stored) => Runs::read(context, text_as_it_runs(&dir, &guest.live), stored.clone()).await,
         None => None,
     };
-    let active = live.active && stored.is_some();
-    let runs = match stored.filter(|_| live.active && process.is_some()) {
-        Some(stored) => Runs::read(context, text_as_it_runs(&dir, &live), stored.clone()).await,
-        None => None,
-    };
-    let mut guest = Guest { live, process, ..Guest::default() };
     if let Some(uid) = guest.live.uid {
         context.uids.mark(uid);
     }
@@ -190,13 +196,15 @@ fn hold(context: &Context, uuid: &Uuid, def: &DomainDef, guest: &Guest) {
     if def.interfaces().any(|nic| nic.kind.has_tap()) {
         context.ground.keep(&holder(uuid));
     }
-    for nic in def.interfaces() {
+    for (index, nic) in def.interfaces().enumerate() {
         let (InterfaceKind::Network { network, .. }, Some(mac)) = (&nic.kind, nic.mac) else { continue };
+        let tap = guest.live.nics.get(index).and_then(|nic| nic.target.clone());
         let Some(handle) = context.networks.get(network) else { continue };
         handle.keep(PortRequest {
             domain: *uuid,
             domain_name: guest.live.name.clone(),
             mac,
+            tap: tap.unwrap_or_default(),
             teaming: nic.teaming.is_some(),
             wish: PortWish::of(nic, guest.live.owner.unwrap_or(0)),
             path: nic.info.path.clone(),

@@ -83,7 +83,7 @@ async fn steps(
     let qemu = Arc::new(qemu);
     refuse(&context.desk, &def, &qemu, judged, owner).await?;
     firmware::look(context, uuid, &def, &qemu, owner).await?;
-    nics::ready_networks(context, &def, options.start_networks).await?;
+    nics::ready_networks(context, &def, owner, options).await?;
     begin(context, uuid, definition, &def, owner, guest).await?;
     let opened = open_files(context, uuid, &def, &qemu, owner, guest).await?;
     let mut nic_descriptors = Vec::new();

@@ -249,6 +249,7 @@ async fn autostart_domain(domain: &domain::Handle) {
     let options = domain::StartOptions {
         paused: false,
         start_networks: true,
+        network_rights: domain::NetworkRights::Owner,
         reason: "autostart",
         naming: Naming::Prefixed,
     };

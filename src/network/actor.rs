@@ -20,7 +20,7 @@ use crate::model::{Mac, Severity};
 use crate::pace::Backoff;
 use crate::plan::ports::{PortRules, PortWish};
 use crate::store::Envelope;
-use crate::sys::netlink::{Neighbour, PortSpec};
+use crate::sys::netlink::Neighbour;
 
 const MAILBOX: usize = 64;
 /// The pause before a dnsmasq that has ended by itself is started again: none for one that has lasted, else growing
@@ -43,7 +43,7 @@ pub(super) enum Message {
     Look { live: bool, reply: Reply<Seen> },
     Leases { reply: Reply<Vec<NetworkLease>> },
     Neighbours { reply: Reply<Vec<Neighbour>> },
-    Plug { request: PortRequest, reply: Reply<Plugged> },
+    Plug { request: PortRequest, reply: Reply<()> },
     Keep { request: PortRequest },
     Settled { reply: Reply<()> },
     Unplug { domain: Uuid, reply: Reply<()> },
@@ -58,21 +58,14 @@ pub struct PortRequest {
     pub domain_name: String,
     /// The NIC's address, unique among the ports.
     pub mac: Mac,
+    /// The host's end of its cable, which is there already.
+    pub tap: String,
     /// The NIC may share its address with its teaming partner in the same domain.
     pub teaming: bool,
     /// What it asks for, and for whom.
     pub wish: PortWish,
     /// The NIC's place in its document, for messages.
     pub path: String,
-}
-
-/// Where a NIC's TAP is to be put.
-#[derive(Debug, Clone)]
-pub struct Plugged {
-    /// The bridge.
-    pub bridge: String,
-    /// How the bridge is to treat it.
-    pub port: PortSpec,
 }
 
 /// What an actor begins with.
@@ -101,7 +94,7 @@ pub(super) struct Actor {
     pub(super) up: Option<Up>,
     /// Whether what runs says something else than what is stored.
     pub(super) differs: bool,
-    ports: BTreeMap<(Uuid, Mac), PortRequest>,
+    pub(super) ports: BTreeMap<(Uuid, Mac), PortRequest>,
     warnings: Vec<String>,
     revivals: Backoff,
     /// When a dnsmasq that has ended is started again, and how it ended.
@@ -218,9 +211,15 @@ impl Actor {
             }
             Message::Leases { reply } => drop(reply.send(self.leases().await)),
             Message::Neighbours { reply } => drop(reply.send(self.neighbours().await)),
-            Message::Plug { request, reply } => drop(reply.send(self.plug(request))),
+            Message::Plug { request, reply } => drop(reply.send(self.plug(request).await)),
             Message::Keep { request } => drop(self.ports.insert((request.domain, request.mac), request)),
-            Message::Settled { reply } => drop(reply.send(Ok(()))),
+            Message::Settled { reply } => {
+                // All guests that run are known by now.
+                if let Some(up) = &self.up {
+                    self.reattach(up).await;
+                }
+                let _ = reply.send(Ok(()));
+            }
             Message::Unplug { domain, reply } => {
                 self.ports.retain(|(owner, _), _| *owner != domain);
                 let _ = reply.send(Ok(()));
@@ -229,7 +228,7 @@ impl Actor {
         false
     }
 
-    fn name(&self) -> String {
+    pub(super) fn name(&self) -> String {
         self.definition.name().to_string()
     }
 
@@ -310,31 +309,6 @@ impl Actor {
         }
     }
 
-    /// Guests that were running when the network was stopped by force get their place back.
-    async fn reattach(&self, up: &Up) {
-        let Ok(netlink) = up.space.netlink().await else { return };
-        let Ok(links) = netlink.links().await else { return };
-        let Some(bridge) = links.iter().find(|l| l.name == up.bridge) else { return };
-        let rules = up.definition.port_rules(self.envelope.owner);
-        for request in self.ports.values() {
-            let alias = bring_up::alias(&request.domain);
-            // The TAP's own address ends as the NIC's does.
-            let tail = |mac: [u8; 6]| mac[1..] == request.mac.0[1..];
-            let mine = links.iter().filter(|l| {
-                l.alias.as_deref() == Some(&alias) && l.master.is_none() && l.mac.is_some_and(tail)
-            });
-            for link in mine {
-                let mut attached = netlink.set_master(link.index, Some(bridge.index)).await;
-                if attached.is_ok() {
-                    attached = netlink.set_port(link.index, port(&rules, request.wish)).await;
-                }
-                if let Err(e) = attached {
-                    tracing::warn!("'{}' could not be attached again: {}", link.name, crate::chain(&e));
-                }
-            }
-        }
-    }
-
     async fn stop(&mut self, force: bool) -> Result<(), Error> {
         let (next, _) = self.step(Event::Stop)?;
         if !force && !self.ports.is_empty() {
@@ -398,28 +372,6 @@ impl Actor {
         netlink.neighbours(bridge.index).await.map_err(failed)
     }
 
-    fn plug(&mut self, request: PortRequest) -> Result<Plugged, Error> {
-        let Some(up) = &self.up else {
-            return Err(Error::Denied { name: self.name(), denial: Denial::NotActive });
-        };
-        let rules = up.definition.port_rules(self.envelope.owner);
-        let findings = rules.objections(request.wish, &request.path, self.definition.name().as_str());
-        if !findings.is_empty() {
-            return Err(Error::Port { network: self.name(), findings });
-        }
-        let plugged = Plugged { bridge: up.bridge.clone(), port: port(&rules, request.wish) };
-        let twin = self.ports.values().find(|p| p.mac == request.mac && p.domain != request.domain);
-        if let Some(twin) = twin {
-            return Err(Error::MacInUse {
-                mac: request.mac,
-                network: self.name(),
-                domain: twin.domain_name.clone(),
-            });
-        }
-        self.ports.insert((request.domain, request.mac), request);
-        Ok(plugged)
-    }
-
     /// What a previous daemon left is known now.
     fn take_over(&mut self, adopted: Option<Adopted>) {
         let (state, reason) = match adopted {
@@ -461,9 +413,4 @@ impl Actor {
         self.follow_leases();
         self.publish();
     }
-}
-
-/// Guests do not take part in the spanning tree, which is the network owner's.
-fn port(rules: &PortRules, wish: PortWish) -> PortSpec {
-    PortSpec { isolated: rules.isolates(wish), passes_bpdus: true }
 }

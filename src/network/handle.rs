@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 
-use super::actor::{Message, Plugged, PortRequest};
+use super::actor::{Message, PortRequest};
 use super::{Definition, Error, NetworkLease, View, live};
 use crate::desk::Desk;
 use crate::mailbox::{self, Reply};
@@ -99,8 +99,8 @@ impl Handle {
         self.ask(|reply| Message::Neighbours { reply }).await
     }
 
-    /// Reserves a port for a NIC of a domain; answers where its TAP is to be put.
-    pub async fn plug(&self, request: PortRequest) -> Result<Plugged, Error> {
+    /// Puts the TAP of a domain's NIC on the network, where the ground has it, and sets it up.
+    pub async fn plug(&self, request: PortRequest) -> Result<(), Error> {
         self.ask(|reply| Message::Plug { request, reply }).await
     }
 

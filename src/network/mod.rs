@@ -16,6 +16,7 @@ pub mod ground;
 mod handle;
 mod leases;
 mod live;
+mod port;
 mod recover;
 pub mod state;
 mod view;
@@ -36,11 +37,12 @@ use crate::sys::netspace::SysctlError;
 use crate::sys::nft::NftError;
 use crate::uids::{Exhausted, Uids};
 
-pub use actor::{Plugged, PortRequest, Seed, spawn};
+pub use actor::{PortRequest, Seed, spawn};
 pub use bring_up::recorded_uid;
 pub use definition::Definition;
 pub use handle::Handle;
 pub use leases::{LeaseChange, NetworkLease};
+pub use port::{Port, PortError, plug};
 pub use recover::{Left, left, what_stands};
 pub use state::State;
 pub use view::View;
@@ -94,6 +96,8 @@ pub enum Error {
     Firewall(#[from] NftError),
     #[error("DHCP and DNS could not be started")]
     Dnsmasq(#[from] DnsmasqError),
+    #[error("the TAP '{tap}' cannot be put on the bridge of the network '{network}'")]
+    Plug { tap: String, network: String, source: PortError },
     #[error("the bridge '{bridge}' came up without {what}")]
     NotVerified { bridge: String, what: String },
     #[error("the leases of the network '{name}' cannot be read")]

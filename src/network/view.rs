@@ -25,3 +25,15 @@ pub struct View {
     /// No property: what a NIC on it is held to, as it runs.
     pub ports: PortRules,
 }
+
+impl View {
+    /// Whether every user may have a NIC on it.
+    pub fn is_shared(&self) -> bool {
+        self.access == "users"
+    }
+
+    /// Whether a user's guest may be put on it where nobody can be asked.
+    pub fn is_open_to(&self, uid: u32) -> bool {
+        uid == 0 || uid == self.owner || self.is_shared()
+    }
+}

@@ -52,9 +52,18 @@ impl PortRules {
         Self { mtu: def.mtu.unwrap_or(DEFAULT_MTU), ipv6, isolated: def.isolated_ports == Some(true), owner }
     }
 
-    /// Whether a port that is allowed reaches no other port like it.
+    /// Whether a port reaches no other port like it. Who must not lift that does not, though the guest may have been
+    /// started before the network had this rule.
     pub fn isolates(&self, wish: PortWish) -> bool {
-        wish.isolated.unwrap_or(self.isolated)
+        match wish.isolated {
+            Some(false) => self.isolated && !self.is_of(wish),
+            asked => asked.unwrap_or(self.isolated),
+        }
+    }
+
+    /// Whether the network is of who asks, or root asks.
+    fn is_of(&self, wish: PortWish) -> bool {
+        wish.owner == 0 || wish.owner == self.owner
     }
 
     /// Why a NIC cannot be on this network; `path` is the NIC's, `network` the name.
@@ -75,8 +84,7 @@ impl PortRules {
             };
             object("mtu/@size", why, format!("give {least} to {}, or leave <mtu> out", self.mtu));
         }
-        let is_theirs = wish.owner == 0 || wish.owner == self.owner;
-        if self.isolated && wish.isolated == Some(false) && !is_theirs {
+        if self.isolated && wish.isolated == Some(false) && !self.is_of(wish) {
             let why = format!("the network '{network}' keeps its guests from each other");
             object("port/@isolated", why, "leave <port> out; only the network's owner can lift that".into());
         }
@@ -113,6 +121,7 @@ mod tests {
         let wish = |owner| PortWish { mtu: None, isolated: Some(false), owner };
         assert_eq!(isolating.objections(wish(0), "/d", "n"), []);
         assert!(!isolating.isolates(wish(0)) && isolating.isolates(PortWish::default()));
+        assert!(isolating.isolates(wish(1000)) && !rules("").isolates(wish(1000)));
         let found = isolating.objections(wish(1000), "/d", "n");
         assert_eq!(found[0].path, "/d/port/@isolated");
         assert_eq!(rules("").objections(wish(1000), "/d", "n"), []);

@@ -32,6 +32,7 @@ mod hostile_limits;
 mod kept_apart;
 mod life;
 mod load;
+mod network_rights;
 mod networks;
 mod nics;
 mod origin;

@@ -166,7 +166,8 @@ fn network_name(e: &network::Error) -> &'static str {
         | E::Plug { .. }
         | E::Leases { .. }
         | E::Store(_)
-        | E::TearDown(_) => warren!("BackendFailed"),
+        | E::TearDown(_)
+        | E::Remains { .. } => warren!("BackendFailed"),
     }
 }
 
@@ -216,6 +217,7 @@ fn domain_name(e: &domain::Error) -> &'static str {
         | E::Run(_)
         | E::Firmware { .. }
         | E::NoVariables
+        | E::Remains { .. }
         | E::Store(_) => warren!("BackendFailed"),
     }
 }

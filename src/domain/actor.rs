@@ -29,15 +29,47 @@ pub(super) type Reply<T> = crate::mailbox::Reply<T, Error>;
 
 #[derive(Debug)]
 pub(super) enum Message {
-    Start { options: StartOptions, reply: Reply<()> },
-    Stop { graceful: bool, reply: Reply<()> },
-    Undefine { reply: Reply<()> },
-    Redefine { definition: Definition, generation: u64, reply: Reply<()> },
-    SetAutostart { autostart: bool, reply: Reply<()> },
-    Look { live: bool, reply: Reply<Snapshot> },
-    Command { command: Command, reply: Reply<()> },
-    OpenConsole { device: String, force: bool, reply: Reply<OwnedFd> },
-    OpenGraphics { device: String, reply: Reply<OwnedFd> },
+    Start {
+        options: StartOptions,
+        reply: Reply<()>,
+    },
+    Stop {
+        graceful: bool,
+        reply: Reply<()>,
+    },
+    /// Tries again to remove what a teardown has left.
+    Clear {
+        reply: Reply<()>,
+    },
+    Undefine {
+        reply: Reply<()>,
+    },
+    Redefine {
+        definition: Definition,
+        generation: u64,
+        reply: Reply<()>,
+    },
+    SetAutostart {
+        autostart: bool,
+        reply: Reply<()>,
+    },
+    Look {
+        live: bool,
+        reply: Reply<Snapshot>,
+    },
+    Command {
+        command: Command,
+        reply: Reply<()>,
+    },
+    OpenConsole {
+        device: String,
+        force: bool,
+        reply: Reply<OwnedFd>,
+    },
+    OpenGraphics {
+        device: String,
+        reply: Reply<OwnedFd>,
+    },
 }
 
 /// What an actor begins with.
@@ -68,7 +100,7 @@ pub(super) struct Actor {
     pub(super) live: Option<Definition>,
     /// Whether that says something else than what is stored.
     pub(super) differs: bool,
-    /// A change of what is stored is being written.
+    /// A change of what is stored is being written, or what a teardown has left removed.
     pub(super) changing: bool,
     /// What has come meanwhile and has to wait for it.
     pub(super) waiting: VecDeque<Message>,
@@ -183,6 +215,7 @@ impl Actor {
         match message {
             Message::Start { options, reply } => self.start(options, reply),
             Message::Stop { graceful, reply } => self.stop(graceful, reply),
+            Message::Clear { reply } => self.clear(reply),
             Message::Undefine { reply } => self.undefine(reply),
             Message::Redefine { definition, generation, reply } => {
                 // What was set beside the definition while it waited here stays.

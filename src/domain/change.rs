@@ -4,11 +4,11 @@
 //! written, beside the actor, what would change or use the definition waits, and all else is answered. Must never keep
 //! `Stop` of a guest that is there waiting.
 
-use super::Error;
 use super::actor::{Actor, Message, Reply};
 use super::definition::Definition;
 use super::report::Report;
 use super::state::Event;
+use super::{Error, remains};
 use crate::desk::off_thread;
 use crate::store::{Envelope, Kind, StoreError, file_bytes};
 
@@ -35,6 +35,7 @@ impl Actor {
     pub(super) fn must_wait(&self, message: &Message) -> bool {
         let follows = match message {
             Message::Start { .. }
+            | Message::Clear { .. }
             | Message::Undefine { .. }
             | Message::Redefine { .. }
             | Message::SetAutostart { .. } => true,
@@ -48,6 +49,11 @@ impl Actor {
     pub(super) fn undefine(&mut self, reply: Reply<()>) {
         if let Err(e) = self.step(Event::Undefine) {
             return drop(reply.send(Err(e)));
+        }
+        if remains::is_there(&self.context, &self.uuid) {
+            // It was started meanwhile.
+            let left = vec!["the runtime files".to_owned()];
+            return drop(reply.send(Err(Error::Remains { name: self.name(), left })));
         }
         let (store, uuid) = (self.context.store.clone(), self.uuid);
         self.write(reply, async move {

@@ -164,27 +164,32 @@ impl Guest {
             && let Err(e) = process.terminate(GRACE).await
         {
             problems.push(format!("QEMU: {}", crate::chain(&e)));
+            // Its record, its ports and its uid are still in use.
+            return problems;
         }
         if let Err(e) = nvram::undo(context, uuid, &mut self).await {
             problems.push(crate::chain(&e));
         }
-        for nic in &self.live.nics {
+        for nic in std::mem::take(&mut self.live.nics) {
             if let (Some(script), Some(target)) = (&nic.downscript, &nic.target)
                 && let Err(e) = nics::run_script(context, uuid, "downscript", script, target).await
             {
                 problems.push(crate::chain(&e));
             }
         }
-        for network in &self.live.networks {
-            if let Some(network) = context.networks.get(network) {
+        for network in std::mem::take(&mut self.live.networks) {
+            if let Some(network) = context.networks.get(&network) {
                 network.unplug(*uuid).await;
             }
         }
-        if let Err(e) = store::remove_live(&context.scope.domain_run_dir(uuid)) {
-            problems.push(crate::chain(&e));
-        }
-        if let Some(uid) = self.live.uid {
-            context.uids.give_back(uid);
+        match store::remove_live(&context.scope.domain_run_dir(uuid)) {
+            Ok(()) => self.live.uid.into_iter().for_each(|uid| context.uids.give_back(uid)),
+            Err(e) => {
+                problems.push(format!("the runtime files: {}", crate::chain(&e)));
+                // What has been given back is not given back again; the uid owns what is left.
+                self.live.active = false;
+                problems.extend(self.save(context, uuid).err().map(|e| crate::chain(&e)));
+            }
         }
         context.ground.release(&holder(uuid)).await;
         problems

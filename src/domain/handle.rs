@@ -73,7 +73,12 @@ impl Handle {
         self.ask(|reply| Message::Stop { graceful, reply }).await
     }
 
-    /// Forgets it, on disk too; the actor ends.
+    /// Removes what a teardown has left; refused while something cannot be removed.
+    pub async fn clear(&self) -> Result<(), Error> {
+        self.ask(|reply| Message::Clear { reply }).await
+    }
+
+    /// Forgets it, on disk too; the actor ends. Refused while something of it is left: see [`Self::clear`].
     pub async fn undefine(&self) -> Result<(), Error> {
         self.ask(|reply| Message::Undefine { reply }).await
     }

@@ -29,6 +29,7 @@ mod nics;
 mod nvram;
 mod open;
 mod recover;
+mod remains;
 mod report;
 mod resync;
 mod start;
@@ -144,6 +145,8 @@ pub enum Error {
     Run(#[source] std::io::Error),
     #[error("what the domain needs could not be kept on disk")]
     Store(#[from] StoreError),
+    #[error("something of the domain '{name}' is left from its last run: {}", .left.join("; "))]
+    Remains { name: String, left: Vec<String> },
     #[error("the domain '{0}' is gone")]
     Gone(String),
 }
@@ -167,6 +170,7 @@ impl Error {
             Self::ScriptRun { .. } | Self::ScriptFailed { .. } => "one of its scripts failed",
             Self::Spawn(_) | Self::QemuEnded(_) | Self::Qmp { .. } | Self::NoMonitor => "QEMU did not start",
             Self::Cancelled => "the start was cancelled",
+            Self::Remains { .. } => "not all of its last run is gone",
             Self::Denied { .. } => "its state does not allow it",
             Self::Limit(_) => "its owner has all that one user may have",
             _ => "the host could not do it",

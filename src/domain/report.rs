@@ -44,6 +44,11 @@ pub(super) enum Report {
     GivenBack,
     /// What is stored of the domain was changed, or was not.
     Changed(Box<Change>),
+    /// What a teardown had left was tried again.
+    Cleared {
+        left: Vec<String>,
+        reply: Reply<()>,
+    },
 }
 
 /// What comes from a monitor.
@@ -92,14 +97,23 @@ impl Actor {
                 if self.changed(*change) {
                     return true;
                 }
-                while !self.changing
-                    && let Some(message) = self.waiting.pop_front()
-                {
-                    self.handle(message);
-                }
+                self.go_on();
+            }
+            Report::Cleared { left, reply } => {
+                self.cleared(left, reply);
+                self.go_on();
             }
         }
         false
+    }
+
+    /// What has waited for a change is handled.
+    fn go_on(&mut self) {
+        while !self.changing
+            && let Some(message) = self.waiting.pop_front()
+        {
+            self.handle(message);
+        }
     }
 
     fn news(&mut self, news: News) {

@@ -16,7 +16,7 @@ use super::demand::Demand;
 use super::files::{OpenedFiles, open_files};
 use super::guest::{Guest, Live, LiveDevice, definition_file, identity_file};
 use super::nics::{self, NicDescriptor};
-use super::{Context, Error, StartOptions, consoles, displays, firmware};
+use super::{Context, Error, StartOptions, consoles, displays, firmware, remains};
 use crate::desk::{Desk, off_thread};
 use crate::model::{DiskFormat, DomainDef, Finding, IfName, Image, Severity};
 use crate::plan::host::QemuFacts;
@@ -51,6 +51,10 @@ pub(super) async fn start(
     options: StartOptions,
     mut cancelled: watch::Receiver<bool>,
 ) -> Result<Started, Error> {
+    let left = remains::clear(&context, &uuid).await;
+    if !left.is_empty() {
+        return Err(Error::Remains { name: definition.name().to_string(), left });
+    }
     let mut guest = Guest::default();
     let result = tokio::select! {
         result = steps(&context, &uuid, definition, owner, options, &mut guest) => result,

@@ -315,6 +315,8 @@ impl Manager {
     /// Forgets a network that is not active.
     pub async fn undefine_network(&self, uuid: &Uuid) -> Result<(), Error> {
         let handle = self.network(uuid)?;
+        // Before the lock, since it can take a while.
+        handle.clear().await?;
         let _defining = self.defining_networks.lock().await;
         handle.undefine().await?;
         self.directory.set(&handle.view().name, None);
@@ -327,6 +329,8 @@ impl Manager {
     /// Forgets a domain that is not running.
     pub async fn undefine_domain(&self, uuid: &Uuid) -> Result<(), Error> {
         let handle = self.domain(uuid)?;
+        // Before the lock, since it can take a while.
+        handle.clear().await?;
         let _defining = self.defining_domains.lock().await;
         handle.undefine().await?;
         write(&self.domains).remove(uuid);

@@ -34,19 +34,58 @@ pub(super) type Seen = (Definition, Option<String>);
 
 #[derive(Debug)]
 pub(super) enum Message {
-    Start { reason: &'static str, reply: Reply<()> },
-    Stop { force: bool, reply: Reply<()> },
-    Undefine { reply: Reply<()> },
-    Redefine { definition: Definition, generation: u64, reply: Reply<()> },
-    SetAutostart { autostart: bool, reply: Reply<()> },
-    SetAccess { access: String, reply: Reply<()> },
-    Look { live: bool, reply: Reply<Seen> },
-    Leases { reply: Reply<Vec<NetworkLease>> },
-    Neighbours { reply: Reply<Vec<Neighbour>> },
-    Plug { request: PortRequest, reply: Reply<()> },
-    Keep { request: PortRequest },
-    Settled { reply: Reply<()> },
-    Unplug { domain: Uuid, reply: Reply<()> },
+    Start {
+        reason: &'static str,
+        reply: Reply<()>,
+    },
+    Stop {
+        force: bool,
+        reply: Reply<()>,
+    },
+    /// Tries again to remove what a teardown has left.
+    Clear {
+        reply: Reply<()>,
+    },
+    Undefine {
+        reply: Reply<()>,
+    },
+    Redefine {
+        definition: Definition,
+        generation: u64,
+        reply: Reply<()>,
+    },
+    SetAutostart {
+        autostart: bool,
+        reply: Reply<()>,
+    },
+    SetAccess {
+        access: String,
+        reply: Reply<()>,
+    },
+    Look {
+        live: bool,
+        reply: Reply<Seen>,
+    },
+    Leases {
+        reply: Reply<Vec<NetworkLease>>,
+    },
+    Neighbours {
+        reply: Reply<Vec<Neighbour>>,
+    },
+    Plug {
+        request: PortRequest,
+        reply: Reply<()>,
+    },
+    Keep {
+        request: PortRequest,
+    },
+    Settled {
+        reply: Reply<()>,
+    },
+    Unplug {
+        domain: Uuid,
+        reply: Reply<()>,
+    },
 }
 
 /// A NIC that wants to be on the network.
@@ -186,6 +225,7 @@ impl Actor {
         match message {
             Message::Start { reason, reply } => drop(reply.send(self.start(reason).await)),
             Message::Stop { force, reply } => drop(reply.send(self.stop(force).await)),
+            Message::Clear { reply } => drop(reply.send(self.clear().await)),
             Message::Undefine { reply } => {
                 let result = self.undefine().await;
                 let ended = result.is_ok();

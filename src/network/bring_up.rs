@@ -68,14 +68,11 @@ pub(super) async fn up(
     definition: &Definition,
     def: &NetworkDef,
 ) -> Result<Up, Error> {
-    let mut space = context.ground.hold(&holder(uuid)).await?;
-    if context.scope.network_run_dir(uuid).exists() {
-        // What could not be removed when it was stopped would stand in its own way.
-        for problem in down(context, uuid, &space, def.mac, None).await {
-            tracing::warn!(network = %uuid, "while removing what is left of it: {problem}");
-        }
-        space = context.ground.hold(&holder(uuid)).await?;
+    // What could not be removed when it was stopped would be in its own way.
+    for problem in clear(context, uuid, def).await? {
+        tracing::warn!(network = %uuid, "while removing what is left of it: {problem}");
     }
+    let space = context.ground.hold(&holder(uuid)).await?;
     match steps(context, uuid, definition, def, &space).await {
         Ok(up) => Ok(up),
         Err(e) => {
@@ -372,6 +369,20 @@ pub(super) async fn down(
     }
     context.ground.release(&holder(uuid)).await;
     problems
+}
+
+/// Whether a teardown has left something.
+pub(super) async fn remains(context: &Context, uuid: &Uuid, needs: Needs) -> bool {
+    context.scope.network_run_dir(uuid).exists() || context.forwarding.is_left(needs).await
+}
+
+/// Tries again what a teardown could not do; answers what is still there.
+pub(super) async fn clear(context: &Context, uuid: &Uuid, def: &NetworkDef) -> Result<Vec<String>, Error> {
+    if !remains(context, uuid, Needs::of(def)).await {
+        return Ok(Vec::new());
+    }
+    let space = context.ground.hold(&holder(uuid)).await?;
+    Ok(down(context, uuid, &space, def.mac, None).await)
 }
 
 /// dnsmasq can fill its directory, so this may take a while.

@@ -5,13 +5,29 @@
 
 use super::actor::Actor;
 use super::state::Event;
-use super::{Definition, Error};
+use super::{Definition, Error, bring_up};
 use crate::desk::off_thread;
 use crate::store::{Envelope, Kind, file_bytes};
 
 impl Actor {
+    /// Tries again to remove what a teardown has left; an error says what is still there.
+    pub(super) async fn clear(&self) -> Result<(), Error> {
+        self.step(Event::Undefine)?;
+        if !bring_up::remains(&self.context, &self.uuid, self.definition.forwarding()).await {
+            return Ok(());
+        }
+        let definition = self.definition.clone();
+        let def = self.context.desk.run_own(definition.bytes(), move || definition.def()).await?;
+        let left = bring_up::clear(&self.context, &self.uuid, &def).await?;
+        if left.is_empty() { Ok(()) } else { Err(Error::Remains { name: self.name(), left }) }
+    }
+
     pub(super) async fn undefine(&mut self) -> Result<(), Error> {
         self.step(Event::Undefine)?;
+        if bring_up::remains(&self.context, &self.uuid, self.definition.forwarding()).await {
+            // It was started meanwhile, in vain.
+            return Err(Error::Remains { name: self.name(), left: vec!["its runtime files".to_owned()] });
+        }
         let (store, uuid) = (self.context.store.clone(), self.uuid);
         off_thread(move || store.remove(Kind::Network, &uuid)).await?;
         self.shares.settle(0, 0);

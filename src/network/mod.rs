@@ -112,6 +112,8 @@ pub enum Error {
     Store(#[from] StoreError),
     #[error("the network was stopped, but not all of it is gone: {}", .0.join("; "))]
     TearDown(Vec<String>),
+    #[error("the network '{name}' stays defined, since something of it is left: {}", .left.join("; "))]
+    Remains { name: String, left: Vec<String> },
     #[error("the network '{0}' is gone")]
     Gone(String),
 }
@@ -132,7 +134,7 @@ impl Error {
             Self::Netlink { .. } | Self::Sysctl(_) | Self::Forwarding(_) | Self::NotVerified { .. } => {
                 "the bridge could not be made"
             }
-            Self::TearDown(_) => "not all of it is gone",
+            Self::TearDown(_) | Self::Remains { .. } => "not all of it is gone",
             Self::Port { .. } => "a guest cannot be on it as it is defined",
             Self::Denied { .. } | Self::InUse { .. } => "its state does not allow it",
             _ => "it could not be done",

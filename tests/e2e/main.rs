@@ -30,6 +30,7 @@ mod hostile;
 mod hostile_files;
 mod hostile_limits;
 mod kept_apart;
+mod leftovers;
 mod life;
 mod load;
 mod network_rights;

@@ -143,6 +143,17 @@ impl Forwarding {
         }
     }
 
+    /// Whether what such a network needed could not be restored.
+    pub(super) async fn is_left(&self, needs: Needs) -> bool {
+        let state = self.inner.state.lock().await;
+        let is_left = |family: Family| {
+            let is_needed = state.needs.values().any(|needs| needs.has(family));
+            !is_needed && state.record.is_raised(family)
+        };
+        let asked = Family::ALL.into_iter().any(|family| needs.has(family));
+        asked && state.settled && (!state.record.pending.is_empty() || Family::ALL.into_iter().any(is_left))
+    }
+
     /// What somebody who looks at a network should know: what it changes, or would change, of the host's routes.
     pub(super) async fn notes(&self, needs: Needs) -> Vec<String> {
         self.advertised(needs)

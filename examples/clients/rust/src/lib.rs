@@ -203,7 +203,7 @@ pub mod network {
         #[zbus(property)]
         fn access(&self) -> Result<String>;
 
-        /// What is wrong with it while it runs, each with its remedy.
+        /// What is wrong with it while it runs, each with its remedy; and which of the host's settings differ while it runs.
         #[zbus(property)]
         fn warnings(&self) -> Result<Vec<String>>;
 
@@ -221,7 +221,7 @@ pub mod network {
         #[zbus(allow_interactive_auth)]
         fn stop(&self, options: Options<'_>) -> Result<OwnedObjectPath>;
 
-        /// Forgets the definition, on disk and here.
+        /// Forgets the definition, on disk and here. What a stop could not remove is tried again first; while something of the network is left, it stays defined. Errors: WrongState, BackendFailed (what is left).
         ///
         /// - `options`: no-wait b: answer at once, with a Job. An unknown key is InvalidArgs.
         /// - `job`: "/" when all is done, else the Job that goes on.
@@ -412,7 +412,7 @@ pub mod domain {
         #[zbus(allow_interactive_auth)]
         fn stop(&self, options: Options<'_>) -> Result<OwnedObjectPath>;
 
-        /// Forgets the definition, on disk and here.
+        /// Forgets the definition, on disk and here. What the end of its guest could not remove is tried again first; while something of it is left, the domain stays defined. Errors: WrongState, BackendFailed (what is left).
         ///
         /// - `options`: no-wait b: answer at once, with a Job. An unknown key is InvalidArgs.
         /// - `job`: "/" when all is done, else the Job that goes on.
@@ -456,7 +456,7 @@ pub mod domain {
         #[zbus(allow_interactive_auth)]
         fn get_xml(&self, options: Options<'_>) -> Result<String>;
 
-        /// Whether it is started once in each boot of the host. Errors: WrongState if it is transient.
+        /// Whether it is started once in each boot of the host. Its owner must then have the right to its networks: root, who owns a network, and everybody where Access is "users". Errors: WrongState if it is transient.
         ///
         /// - `autostart`: Whether it is.
         /// - `options`: No option is known yet; an unknown key is InvalidArgs.

@@ -150,7 +150,9 @@ impl Flood {
 
     /// Keeps calls in flight until told to stop. One that does not read is never answered.
     fn run(&self, mut raw: Raw, mut call: Vec<u8>, reads: bool) {
-        raw.stream.set_write_timeout(Some(Duration::from_millis(200))).expect("a socket takes a deadline");
+        // To one that reads the bus listens, sooner or later; to the other it does not for ever.
+        let patience = Duration::from_millis(if reads { 20_000 } else { 200 });
+        raw.stream.set_write_timeout(Some(patience)).expect("a socket takes a deadline");
         raw.stream.set_read_timeout(Some(Duration::from_millis(200))).expect("a socket takes a deadline");
         let stream = raw.stream.try_clone().expect("a descriptor can be duplicated");
         let mut reader = Raw { stream, serial: 0, got: Vec::new() };

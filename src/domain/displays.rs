@@ -6,22 +6,27 @@
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::Error;
 use super::commands::{execute, execute_with};
 use super::guest::Guest;
+use crate::desk::off_thread;
 use crate::model::{
     Device, DisplayPassword, DomainDef, GraphicsDef, GraphicsKind, Listen, MemballoonModel, SpicePort, Vnc,
 };
 use crate::plan::qemu::has_display_socket;
 use crate::sys::dirs::Dir;
 use crate::sys::qmp::Qmp;
+use crate::sys::resolve::resolve;
 
 /// Where the sockets of displays are, in the guest's runtime directory.
 pub(super) const DIR: &str = "displays";
 
+/// How long the name of an address to listen on may take.
+const LOOK_UP: Duration = Duration::from_secs(2);
 /// The ports that displays have.
 const PORTS: std::ops::RangeInclusive<u16> = 5900..=65535;
 /// The ports after those that QEMU tries for VNC.
@@ -44,7 +49,7 @@ pub(super) fn place(dir: &Path, def: &DomainDef, uid: Option<u32>) -> Result<Opt
 }
 
 /// A free port for a SPICE display that leaves it to the service: QEMU does not look for one.
-pub(super) fn spice_port(def: &DomainDef) -> Option<u16> {
+pub(super) async fn spice_port(def: &DomainDef) -> Option<u16> {
     let wants = |g: &GraphicsDef| match (&g.kind, g.listens.first()) {
         (GraphicsKind::Spice(spice), Some(Listen::Address(address))) if spice.port == SpicePort::Auto => {
             Some(address.clone().unwrap_or_else(|| "127.0.0.1".to_owned()))
@@ -54,7 +59,15 @@ pub(super) fn spice_port(def: &DomainDef) -> Option<u16> {
     let address = graphics(def).find_map(wants)?;
     let has_vnc = graphics(def).any(|g| matches!(g.kind, GraphicsKind::Vnc(_)));
     let mut ports = if has_vnc { AFTER_VNC } else { PORTS };
-    ports.find(|port| TcpListener::bind((address.as_str(), *port)).is_ok())
+    let found = tokio::time::timeout(LOOK_UP, resolve(&address, 0)).await.ok()?.ok()?;
+    let address = found.first()?.ip();
+    // What fails for another reason than a port that is taken fails for all of them.
+    let free = move |port| match TcpListener::bind((address, port)) {
+        Ok(_) => Some(Some(port)),
+        Err(e) if e.kind() == std::io::ErrorKind::AddrInUse => None,
+        Err(_) => Some(None),
+    };
+    off_thread(move || ports.find_map(free).flatten()).await
 }
 
 /// What is set by QMP before the CPUs run.

@@ -3,7 +3,7 @@
 //! Owns the steps for each type of NIC. Must never leave a TAP behind: none is persistent, so the
 //! kernel removes each with its last descriptor, which is QEMU's.
 
-use std::net::{IpAddr, ToSocketAddrs};
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
@@ -26,6 +26,7 @@ use crate::sys::bridge_helper;
 use crate::sys::netlink::PortSpec;
 use crate::sys::netspace::NetSpace;
 use crate::sys::process::{Exit, Purpose, Spawn};
+use crate::sys::resolve::resolve;
 use crate::sys::tap::{self, Tap};
 
 /// How long a server has to take a `client` NIC's connection.
@@ -378,10 +379,8 @@ async fn connect(nic: &InterfaceDef, server: &SocketAddress) -> Result<OwnedFd, 
     let peer = format!("{host}:{}", server.port);
     let path = || format!("{}/source", nic.info.path);
     let failed = |source| Error::Peer { path: path(), peer: peer.clone(), source };
-    let (host, port) = (host.to_owned(), server.port);
     let attempt = async {
-        let resolve = move || (host.as_str(), port).to_socket_addrs().map(Iterator::collect::<Vec<_>>);
-        let addresses = tokio::task::spawn_blocking(resolve).await.map_err(std::io::Error::other)??;
+        let addresses = resolve(host, server.port).await?;
         tokio::net::TcpStream::connect(addresses.as_slice()).await?.into_std()
     };
     let stream = tokio::time::timeout(CONNECT, attempt)

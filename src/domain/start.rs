@@ -245,7 +245,7 @@ async fn spawn_qemu(
     let sockets = consoles::listen(&dir, def)?;
     let chars = sockets.into_iter().map(|(path, fd)| (path, numbers.give(fd))).collect();
     let display_dir = displays::place(&dir, def, guest.live.uid)?.map(|fd| numbers.give(fd));
-    let spice_port = displays::spice_port(def);
+    let spice_port = displays::spice_port(def).await;
     guest.live.spice_port = spice_port;
     let nics = nics.into_iter().map(|nic| match nic {
         NicDescriptor::None => NicFd::None,

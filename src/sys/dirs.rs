@@ -215,7 +215,20 @@ impl Dir {
 fn open_beneath(dir: BorrowedFd<'_>, name: &std::ffi::CStr, flags: OFlags) -> io::Result<OwnedFd> {
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
     let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    Ok(rustix::fs::openat2(dir, name, flags, Mode::empty(), resolve)?)
+    match rustix::fs::openat2(dir, name, flags, Mode::empty(), resolve) {
+        // systemd's RestrictSUIDSGID= lets no filter of system calls look into its arguments, and denies all of it.
+        Err(Errno::NOSYS) => open_here(dir, name, flags),
+        opened => Ok(opened?),
+    }
+}
+
+/// The same without openat2: the name is one component and no link is followed, so only a mount leads elsewhere.
+fn open_here(dir: BorrowedFd<'_>, name: &std::ffi::CStr, flags: OFlags) -> io::Result<OwnedFd> {
+    let opened = rustix::fs::openat(dir, name, flags, Mode::empty())?;
+    if rustix::fs::fstat(&opened)?.st_dev != rustix::fs::fstat(dir)?.st_dev {
+        return Err(Errno::XDEV.into());
+    }
+    Ok(opened)
 }
 
 fn component(name: &str) -> io::Result<&str> {
@@ -307,5 +320,19 @@ mod tests {
         assert_eq!(std::fs::read_dir(temp.path()).unwrap().count(), 1);
         assert!(temp.path().join("kept/file").exists());
         dir.remove("kept/file").unwrap_err();
+    }
+
+    #[test]
+    fn where_openat2_is_denied_no_link_and_no_mount_is_entered_either() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("file"), "x").unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", dir.path().join("link")).unwrap();
+        let open = |at: &Path, name: &std::ffi::CStr| {
+            let at = Dir::open(at).unwrap();
+            open_here(at.fd.as_fd(), name, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC)
+        };
+        assert!(open(dir.path(), c"file").is_ok());
+        assert_eq!(open(dir.path(), c"link").unwrap_err().raw_os_error(), Some(libc::ELOOP));
+        assert_eq!(open(Path::new("/"), c"proc").unwrap_err().raw_os_error(), Some(libc::EXDEV));
     }
 }

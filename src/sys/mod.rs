@@ -24,6 +24,7 @@ pub mod process;
 pub mod qemu_probe;
 pub mod qmp;
 mod received;
+pub mod resolve;
 pub mod systemd;
 pub mod tap;
 pub mod unix;

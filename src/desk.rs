@@ -6,7 +6,9 @@
 //! the other. Must never be waited for by work that is on it.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -18,6 +20,9 @@ const LARGE: usize = 64 << 10;
 /// Small documents that are worked on at once. The thread that answers needs a CPU, too.
 const SMALL_SEATS: usize = 2;
 
+/// How long after large work what else it took is free.
+const TIDY: Duration = Duration::from_secs(1);
+
 /// Where work is done. Clones are the same place.
 #[derive(Debug, Clone)]
 pub struct Desk(Arc<Inner>);
@@ -27,6 +32,8 @@ struct Inner {
     small: Arc<Semaphore>,
     large: Arc<Semaphore>,
     turns: Turns,
+    /// What large work has left is about to be given back.
+    tidying: AtomicBool,
 }
 
 /// Each user has one turn at a time. Clones share them.
@@ -47,6 +54,7 @@ impl Default for Desk {
             small: Arc::new(Semaphore::new(SMALL_SEATS)),
             large: Arc::new(Semaphore::new(1)),
             turns: Turns::default(),
+            tidying: AtomicBool::new(false),
         }))
     }
 }
@@ -117,7 +125,23 @@ impl Desk {
             drop(seat);
             done
         };
-        off_thread(work).await
+        let done = off_thread(work).await;
+        if large {
+            self.clone().tidy_later();
+        }
+        done
+    }
+
+    /// Once more when the call is over that the work was for: its message is as large.
+    fn tidy_later(self) {
+        if self.0.tidying.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        tokio::spawn(async move {
+            tokio::time::sleep(TIDY).await;
+            self.0.tidying.store(false, Ordering::Relaxed);
+            off_thread(memory::give_back).await;
+        });
     }
 }
 
@@ -135,7 +159,6 @@ impl Drop for Turn {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[tokio::test]
     async fn one_user_has_one_turn_and_others_have_theirs() {

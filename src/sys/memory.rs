@@ -5,18 +5,15 @@
 //! freed. A document of some megabytes is read into a tree twenty times its size, on any of many threads: each of
 //! them would keep that for good.
 
-/// As few places for freed memory as two threads need that do not want to wait for each other.
-const ARENAS: i32 = 2;
 /// From this size on a piece is mapped by itself, and unmapped when it is freed.
 const MAPPED: i32 = 256 << 10;
 
 /// Sets how memory is kept. For the beginning of the service, before there are threads.
 pub fn set_up() {
     #[cfg(target_env = "gnu")]
-    // SAFETY: plain numbers. A value that is not taken changes nothing.
+    // SAFETY: plain numbers. A value that is not taken changes nothing, and one that is said is not raised by what is
+    // freed. How many arenas there are is left as it is: threads that share one wait for each other.
     unsafe {
-        libc::mallopt(libc::M_ARENA_MAX, ARENAS);
-        // Said once, it is not raised by what is freed.
         libc::mallopt(libc::M_MMAP_THRESHOLD, MAPPED);
     }
 }

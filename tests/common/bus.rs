@@ -109,7 +109,11 @@ impl Bus {
 
     /// A connection on which the bus sees this user as the caller.
     pub(crate) async fn connect(&self, uid: u32) -> Client {
-        let stream = self.socket(uid);
+        Self::over(self.socket(uid), uid).await
+    }
+
+    /// The same over a socket of [`Bus::socket`].
+    pub(crate) async fn over(stream: UnixStream, uid: u32) -> Client {
         stream.set_nonblocking(true).expect("sockets can be made non-blocking");
         let connection: Connection = zbus::connection::Builder::unix_stream(stream)
             .user_id(uid)

@@ -88,7 +88,7 @@ pub enum Error {
     )]
     NetworkDenied { path: String, network: String, owner: u32 },
     #[error("{path}: the network '{network}' cannot be used")]
-    Network { path: String, network: String, source: network::Error },
+    Network { path: String, network: String, source: Box<network::Error> },
     #[error("{path}: the session's networks cannot be used")]
     Ground { path: String, source: network::ground::GroundError },
     #[error("{path}: there is no TAP '{tap}' on this host; make it, or leave managed='no' out")]

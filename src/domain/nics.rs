@@ -75,7 +75,7 @@ pub(super) async fn ready_networks(
             handle.ensure_active().await.map_err(|source| Error::Network {
                 path: path(),
                 network: network.clone(),
-                source,
+                source: Box::new(source),
             })?;
         } else if handle.view().state != crate::network::State::Active {
             return Err(Error::NetworkInactive { path: path(), network: network.clone() });
@@ -125,7 +125,7 @@ pub(super) async fn prepare(
             plugged.map_err(|source| Error::Network {
                 path: nic.info.path.clone(),
                 network: network.clone(),
-                source,
+                source: Box::new(source),
             })?;
             return note(guest, nic, taps, vhost, None);
         }

@@ -397,11 +397,14 @@ impl Actor {
         }
     }
 
-    async fn leases(&self) -> Result<Vec<NetworkLease>, Error> {
+    async fn leases(&mut self) -> Result<Vec<NetworkLease>, Error> {
         if self.up.is_none() {
             return Err(Error::Denied { name: self.name(), denial: Denial::NotActive });
         }
-        self.leases.read().await.map_err(|source| Error::Leases { name: self.name(), source })
+        let asked = self.leases.ask().await;
+        let (leases, change) = asked.map_err(|source| Error::Leases { name: self.name(), source })?;
+        self.tell_leases(change);
+        Ok(leases)
     }
 
     async fn neighbours(&self) -> Result<Vec<Neighbour>, Error> {

@@ -152,8 +152,21 @@ impl Leases {
         Ok(change)
     }
 
-    /// What is in the file now.
-    pub(super) async fn read(&self) -> io::Result<Vec<NetworkLease>> {
+    /// What is in the file now, and what that changes: whoever asks for addresses next learns the same.
+    pub(super) async fn ask(&mut self) -> io::Result<(Vec<NetworkLease>, Option<LeaseChange>)> {
+        let now = self.read().await?;
+        let news = changes(&self.known.borrow(), &now).is_some();
+        if !news {
+            return Ok((now, None));
+        }
+        // It may have been read between two pieces.
+        tokio::time::sleep(SETTLE).await;
+        let change = self.look().await?;
+        let known = self.known.borrow().to_vec();
+        Ok((known, change))
+    }
+
+    async fn read(&self) -> io::Result<Vec<NetworkLease>> {
         let Some(followed) = &self.followed else { return Ok(Vec::new()) };
         followed.place.clone().read_beside().await
     }

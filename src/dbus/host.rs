@@ -13,8 +13,12 @@ use crate::plan::host::{FirmwareFacts, FirmwareMapping, MachineFacts, QemuFacts}
 use crate::sys::netspace::NetSpace;
 use crate::sys::{firmware, qemu_probe};
 
+/// Stands in `Warnings` until it is known what is wrong.
+const PROBE_RUNNING: &str =
+    "host probe running: this property changes when it is done, and GetHost waits for it";
+
 /// Facts on the host, gathered beside the first calls.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Host {
     warnings: Arc<RwLock<Vec<String>>>,
 }
@@ -22,14 +26,12 @@ pub struct Host {
 impl Host {
     /// Begins to look at the host; returns at once.
     pub fn look(manager: Arc<Manager>) -> Self {
-        let host = Self::default();
+        let host = Self { warnings: Arc::new(RwLock::new(vec![PROBE_RUNNING.to_owned()])) };
         let warnings = host.warnings.clone();
         tokio::spawn(async move {
             let found = warnings_of(&qemu_probe::probe_all().await, qemu_probe::kvm_is_there());
             warnings.write().unwrap_or_else(PoisonError::into_inner).clone_from(&found);
-            if !found.is_empty() {
-                manager.tell(Event::Warnings(found));
-            }
+            manager.tell(Event::Warnings(found));
         });
         host
     }
@@ -62,6 +64,7 @@ impl Host {
             ("bridges", named(true).into()),
             ("interfaces", named(false).into()),
             ("firewall-backend", "nftables".into()),
+            ("warnings", warnings_of(&qemus, qemu_probe::kvm_is_there()).into()),
         ])
     }
 }

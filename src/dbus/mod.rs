@@ -24,6 +24,7 @@ mod publish;
 mod service;
 mod socket;
 mod subscribe;
+mod tree;
 
 use std::sync::Arc;
 
@@ -61,8 +62,8 @@ pub async fn serve(
     logging: Logging,
 ) -> Result<(), ServeError> {
     let server = connection.object_server();
-    server.at(paths::ROOT, zbus::fdo::ObjectManager).await?;
     server.at(paths::ROOT, manager::ManagerInterface::new(service.clone())).await?;
+    tree::serve(server, &service.tree).await?;
     server.at(log_control::PATH, log_control::LogControl(logging)).await?;
     tokio::spawn(publish::run(connection.clone(), service.clone(), events));
     service.manager.told().await;

@@ -20,6 +20,7 @@ use super::network::{NetworkInterface, lease};
 use super::paths;
 use super::service::Service;
 use super::subscribe::Topic;
+use super::tree::Kind;
 use crate::manager::{Event, Failure, Feed, Job, JobState};
 use crate::network::LeaseChange;
 use crate::pace::Meter;
@@ -52,20 +53,26 @@ async fn tell(connection: &zbus::Connection, service: &Arc<Service>, event: Even
     match event {
         Event::NetworkAdded(handle) => {
             let path = paths::network(&handle.uuid());
-            server.at(path, NetworkInterface::new(service.clone(), handle)).await?;
+            server.at(path.clone(), NetworkInterface::new(service.clone(), handle)).await?;
+            service.tree.add(path, Kind::Network);
         }
         Event::NetworkChanged { old, new } => network_changed(connection, &old, &new).await?,
         Event::NetworkRemoved(uuid) => {
-            server.remove::<NetworkInterface, _>(paths::network(&uuid)).await?;
+            let path = paths::network(&uuid);
+            service.tree.remove(&path);
+            server.remove::<NetworkInterface, _>(path).await?;
         }
         Event::Leases { network, change } => leases_changed(connection, service, network, change).await?,
         Event::DomainAdded(handle) => {
             let path = paths::domain(&handle.uuid());
-            server.at(path, DomainInterface::new(service.clone(), handle)).await?;
+            server.at(path.clone(), DomainInterface::new(service.clone(), handle)).await?;
+            service.tree.add(path, Kind::Domain);
         }
         Event::DomainChanged { old, new } => domain_changed(connection, &old, &new).await?,
         Event::DomainRemoved(uuid) => {
-            server.remove::<DomainInterface, _>(paths::domain(&uuid)).await?;
+            let path = paths::domain(&uuid);
+            service.tree.remove(&path);
+            server.remove::<DomainInterface, _>(path).await?;
         }
         Event::Warnings(warnings) => {
             let root = OwnedObjectPath::try_from(paths::ROOT)?;
@@ -73,11 +80,15 @@ async fn tell(connection: &zbus::Connection, service: &Arc<Service>, event: Even
             properties_changed(connection, root, MANAGER, changed).await?;
         }
         Event::JobAdded(job) => {
-            server.at(paths::job(job.id), JobInterface::new(service.clone(), job)).await?;
+            let path = paths::job(job.id);
+            server.at(path.clone(), JobInterface::new(service.clone(), job)).await?;
+            service.tree.add(path, Kind::Job);
         }
         Event::JobEnded(job) => job_ended(connection, &job).await?,
         Event::JobRemoved(id) => {
-            server.remove::<JobInterface, _>(paths::job(id)).await?;
+            let path = paths::job(id);
+            service.tree.remove(&path);
+            server.remove::<JobInterface, _>(path).await?;
         }
         Event::Barrier(done) => drop(done.send(())),
     }

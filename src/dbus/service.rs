@@ -17,6 +17,7 @@ use super::inbox::Inbox;
 use super::paths;
 use super::publish::Addresses;
 use super::subscribe::{Sight, Subscriptions, Topic};
+use super::tree::Tree;
 use crate::auth::{Authority, Caller};
 use crate::domain;
 use crate::manager::{self, Manager, Object, Work};
@@ -33,6 +34,7 @@ pub struct Service {
     /// Who is told what is not public.
     pub(super) subscriptions: Subscriptions,
     pub(super) addresses: Addresses,
+    pub(super) tree: Arc<Tree>,
     callers: Callers,
     /// What has come and is not answered, begun or not.
     inbox: Arc<Inbox>,
@@ -76,6 +78,7 @@ impl Service {
             callers: Callers::new(manager.scope().config.limits),
             subscriptions: Subscriptions::default(),
             addresses: Addresses::default(),
+            tree: Arc::default(),
             manager,
             authority,
             inbox,

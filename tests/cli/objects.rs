@@ -118,6 +118,7 @@ impl Manager {
             ("cpus".into(), OwnedVariant::from(4_u32)),
             ("memory-bytes".into(), OwnedVariant::from(8_u64 << 30)),
             ("bridges".into(), list(vec!["br0", "br1"])),
+            ("warnings".into(), list(vec!["no KVM", "no luck"])),
             ("emulators".into(), list(vec![emulator])),
         ])
     }
@@ -145,7 +146,7 @@ impl Manager {
     }
     #[zbus(property)]
     fn warnings(&self) -> Vec<String> {
-        vec!["no KVM".into(), "no luck".into()]
+        vec!["host probe running".into()]
     }
 }
 

@@ -100,12 +100,13 @@ fn what_is_asked_is_told_in_words_and_in_json() {
     );
     assert_eq!(
         output(&bus, &["status"]),
-        "Version:   1.2.3\nScope:     session\nWarnings:  no KVM, no luck\n"
+        "Version:   1.2.3\nScope:     session\nWarnings:  no KVM, no luck\n",
+        "what is known once the host was looked at"
     );
     assert_eq!(json_of(&bus, &["status"])["warnings"], json!(["no KVM", "no luck"]));
     assert_eq!(
         output(&bus, &["host"]),
-        "Bridges:  br0, br1\nCPUs:     4\nMemory:   8 GiB\n\n\
+        "Bridges:   br0, br1\nCPUs:      4\nMemory:    8 GiB\nWarnings:  no KVM, no luck\n\n\
          Emulators:\n  Arch    Path\n  x86_64  /usr/bin/qemu-system-x86_64\n"
     );
     assert_eq!(json_of(&bus, &["host"])["emulators"][0]["machines"], json!(["pc", "q35"]));

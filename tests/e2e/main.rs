@@ -44,5 +44,6 @@ mod shared;
 mod sockets;
 mod subscribe;
 mod system;
+mod tree;
 mod whose_rights;
 mod whose_rights_table;

@@ -48,7 +48,7 @@ pub mod manager {
         #[zbus(property(emits_changed_signal = "const"))]
         fn scope(&self) -> Result<String>;
 
-        /// What is wrong with this host (no KVM, a foreign firewall that drops the traffic of guests), each with its remedy.
+        /// What is wrong with this host (no KVM, a foreign firewall that drops the traffic of guests), each with its remedy. After the service has started it is one line that begins with "host probe running"; it changes when the probe is done, and GetHost waits for that.
         #[zbus(property)]
         fn warnings(&self) -> Result<Vec<String>>;
 
@@ -108,9 +108,9 @@ pub mod manager {
         /// - `domain`: The domain.
         fn get_domain_by_uuid(&self, uuid: &str) -> Result<OwnedObjectPath>;
 
-        /// What this host has to offer.
+        /// What this host has to offer. It waits until the service has looked at the host.
         ///
-        /// - `host`: cpus u; memory-bytes t; emulators aa{sv}, each QEMU with path s, version s, arch s, machines as, machine-aliases a{ss}, default-machine s, cpu-models as and accelerators as; firmware aa{sv}, the first that fits goes first, each with path s, interfaces as, archs as, machines as (patterns), features as and with variables nvram-template s, in the words of QEMU's firmware.json; bridges as; interfaces as, the other NICs; firewall-backend s.
+        /// - `host`: cpus u; memory-bytes t; emulators aa{sv}, each QEMU with path s, version s, arch s, machines as, machine-aliases a{ss}, default-machine s, cpu-models as and accelerators as; firmware aa{sv}, the first that fits goes first, each with path s, interfaces as, archs as, machines as (patterns), features as and with variables nvram-template s, in the words of QEMU's firmware.json; bridges as; interfaces as, the other NICs; firewall-backend s; warnings as, as in the property Warnings.
         fn get_host(&self) -> Result<Map>;
 
         /// What polkit would answer the caller for each action. Never prompts. Errors: NoSuchNetwork, NoSuchDomain.

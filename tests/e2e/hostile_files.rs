@@ -12,6 +12,9 @@ use crate::common::{ALICE, CAROL, Client, Object, World, assert_error, eventuall
 
 const STATE: &str = "/run/w/warren-0/state";
 
+/// How long another user may wait, on a machine that has other things to do. Reading such a file takes far longer.
+const WAITS: Duration = Duration::from_secs(3);
+
 /// A guest that boots nothing, with this in `<os>`, this machine and these devices.
 fn guest(name: &str, machine: &str, os: &str, devices: &str) -> String {
     format!(
@@ -99,8 +102,11 @@ fn a_file_of_any_size_stops_nobody_else() {
             () = starts => {}
             () = keep_asking(&people.other, &longest) => {}
         }
-        assert!(longest.get() < Duration::from_millis(500), "another user waited for {:?}", longest.get());
-        assert_eq!(world.sh("pgrep -f 'open-image[s]' || true"), "");
+        assert!(longest.get() < WAITS, "another user waited for {:?}", longest.get());
+        eventually("no process that opens files stays", Duration::from_secs(20), async || {
+            (world.sh("pgrep -f 'open-image[s]' || true").is_empty()).then_some(())
+        })
+        .await;
     });
 }
 

@@ -14,7 +14,7 @@ const LOG: &str = "; its log says why: journalctl -u warrend, for the session se
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CliError {
     /// The service, or the bus for it, answered with an error.
-    #[error("{name}: {message}")]
+    #[error("{}", for_people(name, message))]
     Refused { name: String, message: String },
     /// Nobody answered.
     #[error("the Warren service cannot be reached: {0}")]
@@ -28,6 +28,18 @@ pub(super) enum CliError {
     /// What was waited for has not come, or not as it should. `name` is for scripts.
     #[error("{message}")]
     Waited { name: &'static str, message: String },
+}
+
+/// What people read of an error: the names of the contract, and of polkit's refusals, are for scripts, which ask for
+/// JSON; of any other error the name says more than its message.
+pub(super) fn for_people(name: &str, message: &str) -> String {
+    let ours = name.starts_with("org.warren1.Error.");
+    let denied = ["AccessDenied", "InteractiveAuthorizationRequired"]
+        .map(|n| format!("org.freedesktop.DBus.Error.{n}"));
+    if !message.is_empty() && (ours || denied.iter().any(|n| n == name)) {
+        return message.to_owned();
+    }
+    format!("{name}: {message}")
 }
 
 impl CliError {
@@ -140,6 +152,9 @@ mod tests {
         assert!(broken.to_string().ends_with(&format!("no{LOG}")), "{broken}");
         let denied: CliError = fdo::Error::AccessDenied("not you".into()).into();
         assert!(denied.is_denied());
-        assert_eq!(denied.to_string(), "org.freedesktop.DBus.Error.AccessDenied: not you");
+        assert_eq!(denied.to_string(), "not you");
+        assert_eq!(denied.to_json()["name"], "org.freedesktop.DBus.Error.AccessDenied");
+        let foreign: CliError = fdo::Error::UnknownMethod("no such method".into()).into();
+        assert_eq!(foreign.to_string(), "org.freedesktop.DBus.Error.UnknownMethod: no such method");
     }
 }

@@ -39,6 +39,14 @@ impl Kind {
         }
     }
 
+    /// The command that has its verbs.
+    pub(super) fn command(self) -> &'static str {
+        match self {
+            Self::Network => "net",
+            Self::Domain => "vm",
+        }
+    }
+
     /// The states that its objects can be in: the closed list of the contract.
     pub(super) fn states(self) -> &'static [&'static str] {
         match self {

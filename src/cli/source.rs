@@ -164,7 +164,7 @@ mod tests {
         };
         assert_eq!(
             source("<domain>\n\t<interface type='foo'/>\n").explain(refused).to_string(),
-            "org.warren1.Error.InvalidConfig: /domain/interface/@type (line 2, column 2): no such type\n\
+            "/domain/interface/@type (line 2, column 2): no such type\n\
              \x20--> guest.xml:2:13\n2 | \t<interface type='foo'/>\n  | \t           ^^^^^^^^^^"
         );
     }

@@ -116,7 +116,7 @@ fn events_are_lines_of_words() {
     lease(&bus);
     assert_eq!(watch.next(), "network private: lease-added: address 192.168.122.5");
     complete(&bus);
-    assert_eq!(watch.next(), "job 3 (Start private): failed: org.warren1.Error.InUse: guests are on it");
+    assert_eq!(watch.next(), "job 3 (Start private): failed: guests are on it");
     appear(
         &bus,
         "/org/warren1/domain/new",

@@ -77,7 +77,13 @@ fn a_job_that_fails_says_why_as_a_call_does() {
         service.client.define_domain(&xml).await.expect("a kernel is looked for at the start");
         let (code, _, said) = warrenctl(&service.bus, &["vm", "start", "guest"]);
         assert_eq!(code, 1, "{said}");
-        assert!(said.starts_with("org.warren1.Error.") && said.contains("/nonexistent/kernel"), "{said}");
+        assert!(!said.contains("org.warren1.Error.") && said.contains("/nonexistent/kernel"), "{said}");
+        let file = world.write("again.xml", &xml.replace(">guest<", ">again<")).display().to_string();
+        let (code, _, told) = warrenctl(&service.bus, &["vm", "define", &file, "--start"]);
+        assert_eq!(code, 1, "{told}");
+        let on = "machine again is defined, and not started. Start it with: warrenctl vm start again";
+        assert!(told.contains("/nonexistent/kernel") && told.contains(on), "{told}");
+        assert_eq!(service.client.domain("again").await.expect("it is defined").state().await, "shutoff");
         // At a terminal it is a job, which may have ended before its path is answered.
         for _ in 0..10 {
             let command = ["-qefc", "warrenctl vm start guest", "/dev/null"];
@@ -152,7 +158,7 @@ fn who_may_not_is_told_so_and_who_has_no_bus_that_it_is_none() {
         assert_eq!((code, listed.as_str()), (0, "default\n"), "{text}");
         let (code, _, text) = bob(system, &["--system", "net", "start", "default"]);
         assert_eq!(code, 1);
-        assert!(text.starts_with("org.freedesktop.DBus.Error.InteractiveAuthorizationRequired: "), "{text}");
+        assert!(!text.contains("org.freedesktop"), "it is for people: {text}");
         assert!(text.contains("call warrenctl at a terminal or as root"), "{text}");
         // Alice's bus lets nobody else in.
         let alice = Bus::session(&world, ALICE.uid);

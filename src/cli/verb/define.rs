@@ -41,9 +41,23 @@ pub(in crate::cli) async fn run(
     }
     let object = session.bus.object(kind, path);
     if how.start {
-        follow::call(&object, "Start", Options::new(), "starting").await?;
+        let started = follow::call(&object, "Start", Options::new(), "starting").await;
+        if let Err(e) = started {
+            return Err(e.with(&defined(kind, &object).await));
+        }
     }
     tell(session, kind, &object, if how.start { "defined and started" } else { "defined" }).await
+}
+
+/// For the end of an error: what was done before it, and how to go on.
+async fn defined(kind: Kind, object: &Object) -> String {
+    let name =
+        object.properties().await.map(|properties| output::part(&properties, "Name")).unwrap_or_default();
+    format!(
+        "\nThe {} {name} is defined, and not started. Start it with: warrenctl {} start {name}",
+        kind.noun(),
+        kind.command()
+    )
 }
 
 /// Says what has been defined.

@@ -13,7 +13,7 @@ use zbus::fdo::ManagedObjects;
 use super::Session;
 use crate::cli::args::Watch;
 use crate::cli::colour;
-use crate::cli::error::CliError;
+use crate::cli::error::{CliError, for_people};
 use crate::cli::events::{Event, Events};
 use crate::cli::kind::Kind;
 use crate::cli::output;
@@ -175,7 +175,9 @@ fn words(event: &Event) -> String {
             ("Completed", [state, error, message]) if error.is_empty() => {
                 format!("{}{}{message}", colour::word(state), if message.is_empty() { "" } else { ": " })
             }
-            ("Completed", [state, error, message]) => format!("{}: {error}: {message}", colour::word(state)),
+            ("Completed", [state, error, message]) => {
+                format!("{}: {}", colour::word(state), for_people(error, message))
+            }
             (member, values) => format!("{}: {}", output::kebab(member), values.join(", ")),
         },
     }

@@ -16,6 +16,7 @@
 //! | `store` | definitions and live state on disk, atomically |
 //! | `scope` | everything that differs between the system and the session service |
 //! | `pace` | pauses that grow, and bounded rates |
+//! | `reason` | the words for why an object is in its state |
 //! | `desk` | work whose length a caller chooses, away from the thread that answers |
 //! | `ledger` | what each user takes of the machine, against the limits |
 //! | `uids` | which uid each guest and each dnsmasq has |
@@ -42,6 +43,7 @@ pub mod names;
 pub mod network;
 mod pace;
 pub mod plan;
+pub mod reason;
 pub mod scope;
 pub mod store;
 pub mod sys;

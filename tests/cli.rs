@@ -208,8 +208,10 @@ fn one_object_is_shown_by_name_or_uuid() {
         let shown = output(&bus, &["net", "show", name]);
         assert!(shown.starts_with("Name:             private\n"), "{shown}");
         assert!(shown.contains("\nPending changes:  no\n"), "{shown}");
+        assert!(shown.contains("\nFailure:          its bridge 'br0' is in use\n"), "{shown}");
         let json: serde_json::Value =
             serde_json::from_str(&output(&bus, &["--json", "net", "show", name])).unwrap();
+        assert_eq!(json["failure"], "its bridge 'br0' is in use");
         assert_eq!((&json["uuid"], &json["state-reason"]), (&UUID.into(), &"none".into()));
     }
     assert_eq!(output(&bus, &["net", "show", "--xml", "private"]), "<network/>\n");

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Level of each room; data falls from the higher to the lower.
-const LEVELS: [(&str, u32); 21] = [
+const LEVELS: [(&str, u32); 22] = [
     ("xml", 0),
     ("model", 1),
     ("plan", 2),
@@ -16,6 +16,7 @@ const LEVELS: [(&str, u32); 21] = [
     ("store", 2),
     ("mailbox", 2),
     ("pace", 2),
+    ("reason", 2),
     ("scope", 2),
     ("logging", 2),
     ("ledger", 2),

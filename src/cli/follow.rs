@@ -10,8 +10,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use zbus::{Message, MessageStream, OwnedObjectPath};
 
 use super::error::CliError;
+use super::kind::Kind;
 use super::output;
-use super::proxy::{Bus, Object, Options};
+use super::proxy::{Bus, Map, Object, Options};
 
 /// Between two looks at a job: its progress, and whether it is still there.
 const LOOK: Duration = Duration::from_millis(500);
@@ -65,17 +66,26 @@ pub(super) async fn join(bus: &Bus, job: &str) -> Result<(), CliError> {
                 }
                 Err(closed())
             };
-            tokio::time::timeout(LOOK, said).await.unwrap_or_else(|_| {
-                let message = format!(
-                    "{job} ({}) failed before it was waited for; only who listened then knows why",
-                    part("Operation")
-                );
-                Err(CliError::Waited { name: "JobFailed", message })
-            })
+            if let Ok(end) = tokio::time::timeout(LOOK, said).await {
+                return end;
+            }
+            let why = failure_of(bus, &part("Object")).await.unwrap_or_else(|| {
+                "before it was waited for; its object says no more of it by now".to_owned()
+            });
+            let message = format!("{job} ({}) failed: {why}", part("Operation"));
+            Err(CliError::Waited { name: "JobFailed", message })
         }
         "cancelled" => verdict("cancelled", String::new(), format!("{job} was cancelled")),
         _ => until_end(bus, job, completions, &part("Operation"), false).await,
     }
+}
+
+/// What went wrong with an object last, for those who may know.
+async fn failure_of(bus: &Bus, path: &str) -> Option<String> {
+    let kind = if path.starts_with("/org/warren1/network/") { Kind::Network } else { Kind::Domain };
+    let object = bus.object(kind, OwnedObjectPath::try_from(path.to_owned()).ok()?);
+    let info: Map = object.act("GetInfo", Options::new()).await.ok()?;
+    Some(output::part(&info, "failure")).filter(|failure| !failure.is_empty())
 }
 
 async fn until_end(

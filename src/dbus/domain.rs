@@ -16,6 +16,7 @@ use crate::domain::{Command, Handle, Info, NetworkRights, StartOptions, View};
 use crate::manager::{self, GuestAddress, Object};
 use crate::model::DomainDoc;
 use crate::plan::{privileges, taps};
+use crate::reason::Reason;
 
 /// One domain on the bus.
 #[derive(Debug)]
@@ -86,7 +87,7 @@ impl DomainInterface {
 
     #[zbus(property)]
     fn state_reason(&self) -> String {
-        self.view().reason.clone()
+        self.view().reason.as_str().to_owned()
     }
 
     #[zbus(property)]
@@ -159,7 +160,8 @@ impl DomainInterface {
         call.may_use_networks(&networks).await?;
         let naming = call.naming(&self.view().name, self.view().owner, &places).await?;
         let network_rights = NetworkRights::Checked;
-        let start = StartOptions { paused, start_networks, network_rights, reason: "requested", naming };
+        let start =
+            StartOptions { paused, start_networks, network_rights, reason: Reason::Requested, naming };
         let domain = self.domain.clone();
         self.work(&call, "Start", no_wait, async move { Ok(domain.start(start).await?) }).await
     }
@@ -401,5 +403,6 @@ fn info(info: Info) -> Dict {
         ("disks", list(disks.collect())),
         ("graphics", list(graphics.collect())),
         ("consoles", list(consoles.collect())),
+        ("failure", info.failure.into()),
     ])
 }

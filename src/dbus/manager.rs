@@ -18,6 +18,7 @@ use crate::domain::{NetworkRights, StartOptions};
 use crate::manager::{self, DefineOptions, Object, Reading, Report};
 use crate::model::{DocError, Finding};
 use crate::plan::taps::Naming;
+use crate::reason::Reason;
 
 /// What this service can do beyond the first release, one word each.
 const FEATURES: [&str; 0] = [];
@@ -133,7 +134,7 @@ impl ManagerInterface {
                 paused: false,
                 start_networks: true,
                 network_rights: NetworkRights::Checked,
-                reason: "requested",
+                reason: Reason::Requested,
                 naming,
             };
             let work = async move { Ok(domain.start(start).await?) };

@@ -14,6 +14,7 @@ use super::paths;
 use super::service::{Call, Service};
 use crate::manager::{self, Object};
 use crate::network::{Handle, NetworkLease, View};
+use crate::reason::Reason;
 
 /// One network on the bus.
 #[derive(Debug)]
@@ -79,7 +80,7 @@ impl NetworkInterface {
 
     #[zbus(property)]
     fn state_reason(&self) -> String {
-        self.view().reason.clone()
+        self.view().reason.as_str().to_owned()
     }
 
     #[zbus(property)]
@@ -117,6 +118,16 @@ impl NetworkInterface {
         self.view().warnings.clone()
     }
 
+    #[zbus(out_args("info"))]
+    async fn get_info(&self, options: Given, #[zbus(header)] header: Header<'_>) -> Result<Dict, Error> {
+        let call = self.service.call(&header).await?;
+        call.may_read_network(&self.network).await?;
+        Options::none(options)?;
+        let info = self.network.info().await?;
+        let addresses: Vec<_> = info.addresses.iter().map(ToString::to_string).collect();
+        Ok(dict([("failure", info.failure.into()), ("addresses", addresses.into())]))
+    }
+
     #[zbus(out_args("job"))]
     async fn start(
         &self,
@@ -127,7 +138,7 @@ impl NetworkInterface {
         call.may_manage_network(&self.network).await?;
         let no_wait = Options::only_flag(options, "no-wait")?;
         let network = self.network.clone();
-        self.work(&call, "Start", no_wait, async move { Ok(network.start("requested").await?) }).await
+        self.work(&call, "Start", no_wait, async move { Ok(network.start(Reason::Requested).await?) }).await
     }
 
     #[zbus(out_args("job"))]

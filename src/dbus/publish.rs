@@ -127,7 +127,7 @@ async fn network_changed(
             ("Bridge", v.bridge.clone().into()),
             ("ForwardMode", v.forward_mode.clone().into()),
             ("State", v.state.as_str().into()),
-            ("StateReason", v.reason.clone().into()),
+            ("StateReason", v.reason.as_str().into()),
             ("Autostart", v.autostart.into()),
             ("PendingChanges", v.pending_changes.into()),
             ("Generation", v.generation.into()),
@@ -140,7 +140,7 @@ async fn network_changed(
     let emitter = properties_changed(connection, paths::network(&new.uuid), NETWORK, changed).await?;
     if old.state != new.state {
         let (new_state, old_state) = (new.state.as_str(), old.state.as_str());
-        NetworkInterface::state_entered(&emitter, new_state, old_state, &new.reason).await?;
+        NetworkInterface::state_entered(&emitter, new_state, old_state, new.reason.as_str()).await?;
     }
     Ok(())
 }
@@ -154,7 +154,7 @@ async fn domain_changed(
         [
             ("Title", v.title.clone().into()),
             ("State", v.state.as_str().into()),
-            ("StateReason", v.reason.clone().into()),
+            ("StateReason", v.reason.as_str().into()),
             ("Autostart", v.autostart.into()),
             ("PendingChanges", v.pending_changes.into()),
             ("Generation", v.generation.into()),
@@ -168,7 +168,7 @@ async fn domain_changed(
     let emitter = properties_changed(connection, paths::domain(&new.uuid), DOMAIN, changed).await?;
     if old.state != new.state {
         let (new_state, old_state) = (new.state.as_str(), old.state.as_str());
-        DomainInterface::state_entered(&emitter, new_state, old_state, &new.reason).await?;
+        DomainInterface::state_entered(&emitter, new_state, old_state, new.reason.as_str()).await?;
     }
     Ok(())
 }

@@ -19,11 +19,12 @@ use super::report::{self, Report};
 use super::state::{self, Denial, Effect, Event, State};
 use super::{Command, Context, Error, Handle, Recovered, StartOptions, View};
 use crate::ledger::DocumentShares;
+use crate::reason::{Cause, Reason};
 use crate::store::Envelope;
 
 const MAILBOX: usize = 64;
 /// Why a guest is off that was running when the daemon ended.
-const LOST: &str = "failed: QEMU ended while Warren was not running";
+const LOST: &str = "QEMU ended while Warren was not running";
 
 pub(super) type Reply<T> = crate::mailbox::Reply<T, Error>;
 
@@ -94,7 +95,7 @@ pub(super) struct Actor {
     pub(super) envelope: Envelope,
     pub(super) shares: DocumentShares,
     pub(super) state: State,
-    pub(super) reason: String,
+    pub(super) cause: Cause,
     pub(super) guest: Option<Guest>,
     /// The definition as it runs.
     pub(super) live: Option<Definition>,
@@ -109,7 +110,7 @@ pub(super) struct Actor {
     /// Calls that wait for its end; each caller has a share of those.
     pub(super) stopping: Vec<Reply<()>>,
     /// Why QEMU is about to tell that the CPUs are halted or run, where that is known.
-    pub(super) about_to: Option<&'static str>,
+    pub(super) about_to: Option<Cause>,
     /// Which guest it is, of those that this actor has had.
     pub(super) guest_number: u64,
     /// The place, in what QEMU has sent, of the last that is known of the guest's state.
@@ -127,12 +128,12 @@ pub fn spawn(context: Context, seed: Seed) -> Handle {
     let (reports, reported) = mpsc::channel(report::QUEUE);
     let Seed { definition, uuid, envelope, shares, recovered } = seed;
     context.kept.count(&context.store, &uuid, envelope.owner);
-    let (state, reason) = match &recovered {
-        Recovered::Adopted(adopted) => (adopted.state(), "adopted"),
-        Recovered::Lost => (State::Crashed, LOST),
-        Recovered::Ending { lost: true, .. } => (State::Stopping, LOST),
-        Recovered::Ending { .. } => (State::Stopping, "none"),
-        Recovered::Off => (State::Shutoff, "none"),
+    let (state, cause) = match &recovered {
+        Recovered::Adopted(adopted) => (adopted.state(), Reason::Adopted.into()),
+        Recovered::Lost => (State::Crashed, Cause::new(Reason::Failed, LOST)),
+        Recovered::Ending { lost: true, .. } => (State::Stopping, Cause::new(Reason::Failed, LOST)),
+        Recovered::Ending { .. } => (State::Stopping, Reason::None.into()),
+        Recovered::Off => (State::Shutoff, Reason::None.into()),
     };
     let mut actor = Actor {
         context,
@@ -141,7 +142,7 @@ pub fn spawn(context: Context, seed: Seed) -> Handle {
         envelope,
         shares,
         state,
-        reason: reason.to_owned(),
+        cause,
         guest: None,
         live: None,
         differs: false,
@@ -177,7 +178,7 @@ impl Actor {
                 let (events, status) = monitor.unzip();
                 self.take_guest(guest, events.map(|events| (events, true)));
                 if let Some(status) = status {
-                    self.status(&status, "adopted");
+                    self.status(&status, Some(Reason::Adopted.into()));
                 }
             }
             Recovered::Ending { rest, lost } => {
@@ -242,7 +243,11 @@ impl Actor {
     fn look(&self, live: bool) -> Snapshot {
         let running = self.live.as_ref().filter(|_| live);
         let assigned = running.and(self.guest.as_ref()).map(|guest| Box::new(guest.live.clone()));
-        Snapshot { definition: running.unwrap_or(&self.definition).clone(), assigned }
+        Snapshot {
+            definition: running.unwrap_or(&self.definition).clone(),
+            assigned,
+            failure: self.cause.failure.clone(),
+        }
     }
 
     pub(super) fn is_live(&self) -> bool {
@@ -261,18 +266,18 @@ impl Actor {
         Error::Denied { name: self.name(), denial }
     }
 
-    pub(super) fn enter(&mut self, state: State, reason: impl Into<String>) {
+    pub(super) fn enter(&mut self, state: State, cause: impl Into<Cause>) {
         if self.state != state {
             self.state = state;
-            self.reason = reason.into();
+            self.cause = cause.into();
             self.publish();
         }
     }
 
     /// Takes an event that is only news; what it does not fit is ignored.
-    pub(super) fn note(&mut self, event: Event, reason: &str) {
+    pub(super) fn note(&mut self, event: Event, cause: impl Into<Cause>) {
         if let Ok((next, _)) = self.step(event) {
-            self.enter(next, reason);
+            self.enter(next, cause);
         }
     }
 
@@ -292,7 +297,7 @@ impl Actor {
             uuid: self.uuid,
             title: self.definition.title().to_owned(),
             state: self.state,
-            reason: self.reason.clone(),
+            reason: self.cause.reason,
             autostart: self.envelope.autostart,
             pending_changes: self.differs,
             generation: self.envelope.generation,
@@ -312,7 +317,8 @@ impl Actor {
         };
         self.set_reboot(command == Command::Reboot);
         // QEMU tells of it before it answers.
-        self.about_to = matches!(command, Command::Suspend | Command::Resume).then_some("requested");
+        self.about_to =
+            matches!(command, Command::Suspend | Command::Resume).then(|| Reason::Requested.into());
         let reports = self.reports.clone();
         tokio::spawn(async move {
             let outcome = command.run(&qmp).await;

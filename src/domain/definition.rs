@@ -134,6 +134,8 @@ pub(super) struct Snapshot {
     pub(super) definition: Definition,
     /// What was assigned to a guest that runs.
     pub(super) assigned: Option<Box<Live>>,
+    /// What went wrong; empty where nothing did.
+    pub(super) failure: String,
 }
 
 /// A document's text, for who may read it.

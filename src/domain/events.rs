@@ -17,13 +17,14 @@ use super::report::Report;
 use super::state::Event;
 use crate::model::LifecycleAction;
 use crate::pace::{Backoff, Meter};
+use crate::reason::{Cause, Reason};
 use crate::sys::qmp::QmpEvent;
 
 /// Why a guest is halted whose disk has no room; it goes on by `Resume`, and tries once more.
-const DISK_IS_FULL: &str = "failed: there is no space left for one of its disks";
+const DISK_IS_FULL: &str = "there is no space left for one of its disks";
 
 /// The same of one that cannot be read or written.
-pub(super) const DISK_FAILED: &str = "failed: one of its disks cannot be read or written";
+pub(super) const DISK_FAILED: &str = "one of its disks cannot be read or written";
 
 /// The pause before a guest that has just been restarted is restarted again: at first, and at most. One that has run
 /// for as long as the latter is restarted at once.
@@ -67,15 +68,15 @@ impl Memory {
 
 /// What is done about a guest that has switched itself off, by the `reason` of `SHUTDOWN`, and why its state changes.
 /// `reboot`: it was asked to, in order to start again.
-fn lifecycle(def: &Definition, reason: &str, reboot: bool) -> (LifecycleAction, &'static str) {
+fn lifecycle(def: &Definition, reason: &str, reboot: bool) -> (LifecycleAction, Reason) {
     match reason {
         // QEMU tells of a reset in this way only where it is not to do it. The second is an echo of our own.
-        "guest-reset" | "host-qmp-system-reset" => (def.on_reboot(), "reboot"),
-        "guest-panic" => (def.on_crash(), "failed: the guest panicked"),
+        "guest-reset" | "host-qmp-system-reset" => (def.on_reboot(), Reason::Reboot),
+        "guest-panic" => (def.on_crash(), Reason::Panicked),
         // QEMU ends; nothing can be started in it.
-        "host-signal" | "host-qmp-quit" => (LifecycleAction::Destroy, "shutdown"),
-        _ if reboot => (def.on_reboot(), "reboot"),
-        _ => (def.on_poweroff(), "shutdown"),
+        "host-signal" | "host-qmp-quit" => (LifecycleAction::Destroy, Reason::Shutdown),
+        _ if reboot => (def.on_reboot(), Reason::Reboot),
+        _ => (def.on_poweroff(), Reason::Shutdown),
     }
 }
 
@@ -83,24 +84,27 @@ impl Actor {
     pub(super) fn qmp_event(&mut self, event: &QmpEvent) {
         match event.name.as_str() {
             "BLOCK_IO_ERROR" if event.data["action"] == "stop" => {
-                let why = if event.data["nospace"] == true { DISK_IS_FULL } else { DISK_FAILED };
+                let full = event.data["nospace"] == true;
+                let (reason, why) =
+                    if full { (Reason::DiskFull, DISK_IS_FULL) } else { (Reason::IoError, DISK_FAILED) };
                 let node = event.data["node-name"].as_str().unwrap_or_default();
+                let node: String = node.chars().take(64).collect();
+                let detail = format!("{why} ({})", node.escape_debug());
                 if self.memory.lines.admits(Instant::now()) {
-                    let node: String = node.chars().take(64).collect();
-                    tracing::warn!(domain = %self.name(), "QEMU halts the guest: {why} ({})", node.escape_debug());
+                    tracing::warn!(domain = %self.name(), "QEMU halts the guest: {detail}");
                 }
-                self.about_to = Some(why);
+                self.about_to = Some(Cause::new(reason, detail));
             }
             "STOP" => {
-                let why = self.about_to.take().unwrap_or("halted");
+                let why = self.about_to.take().unwrap_or(Reason::Halted.into());
                 self.note(Event::Halted, why);
             }
             "RESUME" | "WAKEUP" => {
-                let or = if self.memory.restarting { "reboot" } else { "resumed" };
-                let why = self.about_to.take().unwrap_or(or);
+                let or = if self.memory.restarting { Reason::Reboot } else { Reason::Resumed };
+                let why = self.about_to.take().unwrap_or(or.into());
                 self.note(Event::Ran, why);
             }
-            "SUSPEND" => self.note(Event::Slept, "guest"),
+            "SUSPEND" => self.note(Event::Slept, Reason::Guest),
             "SHUTDOWN" => self.powered_off(event.data["reason"].as_str().unwrap_or("")),
             _ => {}
         }
@@ -127,7 +131,7 @@ impl Actor {
         }
     }
 
-    fn start_again(&mut self, why: &str) {
+    fn start_again(&mut self, why: Reason) {
         if self.step(Event::Command).is_err() {
             return;
         }
@@ -181,7 +185,7 @@ impl Actor {
             return;
         }
         match outcome {
-            Ok(status) => self.status(&status, "reboot"),
+            Ok(status) => self.status(&status, Some(Reason::Reboot.into())),
             Err(e) if self.memory.lines.admits(Instant::now()) => {
                 tracing::warn!(domain = %self.name(), "the guest is not restarted: {}", crate::chain(&e));
             }

@@ -14,6 +14,7 @@ use crate::desk::Desk;
 use crate::mailbox::{self, Reply};
 use crate::model::DomainDoc;
 use crate::plan::taps::Naming;
+use crate::reason::Reason;
 
 /// A domain, from outside. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -42,8 +43,8 @@ pub struct StartOptions {
     pub start_networks: bool,
     /// Whose right to its networks counts.
     pub network_rights: NetworkRights,
-    /// What `StateReason` says: `requested` or `autostart`.
-    pub reason: &'static str,
+    /// What `StateReason` says: requested or autostart.
+    pub reason: Reason,
     /// What the TAPs of an ordinary user's domain may be called in system scope; others are free in any case.
     pub naming: Naming,
 }
@@ -125,9 +126,9 @@ impl Handle {
     /// Its devices, for `by`.
     pub async fn info(&self, by: u32) -> Result<Info, Error> {
         let seen = self.look(true).await?;
-        let bytes = seen.definition.bytes();
-        let find = move || Ok(info::of(seen.definition.doc()?.def(), seen.assigned.as_deref()));
-        self.desk.run(by, bytes, find).await
+        let (bytes, failure) = (seen.definition.bytes(), seen.failure);
+        let find = move || Ok::<_, Error>(info::of(seen.definition.doc()?.def(), seen.assigned.as_deref()));
+        Ok(Info { failure, ..self.desk.run(by, bytes, find).await? })
     }
 
     /// Tells a running guest something.

@@ -1,4 +1,4 @@
-//! What an authorised caller is told of a domain's devices. Owns the shape of `GetInfo`; must never
+//! What an authorised caller is told of a domain: its devices, and what went wrong. Owns the shape of `GetInfo`; must never
 //! ask QEMU: it is put together from the definition and from what was noted at the start.
 
 use std::net::Ipv4Addr;
@@ -13,6 +13,8 @@ use crate::plan::qemu::{CharDevice, char_devices, nic_alias};
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[expect(missing_docs, reason = "the fields are those of GetInfo in dbus/org.warren1.Domain.xml")]
 pub struct Info {
+    /// What went wrong last; empty where nothing did.
+    pub failure: String,
     pub interfaces: Vec<NicInfo>,
     pub disks: Vec<DiskInfo>,
     pub graphics: Vec<GraphicsInfo>,

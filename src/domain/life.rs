@@ -10,6 +10,7 @@ use super::report::Report;
 use super::start::{self, Started};
 use super::state::{Effect, Event, State};
 use super::{Error, StartOptions};
+use crate::reason::{Cause, Reason};
 use crate::sys::process::Exit;
 
 impl Actor {
@@ -54,10 +55,9 @@ impl Actor {
             Err(e) => {
                 self.end_live();
                 let cancelled = self.state == State::Stopping;
-                let reason =
-                    if cancelled { "requested".to_owned() } else { format!("failed: {}", e.in_public()) };
+                let cause = if cancelled { Reason::Requested.into() } else { Cause::failed(&e) };
                 if let Ok((next, _)) = self.step(Event::StartFailed) {
-                    self.enter(next, reason);
+                    self.enter(next, cause);
                 }
                 let _ = reply.send(Err(e));
                 self.answer_stops();
@@ -71,7 +71,7 @@ impl Actor {
             Err(e) => return drop(reply.send(Err(e))),
         };
         self.stopping.push(reply);
-        self.enter(next, "requested");
+        self.enter(next, Reason::Requested);
         match effect {
             Effect::EndQemu => self.end_qemu(graceful),
             Effect::CancelStart => drop(self.cancel.send_replace(true)),
@@ -106,9 +106,11 @@ impl Actor {
         let Some(guest) = self.guest.take() else { return };
         let crashed = self.state != State::Stopping;
         if crashed {
-            self.reason = format!("failed: QEMU ended by itself ({exit})");
-            let words = guest.last_words();
-            tracing::warn!(domain = %self.name(), "{}; it said last: {}", self.reason, words.trim());
+            let (words, name) = (guest.last_words(), self.name());
+            let said = words.trim().lines().map(|line| format!("; it said: {line}")).collect::<String>();
+            let detail = format!("QEMU ended by itself ({exit}){said}");
+            tracing::warn!(domain = %name, "{detail}");
+            self.cause = Cause::new(Reason::Failed, detail);
         }
         let (context, uuid, reports) = (self.context.clone(), self.uuid, self.reports.clone());
         tokio::spawn(async move {
@@ -131,8 +133,7 @@ impl Actor {
         self.end_live();
         if let Ok((next, _)) = self.step(Event::Gone) {
             let next = self.ended_as.take().unwrap_or(next);
-            let reason = self.reason.clone();
-            self.enter(next, reason);
+            self.enter(next, self.cause.clone());
         }
         tracing::info!(domain = %self.name(), "domain stopped");
         self.answer_stops();

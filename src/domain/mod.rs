@@ -157,7 +157,7 @@ fn named(device: &str) -> String {
 }
 
 impl Error {
-    /// The kind of failure, for `StateReason`: that is public, so it has no address and no name of a file.
+    /// The kind of failure, for the `Completed` of a job: that is public, so it has no address and no name of a file.
     pub fn in_public(&self) -> &'static str {
         match self {
             Self::NotSupported { .. } | Self::Config { .. } => "its definition cannot run on this host",

@@ -14,6 +14,7 @@ use super::resync::follow;
 use super::start::Started;
 use super::state::{Event, State};
 use super::{Error, events};
+use crate::reason::{Cause, Reason};
 use crate::sys::process::Exit;
 use crate::sys::qmp::{Qmp, QmpEvent};
 
@@ -72,7 +73,7 @@ impl Actor {
                 self.about_to = None;
                 let result = outcome.map(|status| {
                     if let Some(status) = status {
-                        self.status(&status, "requested");
+                        self.status(&status, Some(Reason::Requested.into()));
                     }
                 });
                 if let Err(e) = &result {
@@ -125,7 +126,7 @@ impl Actor {
             News::Event(_) => {}
             News::Flooded => self.flooded(),
             News::Status(status) => {
-                let why = self.about_to.unwrap_or("");
+                let why = self.about_to.clone();
                 self.status(&status, why);
             }
             News::Closed => {
@@ -142,19 +143,19 @@ impl Actor {
         }
     }
 
-    /// What QEMU says that the guest does; `why`: the reason of a change, empty where none is known.
-    pub(super) fn status(&mut self, status: &Status, why: &str) {
+    /// What QEMU says that the guest does; `why`: the cause of a change, where it is known.
+    pub(super) fn status(&mut self, status: &Status, why: Option<Cause>) {
         if status.seq <= self.known_to {
             return;
         }
         self.known_to = status.seq;
-        let or = |other: &'static str| if why.is_empty() { other.to_owned() } else { why.to_owned() };
+        let or = |other: Reason| why.unwrap_or(other.into());
         match (status.word.as_str(), status.state()) {
             ("shutdown", _) => self.powered_off(status.shutdown.as_deref().unwrap_or("guest-shutdown")),
-            ("io-error", _) => self.note(Event::Halted, events::DISK_FAILED),
-            (_, State::Running) => self.note(Event::Ran, &or("resumed")),
-            (_, State::PmSuspended) => self.note(Event::Slept, "guest"),
-            _ => self.note(Event::Halted, &or("halted")),
+            ("io-error", _) => self.note(Event::Halted, Cause::new(Reason::IoError, events::DISK_FAILED)),
+            (_, State::Running) => self.note(Event::Ran, or(Reason::Resumed)),
+            (_, State::PmSuspended) => self.note(Event::Slept, Reason::Guest),
+            _ => self.note(Event::Halted, or(Reason::Halted)),
         }
     }
 

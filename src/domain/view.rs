@@ -4,6 +4,7 @@
 use uuid::Uuid;
 
 use super::State;
+use crate::reason::Reason;
 
 /// A domain's public properties at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,7 +14,7 @@ pub struct View {
     pub uuid: Uuid,
     pub title: String,
     pub state: State,
-    pub reason: String,
+    pub reason: Reason,
     pub autostart: bool,
     pub pending_changes: bool,
     pub generation: u64,
@@ -31,7 +32,7 @@ impl View {
             uuid,
             title: String::new(),
             state: State::Shutoff,
-            reason: String::new(),
+            reason: Reason::None,
             autostart: false,
             pending_changes: false,
             generation: 0,

@@ -130,7 +130,7 @@ mod tests {
                 uuid,
                 title: String::new(),
                 state: domain::State::Running,
-                reason: String::new(),
+                reason: crate::reason::Reason::None,
                 autostart: false,
                 pending_changes: false,
                 generation,

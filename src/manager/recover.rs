@@ -23,6 +23,7 @@ use crate::ledger::DocumentShares;
 use crate::model::DocError;
 use crate::network;
 use crate::plan::taps::Naming;
+use crate::reason::Reason;
 use crate::store::{self, Envelope, Kind, StoreError, Stored, file_bytes};
 use crate::sys::memory;
 
@@ -237,7 +238,7 @@ async fn autostart_network(network: &network::Handle) {
     let view = network.view();
     if view.autostart
         && view.state == network::State::Inactive
-        && let Err(e) = network.start("autostart").await
+        && let Err(e) = network.start(Reason::Autostart).await
     {
         tracing::error!(network = %view.name, "not started: {}", crate::chain(&e));
     }
@@ -250,7 +251,7 @@ async fn autostart_domain(domain: &domain::Handle) {
         paused: false,
         start_networks: true,
         network_rights: domain::NetworkRights::Owner,
-        reason: "autostart",
+        reason: Reason::Autostart,
         naming: Naming::Prefixed,
     };
     if view.autostart

@@ -19,6 +19,7 @@ use crate::ledger::DocumentShares;
 use crate::model::{Mac, Severity};
 use crate::pace::Backoff;
 use crate::plan::ports::{PortRules, PortWish};
+use crate::reason::{Cause, Reason};
 use crate::store::Envelope;
 use crate::sys::netlink::Neighbour;
 
@@ -35,7 +36,7 @@ pub(super) type Seen = (Definition, Option<String>);
 #[derive(Debug)]
 pub(super) enum Message {
     Start {
-        reason: &'static str,
+        reason: Reason,
         reply: Reply<()>,
     },
     Stop {
@@ -65,6 +66,9 @@ pub(super) enum Message {
     Look {
         live: bool,
         reply: Reply<Seen>,
+    },
+    Info {
+        reply: Reply<Info>,
     },
     Leases {
         reply: Reply<Vec<NetworkLease>>,
@@ -107,6 +111,15 @@ pub struct PortRequest {
     pub path: String,
 }
 
+/// What an authorised caller is told of a network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Info {
+    /// What went wrong last; empty where nothing did.
+    pub failure: String,
+    /// The host's addresses on it, each with its subnet, as it runs where it does.
+    pub addresses: Vec<ipnet::IpNet>,
+}
+
 /// What an actor begins with.
 #[derive(Debug)]
 pub struct Seed {
@@ -129,7 +142,7 @@ pub(super) struct Actor {
     pub(super) envelope: Envelope,
     pub(super) shares: DocumentShares,
     state: State,
-    reason: String,
+    cause: Cause,
     pub(super) up: Option<Up>,
     /// Whether what runs says something else than what is stored.
     pub(super) differs: bool,
@@ -148,9 +161,9 @@ pub fn spawn(context: Context, seed: Seed) -> Handle {
     let Seed { definition, uuid, envelope, shares, left } = seed;
     // As RUN says, until it is known.
     let (state, reason) = match &left {
-        Some(left) if left.active => (State::Active, "adopted"),
-        Some(_) => (State::Stopping, "none"),
-        None => (State::Inactive, "none"),
+        Some(left) if left.active => (State::Active, Reason::Adopted),
+        Some(_) => (State::Stopping, Reason::None),
+        None => (State::Inactive, Reason::None),
     };
     let mut actor = Actor {
         context,
@@ -159,7 +172,7 @@ pub fn spawn(context: Context, seed: Seed) -> Handle {
         envelope,
         shares,
         state,
-        reason: reason.to_owned(),
+        cause: reason.into(),
         up: None,
         differs: false,
         ports: BTreeMap::new(),
@@ -173,7 +186,7 @@ pub fn spawn(context: Context, seed: Seed) -> Handle {
             bridge: String::new(),
             forward_mode: String::new(),
             state,
-            reason: String::new(),
+            reason: Reason::None,
             autostart: false,
             pending_changes: false,
             generation: 0,
@@ -249,6 +262,7 @@ impl Actor {
                 let seen = running.map_or_else(stored, |up| (up.definition.clone(), Some(up.bridge.clone())));
                 let _ = reply.send(Ok(seen));
             }
+            Message::Info { reply } => drop(reply.send(Ok(self.info()))),
             Message::Leases { reply } => drop(reply.send(self.leases().await)),
             Message::Neighbours { reply } => drop(reply.send(self.neighbours().await)),
             Message::Plug { request, reply } => drop(reply.send(self.plug(request).await)),
@@ -277,9 +291,9 @@ impl Actor {
     }
 
     /// Enters a state and tells everybody.
-    fn enter(&mut self, state: State, reason: impl Into<String>) {
+    fn enter(&mut self, state: State, cause: impl Into<Cause>) {
         self.state = state;
-        self.reason = reason.into();
+        self.cause = cause.into();
         self.publish();
     }
 
@@ -300,7 +314,7 @@ impl Actor {
             bridge: self.up.as_ref().map_or(chosen, |up| &up.bridge).to_owned(),
             forward_mode: self.definition.forward_mode().to_owned(),
             state: self.state,
-            reason: self.reason.clone(),
+            reason: self.cause.reason,
             autostart: self.envelope.autostart,
             pending_changes: self.differs,
             generation: self.envelope.generation,
@@ -311,7 +325,12 @@ impl Actor {
         }
     }
 
-    async fn start(&mut self, reason: &'static str) -> Result<(), Error> {
+    fn info(&self) -> Info {
+        let runs = self.up.as_ref().map_or(&self.definition, |up| &up.definition);
+        Info { failure: self.cause.failure.clone(), addresses: runs.subnets().to_vec() }
+    }
+
+    async fn start(&mut self, reason: Reason) -> Result<(), Error> {
         let (next, _) = self.step(Event::Start)?;
         let definition = self.definition.clone();
         let read = move || {
@@ -322,7 +341,9 @@ impl Actor {
         let (def, mut findings) = self.context.desk.run_own(self.definition.bytes(), read).await?;
         findings.retain(|f| f.severity == Severity::Unsupported);
         if !findings.is_empty() {
-            return Err(Error::NotSupported { name: self.name(), findings });
+            let error = Error::NotSupported { name: self.name(), findings };
+            self.enter(self.state, Cause::failed(&error));
+            return Err(error);
         }
         self.enter(next, reason);
         match bring_up::up(&self.context, &self.uuid, &self.definition, &def).await {
@@ -343,7 +364,7 @@ impl Actor {
             }
             Err(e) => {
                 let (next, _) = self.step(Event::UpFailed)?;
-                self.enter(next, format!("failed: {}", e.in_public()));
+                self.enter(next, Cause::failed(&e));
                 Err(e)
             }
         }
@@ -357,7 +378,7 @@ impl Actor {
             domains.dedup();
             return Err(Error::InUse { name: self.name(), domains });
         }
-        self.enter(next, "requested");
+        self.enter(next, Reason::Requested);
         self.revival = None;
         let Some(up) = self.up.take() else { return Ok(()) };
         self.differs = false;
@@ -369,12 +390,12 @@ impl Actor {
         let (next, _) = self.step(Event::Down)?;
         tracing::info!(network = %self.name(), "network stopped");
         if problems.is_empty() {
-            self.enter(next, "requested");
+            self.enter(next, Reason::Requested);
             return Ok(());
         }
         let error = Error::TearDown(problems);
         tracing::error!(network = %self.name(), "{error}");
-        self.enter(next, format!("failed: {}", error.in_public()));
+        self.enter(next, Cause::failed(&error));
         Err(error)
     }
 
@@ -417,17 +438,17 @@ impl Actor {
 
     /// What a previous daemon left is known now.
     fn take_over(&mut self, adopted: Option<Adopted>) {
-        let (state, reason) = match adopted {
-            Some(Adopted { up, differs, warnings, leases }) => {
+        let (state, cause) = match adopted {
+            Some(Adopted { up, differs, warnings, failure, leases }) => {
                 (self.up, self.differs, self.warnings) = (Some(up), differs, warnings);
                 self.count();
                 self.leases.know(leases);
                 self.follow_leases();
-                (State::Active, "adopted")
+                (State::Active, Cause::new(Reason::Adopted, failure))
             }
-            None => (State::Inactive, "none"),
+            None => (State::Inactive, Reason::None.into()),
         };
-        self.enter(state, reason);
+        self.enter(state, cause);
     }
 
     fn dnsmasq_ended(&mut self, exit: String) {
@@ -443,11 +464,14 @@ impl Actor {
     async fn revive_dnsmasq(&mut self) {
         let (Some((_, exit)), Some(up)) = (self.revival.take(), &mut self.up) else { return };
         let revived = bring_up::revive_dnsmasq(&self.context, &self.uuid, up).await;
-        self.warnings.retain(|warning| !warning.starts_with(NO_DNSMASQ));
+        self.warnings.retain(|warning| warning != NO_DNSMASQ);
         match revived {
-            Ok(()) => {}
+            Ok(()) => self.cause.failure.clear(),
             Err(e) => {
-                self.warnings.push(format!("{NO_DNSMASQ} ({exit}): {}", crate::chain(&e)));
+                self.warnings.push(NO_DNSMASQ.to_owned());
+                let detail = format!("{NO_DNSMASQ} ({exit}): {}", crate::chain(&e));
+                tracing::error!(network = %self.definition.name(), "{detail}");
+                self.cause = Cause::new(self.cause.reason, detail);
                 let pause = self.revivals.pause(Instant::now()).max(REVIVAL.0);
                 self.revival = Some((Instant::now() + pause, exit));
             }

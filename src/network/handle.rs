@@ -7,9 +7,10 @@ use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 
 use super::actor::{Message, PortRequest};
-use super::{Definition, Error, NetworkLease, View, live};
+use super::{Definition, Error, Info, NetworkLease, View, live};
 use crate::desk::Desk;
 use crate::mailbox::{self, Reply};
+use crate::reason::Reason;
 use crate::sys::netlink::Neighbour;
 
 /// A network, from outside. Cheap to clone.
@@ -38,13 +39,13 @@ impl Handle {
     }
 
     /// Starts it; refused if it is active.
-    pub async fn start(&self, reason: &'static str) -> Result<(), Error> {
+    pub async fn start(&self, reason: Reason) -> Result<(), Error> {
         self.ask(|reply| Message::Start { reason, reply }).await
     }
 
     /// Starts it unless it is active.
     pub async fn ensure_active(&self) -> Result<(), Error> {
-        match self.start("requested").await {
+        match self.start(Reason::Requested).await {
             Err(Error::Denied { denial: super::state::Denial::AlreadyActive, .. }) => Ok(()),
             other => other,
         }
@@ -87,6 +88,11 @@ impl Handle {
         let bytes = definition.bytes();
         let written = move || Ok(live::document(definition.doc()?, &bridge).to_xml());
         self.desk.run(by, bytes, written).await
+    }
+
+    /// What went wrong, and what a page about it shows.
+    pub async fn info(&self) -> Result<Info, Error> {
+        self.ask(|reply| Message::Info { reply }).await
     }
 
     /// Current DHCP leases.

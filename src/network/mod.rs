@@ -37,7 +37,7 @@ use crate::sys::netspace::SysctlError;
 use crate::sys::nft::NftError;
 use crate::uids::{Exhausted, Uids};
 
-pub use actor::{PortRequest, Seed, spawn};
+pub use actor::{Info, PortRequest, Seed, spawn};
 pub use bring_up::recorded_uid;
 pub use definition::Definition;
 pub use handle::Handle;
@@ -119,7 +119,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// The kind of failure, for `StateReason`: that is public, so it has no address and no name of a file.
+    /// The kind of failure, for the `Completed` of a job: that is public, so it has no address and no name of a file.
     pub fn in_public(&self) -> &'static str {
         match self {
             Self::SubnetInUse { .. } => "its subnet is in use",

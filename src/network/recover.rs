@@ -23,13 +23,15 @@ pub struct Adopted {
     pub(super) up: Up,
     /// Whether what is stored says something else.
     pub(super) differs: bool,
-    /// What is wrong with it by now.
+    /// What is wrong with it by now, in words that everybody may read.
     pub(super) warnings: Vec<String>,
+    /// The same with all that is known of it.
+    pub(super) failure: String,
     /// Those that are known already, and no news.
     pub(super) leases: Vec<NetworkLease>,
 }
 
-/// What begins a warning of a network whose dnsmasq is gone.
+/// The warning of a network whose dnsmasq is gone.
 pub(super) const NO_DNSMASQ: &str = "no DHCP and no DNS: dnsmasq ended";
 
 /// How many networks are taken over at once: each runs nft, and a host has few processors.
@@ -162,17 +164,18 @@ async fn shield(
 /// The rules are loaded again in any case: it is one transaction, and they may have been flushed. What fails does
 /// not take the network from the guests that are on it.
 async fn take_over(context: &Context, uuid: &Uuid, mut up: Up, def: &NetworkDef, differs: bool) -> Adopted {
-    let mut warnings = Vec::new();
+    let (mut warnings, mut details) = (Vec::new(), Vec::new());
+    let mut warn = |what: &str, e: &dyn std::error::Error| {
+        warnings.push(what.to_owned());
+        details.push(format!("{what}: {}", crate::chain(e)));
+    };
     if let Err(e) = shield(&up.space, &up.bridge, def).await {
-        warnings.push(format!("guests may change the network's MTU: {}", crate::chain(&e)));
+        warn("guests may change the network's MTU", &e);
     }
     if let Some(rules) = crate::plan::firewall::plan(def, uuid, &up.bridge)
         && let Err(e) = nft::apply(&up.space, &rules.to_string()).await
     {
-        warnings.push(format!(
-            "the firewall's rules may be gone, and cannot be made again: {}",
-            crate::chain(&e)
-        ));
+        warn("the firewall's rules may be gone, and cannot be made again", &e);
     }
     let dir = context.scope.network_run_dir(uuid);
     let dnsmasq = dnsmasq::adopt(&dir).unwrap_or_else(|e| {
@@ -183,12 +186,12 @@ async fn take_over(context: &Context, uuid: &Uuid, mut up: Up, def: &NetworkDef,
     if up.dnsmasq.is_none()
         && let Err(e) = bring_up::revive_dnsmasq(context, uuid, &mut up).await
     {
-        warnings.push(format!("{NO_DNSMASQ}: {}", crate::chain(&e)));
+        warn(NO_DNSMASQ, &e);
     }
     let leases = leases::read_now(&dir, &up.definition).await.unwrap_or_default();
-    for warning in &warnings {
-        tracing::error!(network = %up.definition.name(), "{warning}");
+    for detail in &details {
+        tracing::error!(network = %up.definition.name(), "{detail}");
     }
     warnings.extend(context.forwarding.notes(up.definition.forwarding()).await);
-    Adopted { up, differs, warnings, leases }
+    Adopted { up, differs, warnings, failure: details.join("; "), leases }
 }

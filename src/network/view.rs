@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use super::State;
 use crate::plan::ports::PortRules;
+use crate::reason::Reason;
 
 /// A network's public properties at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,7 +16,7 @@ pub struct View {
     pub bridge: String,
     pub forward_mode: String,
     pub state: State,
-    pub reason: String,
+    pub reason: Reason,
     pub autostart: bool,
     pub pending_changes: bool,
     pub generation: u64,

@@ -156,6 +156,10 @@ pub(crate) struct Network {
 
 #[interface(name = "org.warren1.Network")]
 impl Network {
+    fn get_info(&self, _options: Options) -> Map {
+        Map::from([("failure".into(), text("its bridge 'br0' is in use"))])
+    }
+
     fn start(&self, options: Options) -> OwnedObjectPath {
         self.state.log(format!("Start{}", told(&options)));
         if options.contains_key("no-wait") || self.state.slow.load(Ordering::SeqCst) {

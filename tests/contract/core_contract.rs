@@ -4,7 +4,7 @@
 use zbus_xml::{ArgDirection, Interface};
 
 /// `Interface.Method in → out`, `Interface.Property P type`, `Interface.Signal S arguments`.
-pub(crate) const CORE: [&str; 87] = [
+pub(crate) const CORE: [&str; 88] = [
     "Manager.Version P s",
     "Manager.Features P as",
     "Manager.Scope P s",
@@ -41,6 +41,7 @@ pub(crate) const CORE: [&str; 87] = [
     "Network.Update sa{sv} → a{sv}",
     "Network.Confirm a{sv} → ",
     "Network.UpdateSection ssisa{sv} → ",
+    "Network.GetInfo a{sv} → a{sv}",
     "Network.GetXml a{sv} → s",
     "Network.GetLeases a{sv} → aa{sv}",
     "Network.SetAutostart ba{sv} → ",

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use warren::reason::Reason;
 use zbus_xml::Node;
 
 mod core_contract;
@@ -127,6 +128,24 @@ fn the_core_contract_is_kept() {
     }
     let missing: Vec<_> = core_contract::CORE.iter().filter(|m| !found.contains(**m)).collect();
     assert!(missing.is_empty(), "missing, or with another signature: {missing:#?}\nthere are: {found:#?}");
+}
+
+/// The documentation lists the words of `StateReason`, and the service has no others.
+#[test]
+fn the_reasons_are_a_closed_list() {
+    for (_, node) in interfaces() {
+        for interface in node.interfaces() {
+            let known: Vec<&str> = match interface.name().as_str() {
+                "org.warren1.Network" => Reason::words_of_networks().collect(),
+                "org.warren1.Domain" => Reason::words_of_domains().collect(),
+                _ => continue,
+            };
+            let property = interface.properties().find(|p| p.name() == "StateReason").unwrap();
+            let text = render::doc(property.annotations());
+            let (listed, _) = text.strip_prefix("One of ").unwrap().split_once('.').unwrap();
+            assert_eq!(listed.split(", ").collect::<Vec<_>>(), known, "{}", interface.name());
+        }
+    }
 }
 
 fn errors() -> render::Errors {

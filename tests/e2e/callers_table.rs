@@ -136,6 +136,7 @@ pub(crate) fn rows() -> Vec<Row> {
         act(Network, "Network.Start", Options, Inactive, "active", ADMIN),
         act(Network, "Network.Stop", Options, Active, "inactive", ADMIN),
         act(Network, "Network.Undefine", Options, Inactive, "", ADMIN),
+        row(Network, "Network.GetInfo", Options, ADMIN),
         row(Network, "Network.GetXml", Options, ADMIN),
         act(Network, "Network.GetLeases", Options, Active, "active", ADMIN),
         row(Network, "Network.SetAutostart", FlagOptions(true), ADMIN),

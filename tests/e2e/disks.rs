@@ -51,7 +51,7 @@ fn a_guest_whose_disk_is_full_says_so_and_goes_on() {
                 (guest.state().await == "paused").then_some(())
             })
             .await;
-            assert_eq!(reason().await, "failed: there is no space left for one of its disks");
+            assert_eq!(reason().await, "disk-full");
             world.sh("rm /run/w/small/filler");
             guest.ask::<()>("Resume").await.expect("there is room now");
             assert_eq!(reason().await, "requested");

@@ -39,6 +39,7 @@ mod nics;
 mod origin;
 mod rights;
 mod scopes;
+mod secrets;
 mod session;
 mod shared;
 mod sockets;

@@ -43,7 +43,7 @@ fn autostart_gives_no_right_to_a_network() {
         .await;
         eventually("the other one is not, and says so", Duration::from_secs(30), async || {
             let reason = text(&alices.property("StateReason").await);
-            (alices.state().await == "shutoff" && reason.starts_with("failed")).then_some(())
+            (alices.state().await == "shutoff" && reason == "failed").then_some(())
         })
         .await;
         roots.stop().await;

@@ -175,7 +175,7 @@ pub mod network {
         #[zbus(property)]
         fn state(&self) -> Result<String>;
 
-        /// none, requested, autostart, adopted, or "failed: " with what went wrong.
+        /// One of none, requested, autostart, adopted, failed. The list is closed for this interface version. adopted: it was active when the service started; failed: it did not start, or was not stopped completely. What went wrong, in detail, is in GetInfo.
         #[zbus(property)]
         fn state_reason(&self) -> Result<String>;
 
@@ -234,6 +234,13 @@ pub mod network {
         /// - `xml`: In libvirt's XML.
         #[zbus(allow_interactive_auth)]
         fn get_xml(&self, options: Options<'_>) -> Result<String>;
+
+        /// What a page about the network shows. For those who may read its definition, as GetXml.
+        ///
+        /// - `options`: No option is known yet; an unknown key is InvalidArgs.
+        /// - `info`: failure s: what StateReason and Warnings are too short for, with all causes, empty where nothing failed; addresses as: the host's addresses on the network, each with its prefix, as it runs.
+        #[zbus(allow_interactive_auth)]
+        fn get_info(&self, options: Options<'_>) -> Result<Map>;
 
         /// The addresses that its DHCP server gave and that have not run out.
         ///
@@ -355,7 +362,7 @@ pub mod domain {
         #[zbus(property)]
         fn state(&self) -> Result<String>;
 
-        /// none, requested, autostart, adopted; shutdown or reboot (the guest switched itself off), guest (it has gone to sleep), halted, resumed; or "failed: " with what went wrong, also of a guest that QEMU has halted since a disk of its own is full.
+        /// One of none, requested, autostart, adopted, failed, shutdown, reboot, guest, halted, resumed, panicked, disk-full, io-error. The list is closed for this interface version. adopted: it was running when the service started; failed: it did not start, or QEMU ended by itself; shutdown, reboot: the guest switched itself off, or restarted itself; guest: the guest went to sleep; panicked: the guest's kernel reported a panic; disk-full, io-error: QEMU halted the guest, since a disk has no space left, or cannot be read or written. What went wrong, in detail, is in GetInfo.
         #[zbus(property)]
         fn state_reason(&self) -> Result<String>;
 
@@ -391,10 +398,10 @@ pub mod domain {
         #[zbus(property)]
         fn memory_bytes(&self) -> Result<u64>;
 
-        /// What it is made of, as it runs.
+        /// What it is made of, as it runs, and what went wrong.
         ///
         /// - `options`: No option is known yet; an unknown key is InvalidArgs.
-        /// - `info`: interfaces aa{sv} in the order of the document (mac, type, network, target: the TAP, alias, model, link), disks aa{sv}, graphics aa{sv} (type, address, port, socket), consoles aa{sv}: serial and parallel ports, consoles and channels (alias, type, source, name of a channel, port).
+        /// - `info`: interfaces aa{sv} in the order of the document (mac, type, network, target: the TAP, alias, model, link), disks aa{sv}, graphics aa{sv} (type, address, port, socket), consoles aa{sv}: serial and parallel ports, consoles and channels (alias, type, source, name of a channel, port); failure s: what StateReason is too short for, with all causes, empty where nothing failed.
         #[zbus(allow_interactive_auth)]
         fn get_info(&self, options: Options<'_>) -> Result<Map>;
 

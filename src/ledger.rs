@@ -22,6 +22,8 @@ pub enum Resource {
     GuestVcpus,
     /// Threads that running guests' QEMU may have.
     GuestThreads,
+    /// Descriptors that the service itself holds for the user.
+    Descriptors,
 }
 
 impl Resource {
@@ -33,6 +35,7 @@ impl Resource {
             Self::GuestMemory => "guest-memory",
             Self::GuestVcpus => "guest-vcpus",
             Self::GuestThreads => "guest-threads",
+            Self::Descriptors => "descriptors",
         }
     }
 
@@ -43,6 +46,7 @@ impl Resource {
             Self::GuestMemory => limits.guest_memory,
             Self::GuestVcpus => limits.guest_vcpus,
             Self::GuestThreads => limits.guest_threads,
+            Self::Descriptors => limits.descriptors,
         }
     }
 }
@@ -55,6 +59,7 @@ impl fmt::Display for Resource {
             Self::GuestMemory => "bytes of guests' memory",
             Self::GuestVcpus => "vCPUs of running guests",
             Self::GuestThreads => "threads of running guests",
+            Self::Descriptors => "descriptors of the service",
         })
     }
 }

@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use crate::sys::dirs::Dir;
 use crate::sys::images::{self, Identity, Opener};
-use crate::sys::process::RunAs;
+use crate::sys::process::{self, RunAs};
 use crate::sys::qemu_probe::ProbeUser;
 use crate::sys::unix;
 
@@ -112,6 +112,8 @@ pub struct Limits {
     pub guest_vcpus: u64,
     /// Threads that QEMU may have for its running guests.
     pub guest_threads: u64,
+    /// Descriptors that the service holds for it; 0: a quarter of those that the service may have.
+    pub descriptors: u64,
     /// Bytes of one image of firmware, or of one template of its variables.
     pub firmware_bytes: u64,
     /// Bytes of one kernel.
@@ -131,6 +133,9 @@ impl Limits {
             let cpus = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
             self.guest_vcpus = cpus * 8;
         }
+        if self.descriptors == 0 {
+            self.descriptors = process::most_descriptors() / 4;
+        }
     }
 }
 
@@ -146,6 +151,7 @@ impl Default for Limits {
             guest_memory: 0,
             guest_vcpus: 0,
             guest_threads: 8192,
+            descriptors: 0,
             firmware_bytes: 64 << 20,
             kernel_bytes: 256 << 20,
             initrd_bytes: 2 << 30,

@@ -13,7 +13,9 @@ use std::error::Error as _;
 use tempfile::TempDir;
 use warren::ledger::{Ledger, Resource, Share};
 use warren::scope::Limits;
-use warren::sys::images::{Identity, ImageKind, ImageRequest, ImagesError, OpenedImage, Opener, SizeLimit};
+use warren::sys::images::{
+    Identity, ImageFormat, ImageKind, ImageRequest, ImagesError, OpenedImage, Opener, SizeLimit,
+};
 use warren::sys::process::RunAs;
 
 const OWNER: u32 = 64_321;
@@ -61,7 +63,8 @@ fn private(path: &Path, uid: u32) {
 }
 
 fn request(path: &Path, format_qcow2: bool, kind: ImageKind) -> ImageRequest {
-    ImageRequest { path: path.to_owned(), format_qcow2, readonly: false, optional: false, kind, limit: None }
+    let format = if format_qcow2 { ImageFormat::Qcow2 } else { ImageFormat::Raw };
+    ImageRequest { format, readonly: false, ..ImageRequest::new(path, kind) }
 }
 
 fn opener(uid: u32) -> Opener {
@@ -74,9 +77,13 @@ fn memory() -> Share {
     Ledger::new(Limits { guest_memory: 4 << 30, ..Limits::default() }).note(OWNER, Resource::GuestMemory, 0)
 }
 
+fn descriptors() -> Share {
+    Ledger::new(Limits { descriptors: 64, ..Limits::default() }).note(OWNER, Resource::Descriptors, 0)
+}
+
 async fn open(requests: Vec<ImageRequest>) -> Result<Vec<Vec<OpenedImage>>, ImagesError> {
     records::begin().await;
-    opener(OWNER).open(&requests, &mut memory()).await
+    opener(OWNER).open(&requests, &mut memory(), &mut descriptors()).await
 }
 
 async fn refusal(request: ImageRequest) -> String {
@@ -193,7 +200,7 @@ async fn a_file_over_its_limit_is_not_copied() {
     let mut memory = memory();
     let limit = Some(SizeLimit { bytes: 2 << 30, key: "initrd-bytes" });
     let request = ImageRequest { limit, ..request(&sparse, false, ImageKind::Blob) };
-    opener(OWNER).open(&[request], &mut memory).await.unwrap();
+    opener(OWNER).open(&[request], &mut memory, &mut descriptors()).await.unwrap();
     assert_eq!(memory.amount(), 1000 << 20);
 }
 
@@ -259,7 +266,7 @@ async fn its_owner_reaches_no_opener_at_work() {
     let _first = std::os::unix::net::UnixStream::connect(&path).unwrap();
     let opening = tokio::spawn(async move {
         let request = request(&path, false, ImageKind::Socket);
-        opener(OTHER).open(&[request], &mut memory()).await
+        opener(OTHER).open(&[request], &mut memory(), &mut descriptors()).await
     });
     let status = async {
         loop {
@@ -339,9 +346,10 @@ async fn without_the_means_to_change_nothing_is_opened() {
 async fn a_helper_that_cannot_run_is_named() {
     records::begin().await;
     let with = |exe: &str| Opener { exe: exe.into(), identity: None };
-    let missing = with("/nonexistent/warrend").open(&[], &mut memory()).await.unwrap_err();
+    let missing =
+        with("/nonexistent/warrend").open(&[], &mut memory(), &mut descriptors()).await.unwrap_err();
     assert!(missing.to_string().contains("'/nonexistent/warrend' cannot be started"));
     let request = request(Path::new("/etc/hostname"), false, DISK);
-    let mute = with("/bin/true").open(&[request], &mut memory()).await.unwrap_err();
+    let mute = with("/bin/true").open(&[request], &mut memory(), &mut descriptors()).await.unwrap_err();
     assert!(mute.to_string().contains("broke off"), "{mute}");
 }

@@ -258,7 +258,7 @@ impl DomainInterface {
         let mut options = Options::new(options);
         let (device, force) = (options.text("device")?, options.flag("force")?);
         options.end()?;
-        Descriptor::new(self.domain.open_console(device, force).await?)
+        Descriptor::new(self.domain.open_console(device, force, call.caller.uid).await?)
     }
 
     #[zbus(out_args("display"))]
@@ -272,7 +272,7 @@ impl DomainInterface {
         let mut options = Options::new(options);
         let device = options.text("device")?;
         options.end()?;
-        Descriptor::new(self.domain.open_graphics(device).await?)
+        Descriptor::new(self.domain.open_graphics(device, call.caller.uid).await?)
     }
 
     #[zbus(out_args("addresses"))]

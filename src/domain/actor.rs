@@ -65,10 +65,12 @@ pub(super) enum Message {
     OpenConsole {
         device: String,
         force: bool,
+        by: u32,
         reply: Reply<OwnedFd>,
     },
     OpenGraphics {
         device: String,
+        by: u32,
         reply: Reply<OwnedFd>,
     },
 }
@@ -232,10 +234,10 @@ impl Actor {
             }
             Message::Look { live, reply } => drop(reply.send(Ok(self.look(live)))),
             Message::Command { command, reply } => self.command(command, reply),
-            Message::OpenConsole { device, force, reply } => {
-                drop(reply.send(self.open_console(&device, force)));
+            Message::OpenConsole { device, force, by, reply } => {
+                drop(reply.send(self.open_console(&device, force, by)));
             }
-            Message::OpenGraphics { device, reply } => self.open_graphics(&device, reply),
+            Message::OpenGraphics { device, by, reply } => self.open_graphics(&device, by, reply),
         }
     }
 

@@ -8,13 +8,13 @@ use uuid::Uuid;
 
 use super::firmware::{self, OpenedFirmware};
 use super::guest::Guest;
-use super::{Context, Error};
-use crate::ledger::Resource;
-use crate::model::{Backing, DiskDef, DomainDef, Image, Location};
+use super::{Context, Error, demand};
+use crate::ledger::{Resource, Share};
+use crate::model::{Backing, DiskDef, DiskFormat, DomainDef, Image, Location};
 use crate::plan::host::QemuFacts;
 use crate::plan::qemu::secrets as secrets_of;
 use crate::sys::copy;
-use crate::sys::images::{ImageKind, ImageRequest, OpenedImage, SizeLimit};
+use crate::sys::images::{ImageFormat, ImageKind, ImageRequest, OpenedImage, SizeLimit};
 
 /// Descriptors of what the document names.
 pub(super) struct OpenedFiles {
@@ -27,6 +27,9 @@ pub(super) struct OpenedFiles {
     pub(super) firmware: OpenedFirmware,
     pub(super) kernel: Option<OwnedFd>,
     pub(super) initrd: Option<OwnedFd>,
+    /// What they and the other descriptors for QEMU count for, until QEMU has them.
+    #[expect(dead_code, reason = "it counts while it is held")]
+    pub(super) descriptors: Share,
 }
 
 pub(super) async fn open_files(
@@ -37,6 +40,7 @@ pub(super) async fn open_files(
     owner: u32,
     guest: &mut Guest,
 ) -> Result<OpenedFiles, Error> {
+    let mut descriptors = context.ledger.take(owner, Resource::Descriptors, demand::to_start(def))?;
     let mut copies = context.ledger.note(owner, Resource::GuestMemory, 0);
     let firmware = firmware::open(context, uuid, def, qemu, owner, guest, &mut copies).await?;
     let of_disks: Vec<Vec<ImageRequest>> = def.disks().map(images_of).collect();
@@ -55,22 +59,27 @@ pub(super) async fn open_files(
         Vec::new()
     } else {
         let opener = context.scope.opener(owner).await.map_err(Error::Run)?;
-        opener.open(&requests, &mut copies).await?
+        opener.open(&requests, &mut copies, &mut descriptors).await?
     }
     .into_iter();
-    guest.live.copies = copies.amount();
-    guest.copies = Some(copies);
     let disks = counts.into_iter().map(|count| opened.by_ref().take(count).flatten().collect()).collect();
     let mut single =
         |wanted: bool| opened.by_ref().take(wanted.into()).flatten().next().map(|image| image.fd);
     let mut singles: Vec<Option<OwnedFd>> = wanted.into_iter().map(&mut single).collect();
     let initrd = singles.pop().flatten();
     let kernel = singles.pop().flatten();
+    if let Some(kernel) = &kernel {
+        // QEMU reads it into memory of its own, while it maps the initrd.
+        let bytes = rustix::fs::fstat(kernel).map_err(|e| Error::Run(e.into()))?.st_size;
+        copies.resize(copies.amount().saturating_add(bytes.unsigned_abs()))?;
+    }
+    guest.live.copies = copies.amount();
+    guest.copies = Some(copies);
     let secrets = secrets_of(def);
     let secrets: Result<_, _> =
         secrets.iter().map(|s| copy::sealed_text(s.as_bytes()).map(OwnedFd::from)).collect();
     let secrets = secrets.map_err(Error::Run)?;
-    Ok(OpenedFiles { disks, filesystems: singles, secrets, firmware, kernel, initrd })
+    Ok(OpenedFiles { disks, filesystems: singles, secrets, firmware, kernel, initrd, descriptors })
 }
 
 /// What is opened of a disk: each image that the document names, and below the last, unless the document says
@@ -85,24 +94,46 @@ pub fn images_of(disk: &DiskDef) -> Vec<ImageRequest> {
             _ => ImageKind::Layer { block },
         };
         Some(ImageRequest {
-            path: image.location.opened()?.to_owned(),
-            format_qcow2: image.format == crate::model::DiskFormat::Qcow2,
+            format: format(image),
+            offset: image.slice.map_or(0, |slice| slice.offset),
+            cache: image.metadata_cache,
             readonly: depth > 0 || disk.readonly,
             optional: depth == 0 && image.startup == crate::model::StartupPolicy::Optional,
-            kind,
-            limit: None,
+            ..ImageRequest::new(image.location.opened()?, kind)
         })
     };
     chain.filter_map(request).collect()
 }
 
+/// What QEMU takes the file for; over a server's socket there is no file to look into.
+fn format(image: &Image) -> ImageFormat {
+    if matches!(image.location, Location::Network(_)) {
+        return ImageFormat::Raw;
+    }
+    match image.format {
+        DiskFormat::Qcow2 => ImageFormat::Qcow2,
+        DiskFormat::Qcow => ImageFormat::Qcow,
+        DiskFormat::Qed => ImageFormat::Qed,
+        DiskFormat::Vdi => ImageFormat::Vdi,
+        DiskFormat::Vpc | DiskFormat::Vhd => ImageFormat::Vpc,
+        DiskFormat::Vhdx => ImageFormat::Vhdx,
+        DiskFormat::Ploop => ImageFormat::Parallels,
+        DiskFormat::Bochs => ImageFormat::Bochs,
+        DiskFormat::Cloop => ImageFormat::Cloop,
+        // These have no tables.
+        DiskFormat::None | DiskFormat::Raw | DiskFormat::Iso | DiskFormat::Luks => ImageFormat::Raw,
+        // A directory is no file; the others are refused before anything is opened.
+        DiskFormat::Dir | DiskFormat::Fat | DiskFormat::Dmg | DiskFormat::Cow | DiskFormat::Vmdk => {
+            ImageFormat::Raw
+        }
+    }
+}
+
 /// A file whose content the guest gets as it is now.
 pub(super) fn blob(path: &Path, limit: SizeLimit) -> ImageRequest {
-    let (path, limit) = (path.to_owned(), Some(limit));
-    ImageRequest { path, format_qcow2: false, readonly: true, optional: false, kind: ImageKind::Blob, limit }
+    ImageRequest { limit: Some(limit), ..ImageRequest::new(path, ImageKind::Blob) }
 }
 
 fn directory(path: &str) -> ImageRequest {
-    let (path, kind) = (path.into(), ImageKind::Directory);
-    ImageRequest { path, format_qcow2: false, readonly: true, optional: false, kind, limit: None }
+    ImageRequest::new(path, ImageKind::Directory)
 }

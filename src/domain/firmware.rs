@@ -16,7 +16,7 @@ use crate::ledger::{Resource, Share};
 use crate::model::{DomainDef, Finding, FlashFormat, Severity};
 use crate::plan::firmware_choice::{self, FirmwareImage, Flash, GuestFirmware, Variables};
 use crate::plan::host::{FirmwareFacts, QemuFacts};
-use crate::sys::images::{ImageKind, ImageRequest, ImagesError, SizeLimit};
+use crate::sys::images::{ImageFormat, ImageKind, ImageRequest, ImagesError, SizeLimit};
 use crate::sys::{copy, firmware};
 
 /// Descriptors of the firmware.
@@ -135,15 +135,17 @@ pub(super) async fn open(
         // QEMU reopens it by its own /proc, which only works with what it owns or everybody may read.
         Some(GuestFirmware::Rom(image)) => {
             let (file, size) = content(context, &image, owner, copies).await?;
+            // QEMU has it twice: as it came, and as the guest sees it.
+            copies.resize(copies.amount().saturating_add(2 * size))?;
             opened.code =
                 Some(if image.named { file } else { copied(&image.path, file, size, copies).await? });
         }
         Some(GuestFirmware::Flash(flash)) => {
-            opened.code = Some(code(context, owner, &flash).await?);
+            opened.code = Some(code(context, owner, &flash, copies).await?);
             match flash.vars {
                 Some(Variables { path: Some(path), format, .. }) => {
                     let image = FirmwareImage { path, format, named: true };
-                    opened.vars = Some(named_variables(context, def, &image, owner).await?);
+                    opened.vars = Some(named_variables(context, def, &image, owner, copies).await?);
                 }
                 Some(Variables { path: None, template, .. }) => {
                     opened.vars = context.store.open_vars(uuid)?.map(OwnedFd::from);
@@ -165,13 +167,13 @@ pub(super) async fn open(
     Ok(opened)
 }
 
-async fn code(context: &Context, owner: u32, flash: &Flash) -> Result<OwnedFd, Error> {
+async fn code(context: &Context, owner: u32, flash: &Flash, copies: &mut Share) -> Result<OwnedFd, Error> {
     let image = &flash.code;
     if !image.named {
         return Ok(installed(context, &image.path).await?.0.into());
     }
     let request = self::flash(context, image, flash.readonly);
-    let opened = as_owner(context, owner, request, &mut for_now(context, owner)).await?;
+    let opened = as_owner(context, owner, request, copies).await?;
     opened.ok_or_else(|| system(&image.path, io::ErrorKind::NotFound.into()))
 }
 
@@ -181,9 +183,10 @@ async fn named_variables(
     def: &DomainDef,
     image: &FirmwareImage,
     owner: u32,
+    copies: &mut Share,
 ) -> Result<OwnedFd, Error> {
     let request = ImageRequest { optional: true, ..flash(context, image, false) };
-    let opened = as_owner(context, owner, request, &mut for_now(context, owner)).await?;
+    let opened = as_owner(context, owner, request, copies).await?;
     opened.ok_or_else(|| refused(def, missing("/domain/os/nvram", &image.path, COPY)))
 }
 
@@ -261,14 +264,10 @@ async fn content(
 
 /// An image for flash, which must be there.
 fn flash(context: &Context, image: &FirmwareImage, readonly: bool) -> ImageRequest {
-    ImageRequest {
-        path: image.path.clone(),
-        format_qcow2: image.format == FlashFormat::Qcow2,
-        readonly,
-        optional: false,
-        kind: ImageKind::Layer { block: false },
-        limit: Some(limit(context)),
-    }
+    let qcow2 = image.format == FlashFormat::Qcow2;
+    let format = if qcow2 { ImageFormat::Qcow2 } else { ImageFormat::Raw };
+    let of_file = ImageRequest::new(&image.path, ImageKind::Layer { block: false });
+    ImageRequest { format, readonly, limit: Some(limit(context)), ..of_file }
 }
 
 /// What the document names; `None` where it is optional and not there.
@@ -279,6 +278,7 @@ async fn as_owner(
     copies: &mut Share,
 ) -> Result<Option<OwnedFd>, Error> {
     let opener = context.scope.opener(owner).await.map_err(Error::Run)?;
-    let opened = opener.open(&[request], copies).await?;
+    let mut descriptors = context.ledger.note(owner, Resource::Descriptors, 0);
+    let opened = opener.open(&[request], copies, &mut descriptors).await?;
     Ok(opened.into_iter().flatten().next().map(|image| image.fd))
 }

@@ -49,7 +49,7 @@ pub(super) struct Live {
     pub(super) nics: Vec<LiveNic>,
     /// Networks on which it has ports.
     pub(super) networks: Vec<String>,
-    /// Bytes of memory that hold copies of files for it: kernel, initrd, firmware.
+    /// Bytes of memory that hold copies of files for it (kernel, initrd, firmware), and that QEMU keeps of images.
     pub(super) copies: u64,
     /// What this start has made in STATE; nothing once it was finished.
     pub(super) made: Vec<NvramFile>,

@@ -136,14 +136,14 @@ impl Handle {
         self.ask(|reply| Message::Command { command, reply }).await
     }
 
-    /// One end of a serial console: first what was kept, then what comes. Empty `device`: the first. `force`:
+    /// One end of a serial console for the user `by`: first what was kept, then what comes. Empty `device`: the first. `force`:
     /// those who have it open are cut off.
-    pub async fn open_console(&self, device: String, force: bool) -> Result<OwnedFd, Error> {
-        self.ask(|reply| Message::OpenConsole { device, force, reply }).await
+    pub async fn open_console(&self, device: String, force: bool, by: u32) -> Result<OwnedFd, Error> {
+        self.ask(|reply| Message::OpenConsole { device, force, by, reply }).await
     }
 
-    /// One end of a connection to a display, `vnc` or `spice`; empty `device`: the first.
-    pub async fn open_graphics(&self, device: String) -> Result<OwnedFd, Error> {
-        self.ask(|reply| Message::OpenGraphics { device, reply }).await
+    /// One end of a connection to a display for the user `by`, `vnc` or `spice`; empty `device`: the first.
+    pub async fn open_graphics(&self, device: String, by: u32) -> Result<OwnedFd, Error> {
+        self.ask(|reply| Message::OpenGraphics { device, by, reply }).await
     }
 }

@@ -14,6 +14,7 @@ use super::actor::{Actor, Reply};
 use super::commands::{DEADLINE, execute_with};
 use super::consoles::Attached;
 use super::state::Denial;
+use crate::ledger::Resource;
 use crate::sys::qmp::Qmp;
 
 /// QEMU holds each descriptor under a name of its own until it is a display's client: one of the same name would
@@ -21,8 +22,8 @@ use crate::sys::qmp::Qmp;
 static NEXT: AtomicU64 = AtomicU64::new(1);
 
 impl Actor {
-    /// One end of a console. `force`: those who have it open are cut off.
-    pub(super) fn open_console(&self, device: &str, force: bool) -> Result<OwnedFd, Error> {
+    /// One end of a console for the user `by`. `force`: those who have it open are cut off.
+    pub(super) fn open_console(&self, device: &str, force: bool, by: u32) -> Result<OwnedFd, Error> {
         let Some(guest) = &self.guest else { return Err(self.denied(Denial::NotRunning)) };
         let consoles = &guest.consoles;
         let asked = |a: &&Attached| device.is_empty() || a.alias == device;
@@ -33,12 +34,13 @@ impl Actor {
         if force {
             console.cut_off();
         }
-        console.open().map_err(Error::Run)
+        let share = self.context.ledger.take(by, Resource::Descriptors, 1)?;
+        console.open(share).map_err(Error::Run)
     }
 
     /// One end of a connection to a display, which need not know its password: who may open it was asked
     /// already. QEMU is asked beside the actor.
-    pub(super) fn open_graphics(&self, device: &str, reply: Reply<OwnedFd>) {
+    pub(super) fn open_graphics(&self, device: &str, by: u32, reply: Reply<OwnedFd>) {
         let Some(guest) = &self.guest else { return drop(reply.send(Err(self.denied(Denial::NotRunning)))) };
         let displays = self.live.as_ref().map_or(&[][..], |running| running.displays());
         let Some(&kind) = displays.iter().find(|kind| device.is_empty() || **kind == device) else {
@@ -47,7 +49,13 @@ impl Actor {
             return drop(reply.send(Err(Error::NoSuchDisplay { name, device, known })));
         };
         let Some(qmp) = guest.qmp.clone() else { return drop(reply.send(Err(Error::NoMonitor))) };
+        // Both ends are the service's until QEMU has one, and it need not answer.
+        let share = match self.context.ledger.take(by, Resource::Descriptors, 2) {
+            Ok(share) => share,
+            Err(e) => return drop(reply.send(Err(e.into()))),
+        };
         tokio::spawn(async move {
+            let _share = share;
             let _ = reply.send(connect(&qmp, kind).await);
         });
     }

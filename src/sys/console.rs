@@ -7,11 +7,12 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 /// Output that is kept for those who come later, in bytes.
 const HISTORY: usize = 64 << 10;
@@ -21,6 +22,8 @@ const PIECE: usize = 4096;
 const CLIENT_QUEUE: usize = 64;
 /// Pieces of input that may wait for the guest.
 const INPUT_QUEUE: usize = 16;
+/// How long a client that is cut off has to take what was written before.
+const FAREWELL: Duration = Duration::from_secs(10);
 /// Clients at once.
 const CLIENT_LIMIT: usize = 64;
 
@@ -34,9 +37,17 @@ pub struct Console {
 #[derive(Debug, Default)]
 struct State {
     history: VecDeque<u8>,
-    clients: BTreeMap<u64, mpsc::Sender<Arc<[u8]>>>,
+    clients: BTreeMap<u64, Client>,
     next_client: u64,
     ended: bool,
+}
+
+/// One of those who have it open.
+#[derive(Debug)]
+struct Client {
+    output: mpsc::Sender<Arc<[u8]>>,
+    /// Dropped with this: its time to take what is left begins.
+    _cut_off: oneshot::Sender<()>,
 }
 
 fn lock(shared: &Mutex<State>) -> MutexGuard<'_, State> {
@@ -63,12 +74,17 @@ impl Console {
 
     /// A new client's end of a stream socket: first the kept output, then what the guest writes; what is
     /// written to it goes to the guest. The other end closes when the guest ends, when the client closes
-    /// or shuts down its writing side, or when the client does not read.
-    pub fn open(&self) -> io::Result<OwnedFd> {
+    /// or shuts down its writing side, or when the client does not read. `kept` is dropped when the other end is closed.
+    pub fn open(&self, kept: impl Send + 'static) -> io::Result<OwnedFd> {
+        self.open_with(kept, FAREWELL)
+    }
+
+    fn open_with(&self, kept: impl Send + 'static, farewell: Duration) -> io::Result<OwnedFd> {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
         ours.set_nonblocking(true)?;
         let ours = UnixStream::from_std(ours)?;
         let (sender, output) = mpsc::channel(CLIENT_QUEUE);
+        let (cut_off, is_cut_off) = oneshot::channel();
 
         let mut state = lock(&self.shared);
         if state.clients.len() >= CLIENT_LIMIT {
@@ -79,13 +95,21 @@ impl Console {
         let id = state.next_client;
         state.next_client += 1;
         if !state.ended {
-            state.clients.insert(id, sender);
+            state.clients.insert(id, Client { output: sender, _cut_off: cut_off });
         }
         drop(state);
 
         let (shared, input) = (Arc::clone(&self.shared), self.input.clone());
         tokio::spawn(async move {
-            serve(ours, history, output, input).await;
+            let end = async {
+                let _ = is_cut_off.await;
+                tokio::time::sleep(farewell).await;
+            };
+            tokio::select! {
+                () = serve(ours, history, output, input) => {}
+                () = end => {}
+            }
+            drop(kept);
             lock(&shared).clients.remove(&id);
         });
         Ok(theirs.into())
@@ -115,7 +139,7 @@ async fn read_output(mut from_guest: OwnedReadHalf, shared: &Mutex<State>) {
         state.history.extend(piece);
         let piece: Arc<[u8]> = piece.into();
         // Closing a slow client's queue ends its task.
-        state.clients.retain(|_, client| client.try_send(Arc::clone(&piece)).is_ok());
+        state.clients.retain(|_, client| client.output.try_send(Arc::clone(&piece)).is_ok());
     }
 }
 
@@ -179,10 +203,9 @@ async fn cut_off(output: &mut mpsc::Receiver<Arc<[u8]>>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     fn client(console: &Console) -> UnixStream {
-        let stream = std::os::unix::net::UnixStream::from(console.open().unwrap());
+        let stream = std::os::unix::net::UnixStream::from(console.open(()).unwrap());
         stream.set_nonblocking(true).unwrap();
         UnixStream::from_std(stream).unwrap()
     }
@@ -263,13 +286,29 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn one_that_never_reads_is_not_kept() {
+        let (mut guest, ours) = UnixStream::pair().unwrap();
+        let console = Console::attach(ours);
+        let kept = Arc::new(());
+        let stuck = console.open_with(Arc::clone(&kept), Duration::from_millis(50)).unwrap();
+        guest.write_all(&vec![b'x'; 4 << 20]).await.unwrap();
+        let gone = async {
+            while Arc::strong_count(&kept) > 1 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), gone).await.unwrap();
+        drop(stuck);
+    }
+
+    #[tokio::test]
     async fn clients_that_leave_make_room() {
         let (_guest, ours) = UnixStream::pair().unwrap();
         let console = Console::attach(ours);
-        let clients: Vec<OwnedFd> = (0..CLIENT_LIMIT).map(|_| console.open().unwrap()).collect();
-        assert_eq!(console.open().unwrap_err().kind(), io::ErrorKind::QuotaExceeded);
+        let clients: Vec<OwnedFd> = (0..CLIENT_LIMIT).map(|_| console.open(()).unwrap()).collect();
+        assert_eq!(console.open(()).unwrap_err().kind(), io::ErrorKind::QuotaExceeded);
         drop(clients);
-        while console.open().is_err() {
+        while console.open(()).is_err() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }

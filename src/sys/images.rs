@@ -9,6 +9,7 @@ mod exchange;
 mod helper;
 mod identity;
 mod qcow2;
+mod tables;
 mod wire;
 
 use std::ffi::CStr;
@@ -36,8 +37,12 @@ const DEADLINE: Duration = Duration::from_secs(10);
 pub struct ImageRequest {
     /// Absolute path on the host.
     pub path: PathBuf,
-    /// Whether the document says qcow2; otherwise the image is raw, whatever is in it.
-    pub format_qcow2: bool,
+    /// What the document says, whatever is in it.
+    pub format: ImageFormat,
+    /// Where in the file the image begins, in bytes.
+    pub offset: u64,
+    /// Bytes that QEMU is given for the caches of a qcow2 image, where the document says how many.
+    pub cache: Option<u64>,
     /// Open without the right to write.
     pub readonly: bool,
     /// A file that is not there is no error: the answer is then empty.
@@ -48,7 +53,30 @@ pub struct ImageRequest {
     pub limit: Option<SizeLimit>,
 }
 
+/// The format of an image, as far as QEMU keeps tables of it in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the names are QEMU's")]
+pub enum ImageFormat {
+    /// Also what has no tables.
+    Raw,
+    Qcow2,
+    Qcow,
+    Qed,
+    Vdi,
+    Vpc,
+    Vhdx,
+    Parallels,
+    Bochs,
+    Cloop,
+}
+
 impl ImageRequest {
+    /// For a raw file that must be there, for reading only, of any size.
+    pub fn new(path: impl Into<PathBuf>, kind: ImageKind) -> Self {
+        let (path, format, readonly) = (path.into(), ImageFormat::Raw, true);
+        Self { path, format, offset: 0, cache: None, readonly, optional: false, kind, limit: None }
+    }
+
     /// Whether the answer is a copy, and not the file itself.
     fn is_copied(&self) -> bool {
         matches!(self.kind, ImageKind::Blob)
@@ -203,12 +231,14 @@ impl Opener {
     }
 
     /// Opens all of `requests` within 10 s. For each the chain from the top image down; what is no disk is a chain
-    /// of one. Copies in memory are added to `memory` before they are made. Once it is dropped, nothing is left of
+    /// of one. Copies in memory are added to `memory` before they are made, and what QEMU keeps of
+    /// an image; each descriptor to `descriptors`. Once it is dropped, nothing is left of
     /// it.
     pub async fn open(
         &self,
         requests: &[ImageRequest],
         memory: &mut Share,
+        descriptors: &mut Share,
     ) -> Result<Vec<Vec<OpenedImage>>, ImagesError> {
         let owner = self.owner();
         let broken = |source| ImagesError::Helper { owner: owner.clone(), source };
@@ -224,7 +254,7 @@ impl Opener {
         let _helper = Leash(helper.no_new_privileges().spawn().await.map_err(start)?);
         let mut opened = Vec::new();
         for request in requests {
-            opened.push(exchange.ask(request, memory).await?);
+            opened.push(exchange.ask(request, memory, descriptors).await?);
         }
         Ok(opened)
     }

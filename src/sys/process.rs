@@ -5,6 +5,7 @@
 //! a guest or a network because the daemon ends.
 
 mod child;
+mod descriptors;
 mod launch;
 mod output;
 mod record;
@@ -26,6 +27,7 @@ use tokio::sync::OnceCell;
 
 use launch::Born;
 
+pub use descriptors::most_descriptors;
 pub use output::{Leash, Output};
 pub use record::{Purpose, keep_records};
 pub use spawn::{Limit, RunAs, Spawn, SpawnError};

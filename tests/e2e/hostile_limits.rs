@@ -197,7 +197,7 @@ async fn start(guest: &Object) -> Result<(), zbus::Error> {
 #[test]
 fn running_guests_count_for_their_owner() {
     world(async |world: World| {
-        configure(&world, 0, "guest-memory = 400000000\nguest-vcpus = 2\nguest-threads = 500");
+        configure(&world, 0, "guest-memory = 620000000\nguest-vcpus = 2\nguest-threads = 500");
         let mut people = People::new(&world).await;
         let define = async |client: &Client, name: &str, inner: &str| {
             let xml = GuestXml::new(name).diskless().to_string();
@@ -218,7 +218,7 @@ fn running_guests_count_for_their_owner() {
         assert_eq!(text(&threads.property("StateReason").await), "failed");
         let memory = GuestXml::new("memory").diskless().to_string().replace(">96<", ">300<");
         let memory = people.owner.define_domain(&memory).await.expect("it may be defined");
-        assert_error(start(&memory).await, "LimitExceeded", &["guest-memory", "400000000"]);
+        assert_error(start(&memory).await, "LimitExceeded", &["guest-memory", "620000000"]);
         start(&guests[1]).await.expect("what was refused has taken nothing");
         assert_error(start(&guests[2]).await, "LimitExceeded", &["guest-vcpus"]);
 
@@ -236,5 +236,118 @@ fn running_guests_count_for_their_owner() {
         let four = GuestXml::new("more").diskless().to_string().replace("<vcpu>1<", "<vcpu>4<");
         let four = people.root.define_domain(&four).await.expect("root may define");
         start(&four).await.expect("root has no limit");
+    });
+}
+
+/// What is counted for a user of a resource, as a refusal says it.
+fn used(refused: Result<(), zbus::Error>) -> u64 {
+    let says = refused.expect_err("it is refused").to_string();
+    let used = says.split(" has ").nth(1).and_then(|rest| rest.split(' ').next());
+    used.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("no number in: {says}"))
+}
+
+#[test]
+fn what_qemu_keeps_of_images_is_memory_of_its_owner() {
+    world(async |world: World| {
+        configure(&world, 0, "guest-memory = 500000000");
+        let people = People::new(&world).await;
+        world.user_dir("mine", ALICE.uid);
+        world.sh(&format!(
+            "cd /run/w/mine && qemu-img create -q -f qcow2 wide 2P && qemu-img create -q -f qcow2 bad 1G
+             printf '\\177\\377\\377\\377' | dd of=bad bs=1 seek=36 conv=notrunc status=none
+             qemu-img create -q -f vdi bad.vdi 1G
+             printf '\\377\\377\\377\\077' | dd of=bad.vdi bs=1 seek=384 conv=notrunc status=none
+             chown {uid}:{uid} *",
+            uid = ALICE.uid
+        ));
+        let guest = |name: &str, count: u8, format: &str, file: &str| {
+            let disk = |n| {
+                let letter = char::from(b'a' + n);
+                format!(
+                    "<disk type='file' device='disk'><driver name='qemu' type='{format}'/>\
+                     <source file='/run/w/mine/{file}'/><target dev='vd{letter}' bus='virtio'/><readonly/></disk>"
+                )
+            };
+            GuestXml::new(name).diskless().with(&(0..count).map(disk).collect::<String>()).to_string()
+        };
+        let define = async |xml: String| people.owner.define_domain(&xml).await.expect("it may be defined");
+        for (file, format) in [("bad", "qcow2"), ("bad.vdi", "vdi")] {
+            let bad = define(guest(&format!("guest-{format}"), 1, format, file)).await;
+            assert_error(start(&bad).await, "BackendFailed", &[file, "tables of", "64 MiB"]);
+        }
+        let few = define(guest("few", 2, "qcow2", "wide")).await;
+        start(&few).await.expect("there is room");
+        let many = define(guest("many", 20, "qcow2", "wide")).await;
+        let counted = used(start(&many).await);
+        let resident = world.sh(&format!("grep VmRSS /proc/{}/status", few.pid().await));
+        let resident =
+            resident.split_whitespace().nth(1).expect("a number").parse::<u64>().expect("one") << 10;
+        println!("QEMU has {resident} bytes, {counted} are counted");
+        assert!(resident > 64 << 20, "the tables are in memory: {resident}");
+        // Of the many, those that were looked at before the limit are given back.
+        let (again, more) = (used(start(&many).await), 10 * (96 << 20));
+        assert!(again == counted && resident <= counted && counted < more, "{resident}, {counted}, {again}");
+    });
+}
+
+#[test]
+fn descriptors_of_the_service_are_shared_out() {
+    world(async |world: World| {
+        configure(&world, 0, "descriptors = 60");
+        let people = People::new(&world).await;
+        world.user_dir("mine", ALICE.uid);
+        world.sh(&format!("cd /run/w/mine && touch disk && chown {uid}:{uid} disk", uid = ALICE.uid));
+        let guest = GuestXml::new("guest").diskless().to_string();
+        let guest = people.owner.define_domain(&guest).await.expect("it may be defined");
+        start(&guest).await.expect("there is room");
+        let mut consoles = Vec::new();
+        let refused = loop {
+            match guest.ask::<zbus::OwnedFd>("OpenConsole").await {
+                Ok(console) => consoles.push(console),
+                Err(e) => break e,
+            }
+        };
+        // Of the 60, the guest itself has four.
+        assert_eq!(consoles.len(), 56, "{refused}");
+        assert_error(Err::<(), _>(refused), "LimitExceeded", &["uid 61001", "'descriptors'", "60"]);
+        let second = GuestXml::new("second").diskless().to_string();
+        let second = people.owner.define_domain(&second).await.expect("it may be defined");
+        assert_error(start(&second).await, "LimitExceeded", &["'descriptors'"]);
+        let roots = guest.seen_by(&people.root);
+        roots.ask::<zbus::OwnedFd>("OpenConsole").await.expect("root has no limit");
+        drop(consoles);
+        eventually("there is room again", Duration::from_secs(10), async || start(&second).await.ok()).await;
+
+        // A start counts with all that is opened for it.
+        let disks: String = (0..26)
+            .map(|n| {
+                let letter = char::from(b'a' + n);
+                format!(
+                    "<disk type='file' device='disk'><source file='/run/w/mine/disk'/>\
+                     <target dev='sd{letter}' bus='usb'/><readonly/></disk>"
+                )
+            })
+            .collect();
+        let many = GuestXml::new("many").diskless().with(&disks).to_string();
+        let many = people.owner.define_domain(&many).await.expect("it may be defined");
+        assert_error(start(&many).await, "LimitExceeded", &["'descriptors'"]);
+    });
+}
+
+#[test]
+fn objects_are_limited_but_not_for_root() {
+    world(async |world: World| {
+        configure(&world, 0, "objects = 2");
+        let people = People::new(&world).await;
+        let define = async |client: &Client, n: u32| {
+            client.define_domain(&GuestXml::new(&format!("guest{n}")).diskless().to_string()).await.map(drop)
+        };
+        for n in 0..2 {
+            define(&people.owner, n).await.expect("there is room");
+        }
+        assert_error(define(&people.owner, 2).await, "LimitExceeded", &["2"]);
+        for n in 0..4 {
+            define(&people.root, n).await.expect("root has no limit");
+        }
     });
 }

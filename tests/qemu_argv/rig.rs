@@ -214,8 +214,10 @@ fn firmware(def: &DomainDef, qemu: &QemuFacts, dir: &Path, handed: &mut Handed, 
 async fn images(def: &DomainDef, handed: &mut Handed, inherited: &mut Inherited) {
     let open = async |request| -> Vec<OpenedImage> {
         let opener = Opener { exe: env!("CARGO_BIN_EXE_warrend").into(), identity: None };
-        let mut memory = Ledger::new(Limits::default()).note(0, Resource::GuestMemory, 0);
-        opener.open(&[request], &mut memory).await.unwrap().remove(0)
+        let ledger = Ledger::new(Limits::default());
+        let mut memory = ledger.note(0, Resource::GuestMemory, 0);
+        let mut descriptors = ledger.note(0, Resource::Descriptors, 0);
+        opener.open(&[request], &mut memory, &mut descriptors).await.unwrap().remove(0)
     };
     let mut set = 0;
     for disk in def.disks() {
@@ -250,12 +252,5 @@ async fn images(def: &DomainDef, handed: &mut Handed, inherited: &mut Inherited)
 }
 
 fn request(path: &Path, kind: ImageKind) -> ImageRequest {
-    ImageRequest {
-        path: path.to_owned(),
-        format_qcow2: false,
-        readonly: true,
-        optional: false,
-        kind,
-        limit: None,
-    }
+    ImageRequest::new(path, kind)
 }

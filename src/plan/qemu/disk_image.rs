@@ -285,12 +285,26 @@ fn limits(tune: &Iotune) -> Value {
     Value::Object(limits)
 }
 
+fn over_network(image: &Image) -> bool {
+    matches!(image.location, Location::Network(_))
+}
+
+/// Whether QEMU itself limits what it keeps of an image in memory, so that nobody need look into it.
+fn is_bounded(format: DiskFormat) -> bool {
+    let raw = matches!(format, DiskFormat::Iso | DiskFormat::Luks | DiskFormat::Fat | DiskFormat::Dir);
+    raw || matches!(format, DiskFormat::None | DiskFormat::Raw | DiskFormat::Qcow2)
+}
+
 /// What of an image's kind cannot be opened safely, or at all, by this Warren: told by name.
 pub(super) fn refusals(plan: &mut Plan<'_>, disk: &DiskDef) {
     for image in disk.source.iter().flat_map(Image::chain) {
         let open_chain = image.backing == Backing::AsImageSays;
         let problem = match image.format {
             DiskFormat::Vmdk => Some("may keep its content in files that only the image names"),
+            DiskFormat::Dmg => Some("may take any amount of the host's memory"),
+            of_file if over_network(image) && !is_bounded(of_file) => {
+                Some("on a server may take any amount of the host's memory")
+            }
             DiskFormat::Qcow | DiskFormat::Qed if open_chain => {
                 Some("may lie over another image, which Warren cannot tell")
             }

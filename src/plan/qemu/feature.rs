@@ -3,10 +3,14 @@
 use super::Plan;
 use super::cpu::switch;
 use super::machine::Family;
-use crate::model::{DomainKind, Feature};
+use crate::model::{DomainDef, DomainKind, Feature};
 
 /// Features that are always there, that only tune, or that libvirt takes and QEMU does not know.
 const NOTHING_TO_SAY: &[&str] = &["acpi", "apic", "pae", "hap", "viridian", "privnet"];
+
+/// The least and the most of a cache of translated code that the document leaves to Warren, in bytes.
+const LEAST_CACHE: u64 = 32 << 20;
+const MOST_CACHE: u64 = 512 << 20;
 
 /// Options of `-machine`, each with its comma.
 pub(super) fn machine_options(plan: &mut Plan<'_>) -> String {
@@ -121,16 +125,23 @@ fn enlightenment(part: &Feature, flags: &mut Vec<String>) {
     }
 }
 
+/// The most bytes of translated code that QEMU keeps, where it translates: what the document says, else a quarter of
+/// the guest's memory. QEMU alone would take up to 1 GiB, whatever the guest has.
+pub fn translation_cache(def: &DomainDef) -> Option<u64> {
+    if def.kind != DomainKind::Qemu {
+        return None;
+    }
+    let said = def.features.get("tcg").and_then(|f| f.value("tb-cache")).and_then(|v| v.parse::<u64>().ok());
+    let bytes = said.unwrap_or_else(|| (def.initial_memory().0 / 4).clamp(LEAST_CACHE, MOST_CACHE));
+    Some(bytes.checked_next_multiple_of(1 << 20).unwrap_or(u64::MAX))
+}
+
 /// The accelerator with its options.
 pub(super) fn accelerator(plan: &mut Plan<'_>) -> String {
-    let features = &plan.def.features;
-    if plan.def.kind == DomainKind::Qemu {
-        let cache = features.get("tcg").and_then(|f| f.value("tb-cache")).and_then(|v| v.parse::<u64>().ok());
-        return match cache {
-            Some(bytes) => format!("tcg,tb-size={}", bytes.div_ceil(1 << 20)),
-            None => "tcg".to_owned(),
-        };
+    if let Some(bytes) = translation_cache(plan.def) {
+        return format!("tcg,tb-size={}", bytes >> 20);
     }
+    let features = &plan.def.features;
     let ring = features.get("kvm").and_then(|f| f.part("dirty-ring")).filter(|p| p.switch() == Some(true));
     match ring.and_then(|r| r.value("size")) {
         Some(size) if size.bytes().all(|b| b.is_ascii_digit()) => format!("kvm,dirty-ring-size={size}"),

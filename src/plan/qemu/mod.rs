@@ -48,12 +48,14 @@ use crate::model::{
     Address, Device, DeviceInfo, DomainDef, DomainKind, Finding, InterfaceKind, PciAddress, Severity, Uuid,
 };
 use args::{Args, Slots};
+pub use feature::translation_cache;
 pub use handed::{FlashFd, Handed, ImageFd, MAX_QUEUES, NicFd, has_display_socket, queues};
 pub(super) use layout::drive_of as drive_address;
 use layout::{Layout, Wishes};
 pub(super) use layout::{Places, places};
 pub use names::{CharDevice, char_devices};
 pub use nic::alias as nic_alias;
+pub use video::held as video_memory;
 
 /// The program that runs the domain: the one that `<emulator>` names, else the first of `found` that has
 /// the guest's architecture. A 32 bit guest also runs on the 64 bit program.

@@ -10,6 +10,9 @@ const VRAM: u32 = 16 << 10;
 const QXL_RAM: u32 = 64 << 10;
 const QXL_VRAM: u32 = 64 << 10;
 
+/// Bytes of pictures that a guest may keep in QEMU, by QEMU's own limit.
+const VIRTIO: u64 = 256 << 20;
+
 pub(super) fn add(plan: &mut Plan<'_>, video: &VideoDef, index: usize) {
     let model = video.model.unwrap_or_else(|| default(plan));
     if model == VideoModel::None {
@@ -81,6 +84,23 @@ fn memory(device: &mut Value, video: &VideoDef, model: VideoModel) {
         VideoModel::Vga | VideoModel::Vmvga => device["vgamem_mb"] = (vram / 1024).into(),
         VideoModel::Bochs => device["vgamem"] = (u64::from(vram) << 10).into(),
         _ => {}
+    }
+}
+
+/// Bytes of the host's memory that an adapter may have, with what a guest may keep in it.
+pub fn held(video: &VideoDef) -> u64 {
+    let kib = |amounts: &[Option<u32>]| amounts.iter().flatten().map(|kib| u64::from(*kib) << 10).sum();
+    let qxl = [
+        Some(video.ram.unwrap_or(QXL_RAM)),
+        Some(video.vram.unwrap_or(QXL_VRAM)),
+        video.vram64,
+        Some(video.vgamem.unwrap_or(VRAM)),
+    ];
+    match video.model {
+        Some(VideoModel::None) => 0,
+        Some(VideoModel::Qxl) => kib(&qxl),
+        Some(VideoModel::Virtio) => VIRTIO,
+        _ => kib(&[Some(video.vram.unwrap_or(VRAM).max(VRAM))]),
     }
 }
 

@@ -14,7 +14,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::time::Instant;
 
 use super::wire::{Answer, PACKET, Permit, encode};
-use super::{ImageKind, ImageRequest, ImagesError, OpenedImage};
+use super::{ImageFormat, ImageKind, ImageRequest, ImagesError, OpenedImage};
 use crate::ledger::Share;
 use crate::sys::{received, unix};
 
@@ -44,8 +44,10 @@ impl Exchange {
         &self,
         request: &ImageRequest,
         memory: &mut Share,
+        descriptors: &mut Share,
     ) -> Result<Vec<OpenedImage>, ImagesError> {
-        let answered = tokio::time::timeout_at(self.until, self.conversation(request, memory)).await;
+        let answered =
+            tokio::time::timeout_at(self.until, self.conversation(request, memory, descriptors)).await;
         let timeout = || ImagesError::Timeout { path: request.path.clone(), owner: self.owner.clone() };
         answered.unwrap_or_else(|_| Err(timeout()))
     }
@@ -54,6 +56,7 @@ impl Exchange {
         &self,
         request: &ImageRequest,
         memory: &mut Share,
+        descriptors: &mut Share,
     ) -> Result<Vec<OpenedImage>, ImagesError> {
         let broken = |source| ImagesError::Helper { owner: self.owner.clone(), source };
         self.send(request).await.map_err(broken)?;
@@ -67,7 +70,9 @@ impl Exchange {
                     announced = Some(bytes);
                     self.send(&Permit { bytes }).await.map_err(broken)?;
                 }
-                (Answer::Image { path, qcow2 }, Some(fd)) if chain.len() < request.most() => {
+                (Answer::Image { path, qcow2, held }, Some(fd)) if chain.len() < request.most() => {
+                    memory.resize(memory.amount().saturating_add(held))?;
+                    descriptors.resize(descriptors.amount() + 1)?;
                     chain.push(judge(request, chain.len(), announced, (path, qcow2), fd).map_err(broken)?);
                 }
                 (Answer::Done, None) if !chain.is_empty() || request.optional => {
@@ -168,7 +173,7 @@ fn judge(
             (size.is_some() && size == announced, false)
         }
     };
-    let qcow2 = if depth == 0 { request.format_qcow2 } else { qcow2 };
+    let qcow2 = if depth == 0 { request.format == ImageFormat::Qcow2 } else { qcow2 };
     if fits { Ok(OpenedImage { fd, qcow2, readonly, block, path }) } else { Err(unclear()) }
 }
 

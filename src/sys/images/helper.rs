@@ -16,8 +16,9 @@ use serde::de::DeserializeOwned;
 
 use super::identity::{self, Identity, Step};
 use super::qcow2::{self, Backing};
+use super::tables::{self, Bytes};
 use super::wire::{Answer, CHAIN_LIMIT, PACKET, Permit, encode};
-use super::{ImageKind, ImageRequest};
+use super::{ImageFormat, ImageKind, ImageRequest};
 use crate::sys::{copy, unix};
 
 /// The hidden mode `open-images [UID GID RESERVED-UID RESERVED-GID GROUP…]`: becomes that, and answers requests on
@@ -73,8 +74,8 @@ fn answer(socket: BorrowedFd<'_>, request: &ImageRequest) -> io::Result<()> {
         }
         Ok(chain) => {
             for image in chain {
-                let Opened { file, path, qcow2, .. } = image;
-                let message = Answer::Image { path, qcow2 };
+                let Opened { file, path, qcow2, held, .. } = image;
+                let message = Answer::Image { path, qcow2, held };
                 send(socket, &message, Some(file.as_fd()))?;
             }
             send(socket, &Answer::Done, None)
@@ -88,28 +89,34 @@ struct Opened {
     path: std::path::PathBuf,
     qcow2: bool,
     block: bool,
+    /// Bytes that QEMU keeps of it in memory.
+    held: u64,
 }
 
 /// The image, and where `follow` says so the chain below it as each image names the next.
 fn open_chain(request: &ImageRequest, block: bool, follow: bool) -> Result<Vec<Opened>, Answer> {
     let mut what = format!("'{}'", request.path.display());
     let mut top = open(&request.path, request.readonly, &what)?;
-    top.qcow2 = request.format_qcow2;
+    top.qcow2 = request.format == ImageFormat::Qcow2;
     check_size(request, &top.file, &what)?;
     if top.block != block {
         let (is, right) = if top.block { ("a block device", "block") } else { ("a regular file", "file") };
         return Err(unfit(&what, format!("is {is}: write <disk type='{right}'>")));
     }
+    let bytes = Bytes::from(&top.file, request.offset);
+    let held = tables::held(bytes, request.format, request.readonly, request.cache);
+    top.held = held.map_err(|problem| unfit(&what, problem))?;
     if !follow {
         if top.qcow2 {
-            qcow2::refuse_external_data(&top.file).map_err(|problem| unfit(&what, problem))?;
+            qcow2::refuse_external_data(bytes).map_err(|problem| unfit(&what, problem))?;
         }
         return Ok(vec![top]);
     }
     let mut seen = BTreeSet::from([identity(&top.file, &what)?]);
     let mut chain = vec![top];
     while let Some(upper) = chain.last().filter(|image| image.qcow2) {
-        let Backing { file, qcow2 } = match qcow2::backing(&upper.file, &upper.path) {
+        let at = if chain.len() == 1 { request.offset } else { 0 };
+        let Backing { file, qcow2 } = match qcow2::backing(Bytes::from(&upper.file, at), &upper.path) {
             Ok(Some(backing)) => backing,
             Ok(None) => break,
             Err(problem) => return Err(unfit(&what, problem)),
@@ -120,6 +127,9 @@ fn open_chain(request: &ImageRequest, block: bool, follow: bool) -> Result<Vec<O
         }
         let mut lower = open(&file, true, &what)?;
         lower.qcow2 = qcow2;
+        let format = if qcow2 { ImageFormat::Qcow2 } else { ImageFormat::Raw };
+        let held = tables::held(Bytes::of(&lower.file), format, true, None);
+        lower.held = held.map_err(|problem| unfit(&what, problem))?;
         if !seen.insert(identity(&lower.file, &what)?) {
             return Err(unfit(&what, "is already in the chain above it".into()));
         }
@@ -143,7 +153,7 @@ fn open(path: &Path, readonly: bool, what: &str) -> Result<Opened, Answer> {
     let flags = access | OFlags::NOCTTY | OFlags::CLOEXEC;
     let same = format!("/proc/self/fd/{}", place.as_raw_fd());
     let file = rustix::fs::open(same, flags, Mode::empty()).map_err(refused)?;
-    Ok(Opened { file: file.into(), path: path.to_owned(), qcow2: false, block })
+    Ok(Opened { file: file.into(), path: path.to_owned(), qcow2: false, block, held: 0 })
 }
 
 fn open_directory(path: &Path) -> Result<Opened, Answer> {
@@ -151,7 +161,7 @@ fn open_directory(path: &Path) -> Result<Opened, Answer> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let file = rustix::fs::open(path, flags, Mode::empty())
         .map_err(|e| Answer::Refused { what, errno: e.raw_os_error() })?;
-    Ok(Opened { file: file.into(), path: path.to_owned(), qcow2: false, block: false })
+    Ok(Opened { file: file.into(), path: path.to_owned(), qcow2: false, block: false, held: 0 })
 }
 
 fn connect(path: &Path) -> Result<Opened, Answer> {
@@ -159,7 +169,7 @@ fn connect(path: &Path) -> Result<Opened, Answer> {
     let socket = UnixStream::connect(path)
         .map_err(|e| Answer::Refused { what, errno: e.raw_os_error().unwrap_or(libc::EIO) })?;
     let file = File::from(OwnedFd::from(socket));
-    Ok(Opened { file, path: path.to_owned(), qcow2: false, block: false })
+    Ok(Opened { file, path: path.to_owned(), qcow2: false, block: false, held: 0 })
 }
 
 /// What tells one image from another, whatever path leads to it.
@@ -197,7 +207,7 @@ fn copy_blob(file: &File, request: &ImageRequest, bytes: u64) -> Result<Opened, 
     let what = format!("'{}'", request.path.display());
     let file = copy::sealed(file, bytes)
         .map_err(|e| Answer::Refused { what, errno: e.raw_os_error().unwrap_or(libc::EIO) })?;
-    Ok(Opened { file, path: request.path.clone(), qcow2: false, block: false })
+    Ok(Opened { file, path: request.path.clone(), qcow2: false, block: false, held: 0 })
 }
 
 fn unfit(what: &str, problem: String) -> Answer {

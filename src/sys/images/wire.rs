@@ -16,8 +16,8 @@ pub(super) const CHAIN_LIMIT: usize = 32;
 pub(super) enum Answer {
     /// How much of memory a copy would take. It is made once a [`Permit`] has come.
     Size { bytes: u64 },
-    /// The next image of the chain; comes with its descriptor.
-    Image { path: PathBuf, qcow2: bool },
+    /// The next image of the chain, and the bytes that QEMU keeps of it in memory; comes with its descriptor.
+    Image { path: PathBuf, qcow2: bool, held: u64 },
     /// The chain is complete.
     Done,
     /// The kernel said no.

@@ -18,11 +18,15 @@ const FILE: ImageKind = ImageKind::Disk { block: false };
 
 fn request(kind: ImageKind, readonly: bool) -> ImageRequest {
     let limit = Some(SizeLimit { bytes: 1 << 20, key: "kernel-bytes" });
-    ImageRequest { path: "/a".into(), format_qcow2: false, readonly, optional: false, kind, limit }
+    ImageRequest { readonly, limit, ..ImageRequest::new("/a", kind) }
 }
 
 fn share() -> Share {
     Ledger::new(Limits { guest_memory: 1 << 19, ..Limits::default() }).note(1000, Resource::GuestMemory, 0)
+}
+
+fn descriptors() -> Share {
+    Ledger::new(Limits { descriptors: 64, ..Limits::default() }).note(1000, Resource::Descriptors, 0)
 }
 
 fn pair() -> (OwnedFd, OwnedFd) {
@@ -34,7 +38,7 @@ fn say(socket: &OwnedFd, answer: &Answer, fd: Option<&OwnedFd>) -> io::Result<()
 }
 
 fn image() -> Answer {
-    Answer::Image { path: "/a".into(), qcow2: false }
+    Answer::Image { path: "/a".into(), qcow2: false, held: 0 }
 }
 
 /// What the service makes of an opener that sends this, whatever it is asked. It must know at once.
@@ -50,7 +54,7 @@ async fn ask(request: ImageRequest, answers: Vec<(Answer, Option<OwnedFd>)>) -> 
         while unix::receive_message(theirs.as_fd(), PACKET).is_ok() {}
     });
     let before = Instant::now();
-    let answer = exchange.ask(&request, &mut share()).await;
+    let answer = exchange.ask(&request, &mut share(), &mut descriptors()).await;
     assert!(before.elapsed() < Duration::from_secs(2), "it waits for {answer:?}");
     drop(exchange);
     opener.join().unwrap();
@@ -193,7 +197,7 @@ async fn answers_out_of_place_are_refused() {
     wrong(vec![(Answer::Size { bytes: 1 }, None)]).await;
     wrong(vec![(Answer::TooLarge { bytes: 1 }, None)]).await;
     let named = |path: String| {
-        let answer = Answer::Image { path: path.into(), qcow2: false };
+        let answer = Answer::Image { path: path.into(), qcow2: false, held: 0 };
         vec![(answer, Some(file(OFlags::RDONLY))), (Answer::Done, None)]
     };
     wrong(named("relative".into())).await;
@@ -222,7 +226,7 @@ async fn an_opener_that_is_silent_or_reads_nothing_is_given_up() {
     let (ours, _theirs) = pair();
     let until = Instant::now() + Duration::from_millis(200);
     let exchange = Exchange::new(ours, "uid 1000".into(), until).unwrap();
-    let silent = exchange.ask(&request(FILE, true), &mut share()).await;
+    let silent = exchange.ask(&request(FILE, true), &mut share(), &mut descriptors()).await;
     assert!(matches!(silent, Err(ImagesError::Timeout { .. })), "{silent:?}");
     // Its answers come before the questions, which pile up.
     let (ours, theirs) = pair();
@@ -235,7 +239,7 @@ async fn an_opener_that_is_silent_or_reads_nothing_is_given_up() {
     let long = ImageRequest { path: format!("/{}", "x".repeat(4000)).into(), ..request(FILE, true) };
     let given_up = async {
         loop {
-            if let Err(e) = exchange.ask(&long, &mut share()).await {
+            if let Err(e) = exchange.ask(&long, &mut share(), &mut descriptors()).await {
                 return e;
             }
         }

@@ -111,7 +111,7 @@ fn qcow(image: Bytes<'_>) -> Result<Held, String> {
         return Err("has a broken header".into());
     }
     let entries = size.div_ceil(1 << (cluster + second));
-    Ok(Held { tables: entries.saturating_mul(8), caches: (16 * 8 << second) + (2 << cluster) })
+    Ok(Held { tables: entries.saturating_mul(8), caches: ((16 * 8) << second) + (2 << cluster) })
 }
 
 fn qed(image: Bytes<'_>, readonly: bool) -> Result<Held, String> {

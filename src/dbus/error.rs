@@ -186,7 +186,7 @@ fn domain_name(e: &domain::Error) -> &'static str {
         E::NoSuchNetwork { .. } => warren!("NoSuchNetwork"),
         E::NetworkDenied { .. } => ACCESS_DENIED,
         E::Network { source, .. } => network_name(source),
-        E::Tap { source: TapError::Exists(_), .. } => warren!("AddressInUse"),
+        E::Tap { source: TapError::Exists(_), .. } | E::DisplayPort { .. } => warren!("AddressInUse"),
         E::NoSuchConsole { .. } | E::NoSuchDisplay { .. } => warren!("NoSuchDevice"),
         E::NoUid(_) | E::Limit(_) | E::Images(ImagesError::TooLarge { .. } | ImagesError::Limit(_)) => {
             warren!("LimitExceeded")
@@ -209,6 +209,12 @@ fn domain_name(e: &domain::Error) -> &'static str {
         | E::ScriptFailed { .. }
         | E::NoPeer { .. }
         | E::Peer { .. }
+        | E::PeerIsDisplay { .. }
+        | E::DisplayNameSlow { .. }
+        | E::DisplayName { .. }
+        | E::DisplayAddress { .. }
+        | E::NoDisplayPort { .. }
+        | E::Loopback(_)
         | E::Images(_)
         | E::Spawn(_)
         | E::QemuEnded(_)

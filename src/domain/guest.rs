@@ -5,6 +5,7 @@
 //! goes on after a failure and tells all of them.
 
 use std::fs::File;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,9 +42,15 @@ pub(super) struct Live {
     /// The guest was asked to power off in order to start again.
     pub(super) reboot: bool,
     pub(super) vnc_port: Option<u16>,
+    /// The port of VNC's websocket.
+    pub(super) vnc_websocket: Option<u16>,
+    /// All addresses and ports on which its displays listen, or are about to.
+    pub(super) displays: Vec<SocketAddr>,
     /// What each device was given at the start.
     pub(super) devices: Vec<LiveDevice>,
     pub(super) spice_port: Option<u16>,
+    /// Where QEMU makes the sockets of its displays, if it has such.
+    pub(super) display_dir: Option<PathBuf>,
     /// The firmware that was chosen, where the document leaves it to the service.
     pub(super) firmware: Option<LiveFirmware>,
     pub(super) nics: Vec<LiveNic>,
@@ -181,6 +188,14 @@ impl Guest {
             if let Some(network) = context.networks.get(&network) {
                 network.unplug(*uuid).await;
             }
+        }
+        if let Err(e) = context.loopback.close(uuid).await {
+            problems.push(crate::chain(&e));
+            // Its uid is in rules that are still there.
+            self.live.active = false;
+            problems.extend(self.save(context, uuid).err().map(|e| crate::chain(&e)));
+            context.ground.release(&holder(uuid)).await;
+            return problems;
         }
         match store::remove_live(&context.scope.domain_run_dir(uuid)) {
             Ok(()) => self.live.uid.into_iter().for_each(|uid| context.uids.give_back(uid)),

@@ -55,7 +55,7 @@ pub struct GraphicsInfo {
     pub address: String,
     /// 0 while the guest is off and the port is chosen at start, and where there is none.
     pub port: u16,
-    /// The path of its unix socket; empty where there is none.
+    /// The path of its unix socket; empty where there is none, and while the guest is off and the service chooses it.
     pub socket: String,
 }
 
@@ -113,6 +113,7 @@ pub(super) fn of(def: &DomainDef, live: Option<&Live>) -> Info {
 
 fn graphics(display: &GraphicsDef, live: Option<&Live>) -> GraphicsInfo {
     let port = match &display.kind {
+        _ if !display.is_on_tcp() => None,
         GraphicsKind::Vnc(vnc) => live.and_then(|l| l.vnc_port).or(vnc.port),
         GraphicsKind::Spice(spice) => match spice.port {
             SpicePort::Port(port) => Some(port),
@@ -120,15 +121,21 @@ fn graphics(display: &GraphicsDef, live: Option<&Live>) -> GraphicsInfo {
         },
         _ => None,
     };
+    let kind = display.kind.as_str();
     let (mut address, mut socket) = (String::new(), String::new());
     match display.listens.first() {
         Some(Listen::Address(given)) => {
             address = given.clone().unwrap_or_else(|| Ipv4Addr::LOCALHOST.to_string());
         }
-        Some(Listen::Socket(path)) => socket = path.clone().unwrap_or_default(),
+        Some(Listen::Socket(Some(path))) => socket.clone_from(path),
+        Some(Listen::Socket(None)) => {
+            let dir = live.and_then(|live| live.display_dir.as_ref());
+            socket =
+                dir.map_or_else(String::new, |dir| dir.join(format!("{kind}.sock")).display().to_string());
+        }
         _ => {}
     }
-    GraphicsInfo { kind: display.kind.as_str().to_owned(), address, port: port.unwrap_or(0), socket }
+    GraphicsInfo { kind: kind.to_owned(), address, port: port.unwrap_or(0), socket }
 }
 
 fn console(of: &CharDevice<'_>) -> Option<ConsoleInfo> {

@@ -2,23 +2,29 @@
 //! where that is written; must never change the definition itself, which stays as its owner wrote it.
 
 use super::guest::{Live, LiveDevice, LiveFirmware};
-use crate::model::{Device, DomainDoc, GraphicsKind};
+use crate::model::{Device, DomainDoc, GraphicsKind, Listen};
 use crate::xml::Element;
 
 /// The document with the names of TAPs, the names and the places of devices in QEMU, and the ports of
 /// displays. Where it could not be read any more it is left as it is.
 pub(super) fn document(mut doc: DomainDoc, live: &Live) -> DomainDoc {
     let nics: Vec<String> = doc.def().interfaces().map(|nic| nic.info.path.clone()).collect();
-    let displays: Vec<(String, u16)> = doc.def().devices.iter().filter_map(|d| port(d, live)).collect();
+    let displays: Vec<_> = doc.def().devices.iter().flat_map(|d| ports(d, live)).collect();
+    let sockets: Vec<_> = doc.def().devices.iter().filter_map(socket).collect();
     let edited = doc.edit(|tree| {
         for (path, nic) in nics.iter().zip(&live.nics) {
             if let (Some(target), Some(element)) = (&nic.target, tree.find_mut(path)) {
                 assign(element, "target", &[("dev", target)]);
             }
         }
-        for (path, port) in displays {
+        for (path, attr, port) in displays {
             if let Some(element) = tree.find_mut(&path) {
-                element.set_attr("port", &port.to_string());
+                element.set_attr(attr, &port.to_string());
+            }
+        }
+        for path in sockets {
+            if let Some(element) = tree.find_mut(&path) {
+                assign(element, "listen", &[("type", "socket")]);
             }
         }
         if let (Some(firmware), Some(os)) = (&live.firmware, tree.find_mut("/domain/os")) {
@@ -37,15 +43,23 @@ pub(super) fn document(mut doc: DomainDoc, live: &Live) -> DomainDoc {
     doc
 }
 
-/// The port that a display has found.
-fn port(device: &Device, live: &Live) -> Option<(String, u16)> {
-    let Device::Graphics(display) = device else { return None };
-    let port = match display.kind {
-        GraphicsKind::Vnc(_) => live.vnc_port?,
-        GraphicsKind::Spice(_) => live.spice_port?,
-        _ => return None,
+/// The ports that a display has found, by the attributes that say them.
+fn ports(device: &Device, live: &Live) -> Vec<(String, &'static str, u16)> {
+    let Device::Graphics(display) = device else { return Vec::new() };
+    let (port, websocket) = match display.kind {
+        _ if !display.is_on_tcp() => (None, None),
+        GraphicsKind::Vnc(_) => (live.vnc_port, live.vnc_websocket),
+        GraphicsKind::Spice(_) => (live.spice_port, None),
+        _ => (None, None),
     };
-    Some((display.info.path.clone(), port))
+    let written = |(attr, port): (_, Option<u16>)| Some((display.info.path.clone(), attr, port?));
+    [("port", port), ("websocket", websocket)].into_iter().filter_map(written).collect()
+}
+
+/// The element of a display that is a socket because the document asks for no port.
+fn socket(device: &Device) -> Option<String> {
+    let Device::Graphics(display) = device else { return None };
+    (display.listens.first() == Some(&Listen::Socket(None))).then(|| display.info.path.clone())
 }
 
 /// What the document leaves to the service is told as libvirt writes it.

@@ -25,6 +25,7 @@ mod info;
 mod kept;
 mod life;
 mod live;
+mod loopback;
 mod nics;
 mod nvram;
 mod open;
@@ -36,6 +37,7 @@ mod start;
 pub mod state;
 mod view;
 
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -51,6 +53,7 @@ use crate::store::{Store, StoreError};
 use crate::sys::bridge_helper::BridgeHelperError;
 use crate::sys::images::ImagesError;
 use crate::sys::netlink::NetlinkError;
+use crate::sys::nft::NftError;
 use crate::sys::process::{ProcessError, SpawnError};
 use crate::sys::qmp::QmpError;
 use crate::sys::tap::TapError;
@@ -63,6 +66,7 @@ pub use files::images_of;
 pub use handle::{Handle, NetworkRights, StartOptions};
 pub use info::{ConsoleInfo, DiskInfo, GraphicsInfo, Info, NicInfo};
 pub use kept::Kept;
+pub use loopback::Loopback;
 pub use recover::{Recovered, recorded_uid, recover, what_runs};
 pub use start::planned;
 pub use state::State;
@@ -109,6 +113,20 @@ pub enum Error {
     ScriptRun { path: String, script: PathBuf, source: SpawnError },
     #[error("{path}: the script '{script}' {end}{}", .stderr.trim().lines().map(|l| format!("; it said: {l}")).collect::<String>())]
     ScriptFailed { path: String, script: PathBuf, end: String, stderr: String },
+    #[error("{path}: the server at {peer} is the display of a guest, and guests do not connect to these")]
+    PeerIsDisplay { path: String, peer: String },
+    #[error("{path}: the name '{host}' is not looked up within 2 seconds; give an address")]
+    DisplayNameSlow { path: String, host: String },
+    #[error("{path}: the name '{host}' has no address that can be found; give an address")]
+    DisplayName { path: String, host: String, source: std::io::Error },
+    #[error("{path}: the display cannot listen on {address}")]
+    DisplayAddress { path: String, address: IpAddr, source: std::io::Error },
+    #[error("{path}: {at} is in use on this host; give another port, or -1 for a free one")]
+    DisplayPort { path: String, at: SocketAddr },
+    #[error("{path}: no port for the display is free on {address}")]
+    NoDisplayPort { path: String, address: IpAddr },
+    #[error("who may connect to the guest's displays, and what it may reach on this host, could not be set")]
+    Loopback(#[source] NftError),
     #[error("{path}: no answer from the server at {peer} within 2 seconds")]
     NoPeer { path: String, peer: String },
     #[error("{path}: the server at {peer} cannot be reached")]
@@ -166,7 +184,9 @@ impl Error {
             }
             Self::NetworkDenied { .. } => "its owner may not use one of its networks",
             Self::Images(_) => "one of its files cannot be opened",
-            Self::NoPeer { .. } | Self::Peer { .. } => "the server of a NIC does not answer",
+            Self::NoPeer { .. } | Self::Peer { .. } | Self::PeerIsDisplay { .. } => {
+                "the server of a NIC does not answer"
+            }
             Self::ScriptRun { .. } | Self::ScriptFailed { .. } => "one of its scripts failed",
             Self::Spawn(_) | Self::QemuEnded(_) | Self::Qmp { .. } | Self::NoMonitor => "QEMU did not start",
             Self::Cancelled => "the start was cancelled",
@@ -194,6 +214,8 @@ pub struct Context {
     pub networks: network::Directory,
     /// The names that interfaces must not have.
     pub names: Names,
+    /// Who connects to what on this host.
+    pub loopback: Loopback,
     /// The uids of running guests and of networks.
     pub uids: Uids,
     /// What each owner takes of the machine.

@@ -150,7 +150,9 @@ pub(super) async fn prepare(
             ethernet(context, uuid, nic, &name, &space, side).await?;
             return Ok(descriptor);
         }
-        InterfaceKind::Client(server) => NicDescriptor::Client(connect(nic, server).await?),
+        InterfaceKind::Client(server) => {
+            NicDescriptor::Client(connect(context, nic, server, guest.live.owner.unwrap_or(0)).await?)
+        }
         // The start is refused where a type that needs more than this is there.
         _ => NicDescriptor::None,
     };
@@ -374,19 +376,30 @@ pub(super) async fn run_script(
 }
 
 /// QEMU 7.2 does not try again, so the connection is made here, where its failure can be told.
-async fn connect(nic: &InterfaceDef, server: &SocketAddress) -> Result<OwnedFd, Error> {
+async fn connect(
+    context: &Context,
+    nic: &InterfaceDef,
+    server: &SocketAddress,
+    owner: u32,
+) -> Result<OwnedFd, Error> {
     let host = if server.address.is_empty() { "127.0.0.1" } else { &server.address };
     let peer = format!("{host}:{}", server.port);
     let path = || format!("{}/source", nic.info.path);
     let failed = |source| Error::Peer { path: path(), peer: peer.clone(), source };
     let attempt = async {
-        let addresses = resolve(host, server.port).await?;
+        let addresses = resolve(host, server.port, owner).await?;
         tokio::net::TcpStream::connect(addresses.as_slice()).await?.into_std()
     };
     let stream = tokio::time::timeout(CONNECT, attempt)
         .await
         .map_err(|_| Error::NoPeer { path: path(), peer: peer.clone() })?
         .map_err(failed)?;
+    // We are root, and so may do what the guest may not.
+    if let (Ok(ours), Ok(peer_address)) = (stream.local_addr(), stream.peer_addr())
+        && context.loopback.is_display(ours, peer_address)
+    {
+        return Err(Error::PeerIsDisplay { path: path(), peer });
+    }
     // A connection that breaks later is the guest's cable pulled out; QEMU notices it by itself.
     Ok(stream.into())
 }

@@ -196,6 +196,7 @@ fn hold(context: &Context, uuid: &Uuid, def: &DomainDef, guest: &Guest) {
     if def.interfaces().any(|nic| nic.kind.has_tap()) {
         context.ground.keep(&holder(uuid));
     }
+    context.loopback.keep(uuid, def, &guest.live);
     for (index, nic) in def.interfaces().enumerate() {
         let (InterfaceKind::Network { network, .. }, Some(mac)) = (&nic.kind, nic.mac) else { continue };
         let tap = guest.live.nics.get(index).and_then(|nic| nic.target.clone());

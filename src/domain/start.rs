@@ -244,9 +244,8 @@ async fn spawn_qemu(
     let qmp = numbers.give(unix::listen(&dir, "qmp.sock").map_err(Error::Run)?);
     let sockets = consoles::listen(&dir, def)?;
     let chars = sockets.into_iter().map(|(path, fd)| (path, numbers.give(fd))).collect();
-    let display_dir = displays::place(&dir, def, guest.live.uid)?.map(|fd| numbers.give(fd));
-    let spice_port = displays::spice_port(def).await;
-    guest.live.spice_port = spice_port;
+    let display_dir = displays::place(&dir, def, guest)?.map(|fd| numbers.give(fd));
+    let displays = displays::places(context, uuid, def, guest).await?;
     let nics = nics.into_iter().map(|nic| match nic {
         NicDescriptor::None => NicFd::None,
         NicDescriptor::Tap { queues, vhost } => {
@@ -289,7 +288,7 @@ async fn spawn_qemu(
         qmp,
         chars,
         display_dir,
-        spice_port,
+        displays,
         nics,
         disks,
         filesystems,

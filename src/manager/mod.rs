@@ -146,6 +146,7 @@ pub struct Manager {
     boot_id: Arc<str>,
     ground: Ground,
     forwarding: Forwarding,
+    loopback: domain::Loopback,
     directory: network::Directory,
     uids: Uids,
     ledger: Ledger,
@@ -181,6 +182,7 @@ impl Manager {
         Ok(Self {
             store: Store::open(&scope.dirs.state)?,
             forwarding: Forwarding::new(&scope, boot_id.clone()),
+            loopback: domain::Loopback::new(&scope),
             boot_id,
             ground: Ground::new(scope.clone()),
             directory: network::Directory::default(),
@@ -242,6 +244,7 @@ impl Manager {
         domain::Context {
             scope: self.scope.clone(),
             store: self.store.clone(),
+            loopback: self.loopback.clone(),
             ground: self.ground.clone(),
             networks: self.directory.clone(),
             names: self.names.clone(),

@@ -43,6 +43,8 @@ impl Manager {
         beside.extend(self.recover_domains().await?);
         let networks = self.networks();
         let (ground, forwarding) = (self.ground.clone(), self.forwarding.clone());
+        let loopback = self.loopback.clone();
+        beside.push(tokio::spawn(async move { loopback.settle().await }));
         let mut rest = tokio::spawn(async move {
             join_all(networks.iter().map(network::Handle::settled)).await;
             join_all(beside).await;

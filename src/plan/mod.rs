@@ -10,6 +10,7 @@ pub mod dnsmasq;
 pub mod firewall;
 pub mod firmware_choice;
 pub mod host;
+pub mod loopback;
 pub mod ports;
 pub mod privileges;
 pub mod qemu;

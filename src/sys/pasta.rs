@@ -23,7 +23,7 @@ use super::process::{
     Identity, Process, ProcessError, RunAs, Spawn, SpawnError, StderrTail, read_identity, reopen_fifo,
     stderr_fifo,
 };
-use super::unix;
+use super::{resolve, unix};
 
 /// The interface it makes in the nethost.
 const INTERFACE: &str = "wuplink";
@@ -218,11 +218,7 @@ async fn choose_dns() -> Result<IpAddr, PastaError> {
 
 /// The address for the ways out there are and the text of resolv.conf(5).
 fn pick_dns(out_v4: bool, out_v6: bool, resolv_conf: &str) -> Option<IpAddr> {
-    let servers = resolv_conf.lines().filter_map(|line| {
-        let mut words = line.split_whitespace();
-        (words.next() == Some("nameserver")).then(|| words.next())?
-    });
-    let servers: Vec<&str> = servers.collect();
+    let servers: Vec<&str> = resolve::servers_in(resolv_conf).collect();
     let v6_only = !servers.is_empty() && servers.iter().all(|s| s.contains(':'));
     match (out_v4, out_v6) {
         (false, false) => None,

@@ -19,6 +19,7 @@ mod crash;
 mod deadlines;
 mod descriptors;
 mod disks;
+mod displays;
 mod documents;
 mod examples;
 mod firmware;

@@ -10,6 +10,10 @@ use crate::cli::kind::Kind;
 use crate::cli::output;
 use crate::cli::proxy::{Map, Options};
 
+/// What a path alone does not say.
+const SOCKET: &str = "A socket is opened by the service's own user; other programs connect by OpenGraphics on D-Bus. For a TCP \
+                      port, write port='-1' and a passwd into <graphics>.";
+
 /// Prints where each display of a machine is, as viewers take it.
 pub(in crate::cli) async fn run(session: &Session, name: &str) -> Result<ExitCode, CliError> {
     let machine = session.bus.find(Kind::Domain, name).await?;
@@ -26,6 +30,9 @@ pub(in crate::cli) async fn run(session: &Session, name: &str) -> Result<ExitCod
     } else {
         let lines: String = found.iter().map(|(_, uri)| format!("{uri}\n")).collect();
         output::write(lines.as_bytes())?;
+        if found.iter().any(|(_, uri)| uri.contains("+unix:")) {
+            output::tell(SOCKET);
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

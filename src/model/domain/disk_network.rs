@@ -51,6 +51,27 @@ words! {
     }
 }
 
+impl Protocol {
+    /// The port of its servers where none is given.
+    pub fn port(self) -> u16 {
+        match self {
+            Self::Nbd => 10_809,
+            Self::Rbd => 6789,
+            Self::Sheepdog => 7000,
+            Self::Gluster => 24_007,
+            Self::Iscsi => 3260,
+            Self::Http => 80,
+            Self::Https => 443,
+            Self::Ftp => 21,
+            Self::Ftps => 990,
+            Self::Tftp => 69,
+            Self::Ssh => 22,
+            Self::Vxhs => 9999,
+            Self::Nfs => 2049,
+        }
+    }
+}
+
 /// `<host>`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NetworkHost {

@@ -3,7 +3,7 @@
 
 use super::spice;
 use super::words::{YES_NO, words};
-use super::{DeviceInfo, Listen, Spice, listen};
+use super::{DeviceInfo, Listen, Spice, SpicePort, listen};
 use crate::model::doc::required;
 use crate::xml::view::View;
 
@@ -62,6 +62,26 @@ pub enum GraphicsKind {
         /// `<audio id>`.
         audio: Option<u32>,
     },
+}
+
+impl GraphicsDef {
+    /// Whether it listens on an address, and so has a port that others on the host or beyond can try.
+    pub fn is_on_tcp(&self) -> bool {
+        let has_port = match &self.kind {
+            GraphicsKind::Spice(spice) => (spice.port, spice.tls_port) != (SpicePort::None, SpicePort::None),
+            _ => true,
+        };
+        has_port && matches!(self.listens.first(), Some(Listen::Address(_) | Listen::Network(_)))
+    }
+
+    /// The password of a VNC or SPICE display.
+    pub fn password(&self) -> Option<&DisplayPassword> {
+        match &self.kind {
+            GraphicsKind::Vnc(vnc) => vnc.password.as_ref(),
+            GraphicsKind::Spice(spice) => spice.password.as_ref(),
+            _ => None,
+        }
+    }
 }
 
 impl GraphicsKind {
@@ -269,15 +289,44 @@ fn seconds(text: &str) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::seconds;
+    use crate::model::{Device, DomainDoc, Listen};
 
     #[test]
     fn a_port_and_where_it_listens_are_read_whole() {
         let text = "<domain type='qemu'><name>n</name><memory>65536</memory><os><type>hvm</type></os><devices>\
             <graphics type='vnc' port='-1' autoport='yes'/>\
             <graphics type='spice' listen='127.0.0.1'><listen type='socket'/></graphics></devices></domain>";
-        let doc = crate::model::DomainDoc::parse(text).unwrap();
+        let doc = DomainDoc::parse(text).unwrap();
         let said: Vec<_> = doc.findings().iter().map(|f| (f.severity.as_str(), f.path.as_str())).collect();
         assert_eq!(said, [("warning", "/domain/devices/graphics[2]/@listen")]);
+    }
+
+    #[test]
+    fn a_display_that_asks_for_no_port_is_a_socket() {
+        let listens = |graphics: &str| {
+            let text = format!(
+                "<domain type='qemu'><name>n</name><memory>65536</memory><os><type>hvm</type></os>\
+                 <devices>{graphics}</devices></domain>"
+            );
+            let doc = DomainDoc::parse(&text).unwrap();
+            let Some(Device::Graphics(graphics)) = doc.def().devices.first() else { panic!("{text}") };
+            graphics.listens.clone()
+        };
+        for kind in ["vnc", "spice"] {
+            for more in ["", "passwd='x'", "keymap='de'", "port=''", "listen=''"] {
+                let text = format!("<graphics type='{kind}' {more}/>");
+                assert_eq!(listens(&text), [Listen::Socket(None)], "{text}");
+            }
+            for more in ["port='-1'", "port='5901'", "autoport='yes'", "autoport='no'", "listen='127.0.0.1'"]
+            {
+                let text = format!("<graphics type='{kind}' {more}/>");
+                assert!(matches!(listens(&text)[..], [Listen::Address(_)]), "{text}");
+            }
+            let text = format!("<graphics type='{kind}'><listen type='address'/></graphics>");
+            assert_eq!(listens(&text), [Listen::Address(None)]);
+        }
+        assert_eq!(listens("<graphics type='vnc' websocket='-1'/>"), [Listen::Address(None)]);
+        assert_eq!(listens("<graphics type='spice' tlsPort='-1'/>"), [Listen::Address(None)]);
     }
 
     #[test]

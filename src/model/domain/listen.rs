@@ -1,5 +1,5 @@
 //! `<listen>` of a display. Owns how it goes together with the attributes `listen` and `socket`, which say the
-//! same in short.
+//! same in short, and that a display which asks for no port is a unix socket.
 
 use crate::model::doc::required;
 use crate::xml::view::View;
@@ -57,12 +57,20 @@ pub(super) fn read(view: &View<'_>, kind: &str) -> Vec<Listen> {
                     view.error_at("listen", "a display that is a socket has no address", "leave one out");
                 }
                 listens.push(Listen::Socket(Some(path)));
+            } else if address.is_none() && kind != "rdp" && !asks_for_a_port(view) {
+                listens.push(Listen::Socket(None));
             } else {
                 listens.push(Listen::Address(address));
             }
         }
     }
     listens
+}
+
+/// Whether the document wants a display on TCP. One that says nothing of it gets no port: every user of the host could
+/// connect to it.
+fn asks_for_a_port(view: &View<'_>) -> bool {
+    ["port", "tlsPort", "autoport", "websocket"].into_iter().any(|name| view.filled(name).is_some())
 }
 
 fn one(view: &View<'_>, kind: &str) -> Option<Listen> {

@@ -62,6 +62,12 @@ fn one(check: &mut Check<'_, DomainDef>, display: &GraphicsDef) {
     for listen in &display.listens {
         self::listen(check, path, listen);
     }
+    if display.is_on_tcp() && display.password().is_none() {
+        let message = format!("this {} display has a port and no password", kind.to_uppercase());
+        let remedy = "leave out port, autoport, websocket and listen, and it is a socket that only Warren opens; \
+                      or give a passwd";
+        check.warning(path, message, remedy);
+    }
 }
 
 fn listen(check: &mut Check<'_, DomainDef>, path: &str, listen: &Listen) {

@@ -93,7 +93,21 @@ mod tests {
 
     #[test]
     fn a_good_document_has_no_findings() {
-        assert_eq!(of_domain(OUTER, "<interface type='user'/><graphics type='vnc' port='-1'/>"), "");
+        assert_eq!(of_domain(OUTER, "<interface type='user'/><graphics type='vnc'/>"), "");
+    }
+
+    #[test]
+    fn a_port_without_a_password_is_a_warning() {
+        let warned =
+            of_domain(OUTER, "<graphics type='vnc' port='-1'/>\n<graphics type='spice' autoport='yes'/>");
+        insta::assert_snapshot!(warned, @"
+        warning /domain/devices/graphics[1] (line 3, column 1): this VNC display has a port and no password; leave out port, autoport, websocket and listen, and it is a socket that only Warren opens; or give a passwd
+        warning /domain/devices/graphics[2] (line 4, column 1): this SPICE display has a port and no password; leave out port, autoport, websocket and listen, and it is a socket that only Warren opens; or give a passwd
+        ");
+        for quiet in ["vnc' passwd='x' port='-1", "spice' passwd='' listen='::1", "vnc' passwd='x", "spice"] {
+            assert_eq!(of_domain(OUTER, &format!("<graphics type='{quiet}'/>")), "");
+        }
+        assert_eq!(of_domain(OUTER, "<graphics type='vnc'><listen type='none'/></graphics>"), "");
     }
 
     #[test]

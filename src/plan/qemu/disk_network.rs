@@ -42,10 +42,10 @@ pub(super) fn server(
         Protocol::Ssh => ssh(source),
         Protocol::Nfs => nfs(source),
         Protocol::Sheepdog => {
-            json!({ "driver": "sheepdog", "server": inet(source.hosts.first(), 7000), "vdi": source.name })
+            json!({ "driver": "sheepdog", "server": inet(source.hosts.first(), source.protocol.port()), "vdi": source.name })
         }
         Protocol::Vxhs => {
-            json!({ "driver": "vxhs", "vdisk-id": source.name, "server": inet(source.hosts.first(), 9999) })
+            json!({ "driver": "vxhs", "vdisk-id": source.name, "server": inet(source.hosts.first(), source.protocol.port()) })
         }
     }
 }
@@ -69,7 +69,7 @@ fn nbd(source: &NetworkSource, handed: Option<&ImageFd>) -> Value {
     // A socket of this host was connected by Warren, with the owner's rights.
     let server = match handed {
         Some(fd) => json!({ "type": "fd", "str": fd.fd.to_string() }),
-        None => socket(source.hosts.first(), 10_809),
+        None => socket(source.hosts.first(), source.protocol.port()),
     };
     let mut node = json!({ "driver": "nbd", "server": server });
     set(&mut node, "export", source.name.clone());
@@ -79,13 +79,7 @@ fn nbd(source: &NetworkSource, handed: Option<&ImageFd>) -> Value {
 }
 
 fn curl(plan: &mut Plan<'_>, source: &NetworkSource, node: &str) -> Value {
-    let port = match source.protocol {
-        Protocol::Http => 80,
-        Protocol::Https => 443,
-        Protocol::Ftp => 21,
-        Protocol::Ftps => 990,
-        _ => 69,
-    };
+    let port = source.protocol.port();
     let mut blockdev = json!({ "driver": source.protocol.as_str(), "url": url(source, port) });
     if let Some(auth) = &source.auth {
         blockdev["username"] = auth.username.as_str().into();
@@ -139,7 +133,7 @@ fn escaped(path: &str) -> String {
 fn iscsi(source: &NetworkSource, node: &str) -> Value {
     let name = source.name.as_deref().unwrap_or("");
     let (target, lun) = name.split_once('/').unwrap_or((name, "0"));
-    let at = inet(source.hosts.first(), 3260);
+    let at = inet(source.hosts.first(), source.protocol.port());
     let (host, port) = (at["host"].as_str().unwrap_or_default(), at["port"].as_str().unwrap_or_default());
     let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
     let rdma = source.hosts.first().is_some_and(|h| h.transport == Transport::Rdma);
@@ -170,7 +164,7 @@ fn rbd(source: &NetworkSource, node: &str) -> Value {
     set(&mut blockdev, "namespace", space);
     blockdev["image"] = image.into();
     if !source.hosts.is_empty() {
-        blockdev["server"] = source.hosts.iter().map(|h| inet(Some(h), 6789)).collect();
+        blockdev["server"] = source.hosts.iter().map(|h| inet(Some(h), source.protocol.port())).collect();
     }
     set(&mut blockdev, "snapshot", source.snapshot.clone());
     set(&mut blockdev, "conf", source.config.as_ref().map(|c| c.display().to_string()));
@@ -186,13 +180,12 @@ fn rbd(source: &NetworkSource, node: &str) -> Value {
 fn gluster(source: &NetworkSource) -> Value {
     let name = source.name.as_deref().unwrap_or("");
     let (volume, path) = name.split_once('/').unwrap_or((name, ""));
-    let servers: Value = source.hosts.iter().map(|h| socket(Some(h), 24_007)).collect();
+    let servers: Value = source.hosts.iter().map(|h| socket(Some(h), source.protocol.port())).collect();
     json!({ "driver": "gluster", "volume": volume, "path": path, "server": servers })
 }
 
 fn ssh(source: &NetworkSource) -> Value {
-    let mut blockdev =
-        json!({ "driver": "ssh", "path": source.name, "server": inet(source.hosts.first(), 22) });
+    let mut blockdev = json!({ "driver": "ssh", "path": source.name, "server": inet(source.hosts.first(), source.protocol.port()) });
     let user = source.auth.as_ref().map(|a| a.username.clone());
     let user = user.or_else(|| source.identity.as_ref().and_then(|i| i.username.clone()));
     set(&mut blockdev, "user", user);

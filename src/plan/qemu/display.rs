@@ -58,16 +58,19 @@ fn vnc(plan: &mut Plan<'_>, handed: &Handed, graphics: &GraphicsDef, vnc: &Vnc) 
         }
         Some(Listen::None) => "none".to_owned(),
         other => {
-            let host = address(other);
+            let place = handed.displays.vnc.as_ref();
+            let host = place.map_or_else(|| address(other), |place| place.address.to_string());
             let host = if host.contains(':') { format!("[{host}]") } else { host };
-            match vnc.port {
+            match place.map(|place| place.port).or(vnc.port) {
                 // It starts at 5900, as the reader has seen to.
                 Some(port) => format!("{}:{}", escaped(&host), port.saturating_sub(VNC_BASE)),
                 None => format!("{}:0,to={VNC_DISPLAYS}", escaped(&host)),
             }
         }
     };
+    let place = handed.displays.vnc.as_ref().and_then(|place| place.websocket);
     match vnc.websocket {
+        Some(_) if place.is_some() => text.extend(place.map(|port| format!(",websocket={port}"))),
         Some(Websocket::Auto) => text.push_str(",websocket=on"),
         Some(Websocket::Port(port)) => text.push_str(&format!(",websocket={port}")),
         None => {}

@@ -1,6 +1,7 @@
 //! Descriptors that a new QEMU inherits. Owns which device gets which; must never open one.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use super::names::char_devices;
 use crate::model::{
@@ -17,8 +18,8 @@ pub struct Handed {
     pub chars: BTreeMap<String, i32>,
     /// A directory in which QEMU may make the sockets of displays that have no path of their own.
     pub display_dir: Option<i32>,
-    /// The port that was free for SPICE.
-    pub spice_port: Option<u16>,
+    /// Where displays listen on TCP.
+    pub displays: DisplayPlaces,
     /// One for each interface, in order.
     pub nics: Vec<NicFd>,
     /// For each disk, in order, what is opened of its chain from the top down: files, block devices, sockets of
@@ -40,6 +41,25 @@ pub struct Handed {
     pub initrd: Option<i32>,
     /// The time at the start, in seconds since 1970, for clocks that are counted from it.
     pub now: i64,
+}
+
+/// Where the displays of one guest listen that do so on TCP.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[expect(missing_docs, reason = "they are named after what they are of")]
+pub struct DisplayPlaces {
+    pub vnc: Option<DisplayPlace>,
+    pub spice: Option<DisplayPlace>,
+}
+
+/// An address with a free port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DisplayPlace {
+    /// The address of the document, or the one that its name stands for.
+    pub address: IpAddr,
+    /// From 5900 on for VNC.
+    pub port: u16,
+    /// The port of VNC's websocket, if it has one.
+    pub websocket: Option<u16>,
 }
 
 /// What an interface is handed.

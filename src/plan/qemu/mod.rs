@@ -49,7 +49,9 @@ use crate::model::{
 };
 use args::{Args, Slots};
 pub use feature::translation_cache;
-pub use handed::{FlashFd, Handed, ImageFd, MAX_QUEUES, NicFd, has_display_socket, queues};
+pub use handed::{
+    DisplayPlace, DisplayPlaces, FlashFd, Handed, ImageFd, MAX_QUEUES, NicFd, has_display_socket, queues,
+};
 pub(super) use layout::drive_of as drive_address;
 use layout::{Layout, Wishes};
 pub(super) use layout::{Places, places};

@@ -47,7 +47,8 @@ pub(super) fn add(plan: &mut Plan<'_>, handed: &Handed, graphics: &GraphicsDef, 
 }
 
 fn ports(options: &mut Vec<String>, spice: &Spice, listen: Option<&Listen>, handed: &Handed) {
-    let found = handed.spice_port.unwrap_or(0);
+    let place = handed.displays.spice.as_ref();
+    let found = place.map_or(0, |place| place.port);
     let plain = match spice.port {
         SpicePort::Port(port) => Some(port),
         SpicePort::Auto => Some(found),
@@ -62,7 +63,8 @@ fn ports(options: &mut Vec<String>, spice: &Spice, listen: Option<&Listen>, hand
     }
     options.extend(tls.map(|port| format!("tls-port={port}")));
     if plain.is_some() || tls.is_some() {
-        options.push(format!("addr={}", escaped(&address(listen))));
+        let address = place.map_or_else(|| address(listen), |place| place.address.to_string());
+        options.push(format!("addr={}", escaped(&address)));
     }
     if tls.is_some() {
         options.push(format!("x509-dir={X509}"));

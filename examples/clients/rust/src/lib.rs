@@ -401,7 +401,7 @@ pub mod domain {
         /// What it is made of, as it runs, and what went wrong.
         ///
         /// - `options`: No option is known yet; an unknown key is InvalidArgs.
-        /// - `info`: interfaces aa{sv} in the order of the document (mac, type, network, target: the TAP, alias, model, link), disks aa{sv}, graphics aa{sv} (type, address, port, socket), consoles aa{sv}: serial and parallel ports, consoles and channels (alias, type, source, name of a channel, port); failure s: what StateReason is too short for, with all causes, empty where nothing failed.
+        /// - `info`: interfaces aa{sv} in the order of the document (mac, type, network, target: the TAP, alias, model, link), disks aa{sv}, graphics aa{sv} (type; address and port of one on TCP; socket: the path of one that is a Unix socket, of a running guest; OpenGraphics connects to either), consoles aa{sv}: serial and parallel ports, consoles and channels (alias, type, source, name of a channel, port); failure s: what StateReason is too short for, with all causes, empty where nothing failed.
         #[zbus(allow_interactive_auth)]
         fn get_info(&self, options: Options<'_>) -> Result<Map>;
 

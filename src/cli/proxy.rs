@@ -84,6 +84,13 @@ impl Bus {
         Ok(Self { connection, interactive, agent })
     }
 
+    /// Who the bus takes us for; on another host that is another one than here.
+    async fn uid(&self) -> Option<u32> {
+        let name = self.connection.unique_name()?.clone();
+        let bus = zbus::fdo::DBusProxy::new(&self.connection).await.ok()?;
+        bus.get_connection_unix_user(name.into()).await.ok()
+    }
+
     /// The connection, to listen on.
     pub(super) fn connection(&self) -> &Connection {
         &self.connection
@@ -307,6 +314,20 @@ impl Object {
         R: for<'d> DynamicDeserialize<'d>,
     {
         self.bus.act(self.path.as_str(), self.kind.interface(), method, &options).await
+    }
+
+    /// The same, and nobody is asked for a password.
+    pub(super) async fn try_act<R>(&self, method: &str, options: Options<'_>) -> Result<R, CliError>
+    where
+        R: for<'d> DynamicDeserialize<'d>,
+    {
+        self.bus.ask(self.path.as_str(), self.kind.interface(), method, &options).await
+    }
+
+    /// Whether it is the caller's own.
+    pub(super) async fn is_own(&self) -> Result<bool, CliError> {
+        let owner = self.properties().await?.remove("Owner").and_then(|uid| u32::try_from(uid).ok());
+        Ok(owner == self.bus.uid().await)
     }
 
     /// `SetAutostart` or `SetAccess`.

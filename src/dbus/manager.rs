@@ -38,8 +38,8 @@ impl ManagerInterface {
 /// The options of a definition.
 fn define_options(given: Given) -> Result<(DefineOptions, bool), Error> {
     let mut options = Options::new(given);
-    let define =
-        DefineOptions { if_generation: options.number("if-generation")?, dry_run: options.flag("dry-run")? };
+    let (if_generation, dry_run) = (options.number("if-generation")?, options.flag("dry-run")?);
+    let define = DefineOptions { if_generation, dry_run, keep_secrets: false };
     let (start, transient) = (options.flag("start")?, options.flag("transient")?);
     options.end()?;
     if transient {
@@ -113,12 +113,13 @@ impl ManagerInterface {
     ) -> Result<OwnedObjectPath, Error> {
         let call = self.service.call(&header).await?;
         call.may_define_domain().await?;
-        let (options, start) = define_options(options)?;
+        let (mut options, start) = define_options(options)?;
         let manager = &self.service.manager;
         let by = call.caller.uid;
         let draft = manager.read_domain(xml, Reading::Strict, by).await?;
         if let Some(other) = &draft.replaced {
             call.may_manage_domain(other).await?;
+            options.keep_secrets = !call.reads_secrets(other).await?;
         }
         let owner = draft.replaced.as_ref().map_or(by, |d| d.view().owner);
         let (name, places) = (draft.name.as_str(), &draft.beyond_prefix);

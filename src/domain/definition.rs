@@ -98,6 +98,16 @@ impl Definition {
         &self.0.macs
     }
 
+    /// Puts back into a document that would replace it the secrets that it leaves out. For the desk.
+    pub fn keep_secrets(&self, doc: &mut DomainDoc) -> Result<(), Error> {
+        if !self.0.has_secrets {
+            return Ok(());
+        }
+        let before = self.doc()?;
+        doc.edit(|tree| secrets::keep(tree, before.tree()))
+            .map_err(|e| Error::Unreadable { name: self.name().to_string(), source: Box::new(e) })
+    }
+
     pub(super) fn title(&self) -> &str {
         &self.0.title
     }

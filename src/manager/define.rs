@@ -24,6 +24,8 @@ pub struct DefineOptions {
     pub if_generation: Option<u64>,
     /// Say what would happen, change nothing.
     pub dry_run: bool,
+    /// Secrets that a domain's document leaves out stay: who hands it in may not read them.
+    pub keep_secrets: bool,
 }
 
 pub(super) fn refuse_errors(findings: Vec<Finding>) -> Result<(), Error> {
@@ -149,7 +151,7 @@ impl Manager {
         refuse_generation(draft.name.as_str(), generation, draft.judged_by)?;
         let (manager, old_uuid) = (self.clone(), old.as_ref().map(domain::Handle::uuid));
         let bytes = draft.xml.len();
-        let finish = move || manager.finish_domain(&draft.xml, old_uuid);
+        let finish = move || manager.finish_domain(&draft.xml, old_uuid, options.keep_secrets);
         let (definition, uuid) = self.desk.run_own(bytes, finish).await?;
         self.refuse_beyond_limit(owner, old.is_some())?;
         let target = match old {

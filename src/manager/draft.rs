@@ -97,9 +97,15 @@ impl Manager {
             domains.get(&uuid).map(|entry| (entry.definition.clone(), entry.generation))
         });
         let (before, generation) = known.unzip();
-        let before = before.as_ref().map(Definition::doc).transpose()?;
-        let author = before.as_ref().map_or(Author::Owner, |before| Author::Other(before.def()));
-        Ok((privileges::of_domain(doc.def(), author, &standard_paths()), generation))
+        let Some(before) = before else {
+            return Ok((privileges::of_domain(doc.def(), Author::Owner, &standard_paths()), None));
+        };
+        // One who may not read a secret, and so leaves it out, has changed nothing.
+        let mut doc = doc.clone();
+        before.keep_secrets(&mut doc)?;
+        let before = before.doc()?;
+        let needs = privileges::of_domain(doc.def(), Author::Other(before.def()), &standard_paths());
+        Ok((needs, generation))
     }
 
     /// Reads a network's document of `by`.
@@ -128,8 +134,20 @@ impl Manager {
 
     /// What is to be stored, in place of `old`: complete, judged, and read again, so that what is stored can be. For
     /// the desk.
-    pub(super) fn finish_domain(&self, xml: &str, old: Option<Uuid>) -> Result<(Definition, Uuid), Error> {
+    pub(super) fn finish_domain(
+        &self,
+        xml: &str,
+        old: Option<Uuid>,
+        keep_secrets: bool,
+    ) -> Result<(Definition, Uuid), Error> {
         let mut doc = DomainDoc::parse(xml)?;
+        let before = old.filter(|_| keep_secrets).and_then(|uuid| {
+            let domains = read(&self.domains);
+            domains.get(&uuid).map(|entry| entry.definition.clone())
+        });
+        if let Some(before) = before {
+            before.keep_secrets(&mut doc)?;
+        }
         self.complete_domain(&mut doc, old)?;
         refuse_errors(check::domain(&doc))?;
         let uuid = doc.def().uuid.unwrap_or_default();

@@ -61,7 +61,7 @@ fn an_unknown_option_is_named_to_those_who_may_ask() {
 }
 
 #[test]
-fn passwords_need_a_right_of_their_own() {
+fn passwords_of_others_need_a_right_of_their_own() {
     world(async |world: World| {
         let people = People::new(&world).await;
         let guest = people.owner.define_domain(DOMAIN_XML).await.expect("the owner may define");
@@ -69,13 +69,16 @@ fn passwords_need_a_right_of_their_own() {
             let xml = guest.seen_by(client).xml().await;
             assert!(xml.contains("<graphics") && !xml.contains("geheim"), "{xml}");
         }
-        for client in [&people.root, &people.ruled] {
-            let xml = xml_with_secrets(&guest, client).await.expect("root may, and whom a rule lets");
+        for client in [&people.owner, &people.root, &people.ruled] {
+            let xml =
+                xml_with_secrets(&guest, client).await.expect("the owner may, root, and whom a rule lets");
             assert!(xml.contains("geheim"), "{xml}");
         }
-        for client in [&people.owner, &people.other] {
-            assert_eq!(name(&xml_with_secrets(&guest, client).await), ASK);
-        }
+        assert_eq!(name(&xml_with_secrets(&guest, &people.other).await), ASK);
+        // Root's is another's to Alice.
+        let roots =
+            people.root.define_domain(&DOMAIN_XML.replace("6f3b", "7f3b")).await.expect("root may define");
+        assert_eq!(name(&xml_with_secrets(&roots, &people.owner).await), ASK);
     });
 }
 

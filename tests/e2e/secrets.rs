@@ -5,7 +5,10 @@ use std::time::Duration;
 use zbus::OwnedObjectPath;
 
 use crate::callers::People;
-use crate::common::{GuestXml, Object, World, assert_error, error_name, eventually, text, world};
+use crate::common::{
+    ALICE, BOB, Client, GuestXml, Object, World, assert_error, command_as, error_name, eventually, text,
+    world,
+};
 
 const ASK: &str = "org.freedesktop.DBus.Error.InteractiveAuthorizationRequired";
 
@@ -85,5 +88,90 @@ fn the_text_of_a_failure_is_for_those_who_may_ask() {
         guest.start().await;
         assert_eq!((reason(&guest).await, failure(&guest).await), ("requested".to_owned(), String::new()));
         guest.stop().await;
+    });
+}
+
+/// A guest of Alice's with every kind of secret.
+const HERS: &str = "<domain type='qemu'><name>hers</name><uuid>11111111-0c51-4a8e-9d0b-5d1f6c7a2b11</uuid>
+    <memory unit='MiB'>64</memory><os><type arch='x86_64' machine='pc'>hvm</type></os><devices>
+    <graphics type='vnc' passwd='of-vnc'/><graphics type='spice' passwd='of-spice'/>
+    <disk type='network' device='disk'><driver name='qemu' type='raw'/>
+    <source protocol='https' name='image'><host name='localhost' port='443'/>
+    <cookies><cookie name='k'>of-cookie</cookie></cookies></source><target dev='vda' bus='virtio'/></disk>
+    </devices></domain>";
+const SECRETS: [&str; 3] = ["of-vnc", "of-spice", "of-cookie"];
+
+/// Bob manages what is not his, and may not read its secrets.
+const MANAGER: &str = r#"polkit.addRule(function(action, subject) {
+    var all = ["org.warren1.domain.manage", "org.warren1.domain.manage-own"];
+    if (subject.user == "warren-bob" && all.indexOf(action.id) >= 0) return polkit.Result.YES;
+});"#;
+
+#[test]
+fn what_a_caller_may_not_read_stays() {
+    world(async |world: World| {
+        let people = People::new(&world).await;
+        people.polkit.add_rules(&world, MANAGER);
+        let hers = people.owner.define_domain(HERS).await.expect("the owner may define");
+        let read = async |client: &Client, secrets: bool| -> Result<String, zbus::Error> {
+            let options = secrets.then(|| ("secrets", true.into())).into_iter().collect();
+            hers.seen_by(client).ask_with("GetXml", options).await
+        };
+        let all = async || read(&people.root, true).await.expect("root may read them");
+        let there = |xml: &str| SECRETS.map(|secret| xml.contains(secret));
+
+        eventually("the rule is heeded", Duration::from_secs(20), async || {
+            read(&people.other, false).await.ok()
+        })
+        .await;
+        for client in [&people.owner, &people.root, &people.ruled] {
+            assert_eq!(there(&read(client, true).await.expect("they may read them")), [true; 3]);
+        }
+        let refused = read(&people.other, true).await;
+        assert_eq!(refused.as_ref().map_or_else(error_name, |_| "ok".to_owned()), ASK);
+
+        // The manager edits what he is shown: nothing is lost, and nothing is told.
+        let whole = all().await;
+        let shown = read(&people.other, false).await.expect("he manages it");
+        assert_eq!(there(&shown), [false; 3]);
+        people.other.define_domain(&shown).await.expect("he changes no place on the host");
+        assert_eq!(all().await, whole, "to the letter");
+        let edited = shown.replace("<vcpu>1", "<vcpu>2").replace("type='vnc'", "type='vnc' port='5999'");
+        people.other.define_domain(&edited).await.expect("he changes no place on the host");
+        assert_eq!(there(&all().await), [true; 3]);
+        assert_eq!(there(&read(&people.other, false).await.expect("he manages it")), [false; 3]);
+        // His own server does not get her cookie, and a password that he sets is the new one.
+        let moved =
+            shown.replace("'localhost'", "'127.0.0.2'").replace("type='spice'", "type='spice' passwd='his'");
+        people.other.define_domain(&moved).await.expect("no place on the host is named");
+        let now = all().await;
+        assert_eq!((there(&now), now.contains("passwd='his'")), ([true, false, false], true), "{now}");
+
+        // Who may read them removes them by leaving them out.
+        for client in [&people.owner, &people.root, &people.ruled] {
+            client.define_domain(&whole).await.expect("they may define it");
+            assert_eq!(there(&all().await), [true; 3]);
+            client.define_domain(&shown).await.expect("they may define it");
+            assert_eq!(there(&all().await), [false; 3]);
+        }
+
+        // By warrenctl nothing is lost, whoever edits.
+        for (uid, sees) in [(ALICE.uid, [true; 3]), (BOB.uid, [false; 3])] {
+            people.root.define_domain(&whole).await.expect("root may define");
+            let editor = world
+                .write("editor", "#!/bin/sh\ncp $1 /run/w/edited; sed -i 's,<name>,<title>t</title>&,' $1\n");
+            world.sh(&format!("chmod 755 {}; rm -f /run/w/edited; chmod 1777 /run/w", editor.display()));
+            let edit = command_as(uid, "warrenctl")
+                .args(["--system", "vm", "edit", "11111111-0c51-4a8e-9d0b-5d1f6c7a2b11"])
+                .env("PATH", "/run/w/bin:/usr/bin:/bin")
+                .env("VISUAL", &editor)
+                .env("DBUS_SYSTEM_BUS_ADDRESS", &people.bus.address)
+                .output()
+                .expect("warrenctl runs");
+            assert!(edit.status.success(), "{edit:?}");
+            assert_eq!(there(&world.sh("cat /run/w/edited")), sees);
+            let now = all().await;
+            assert_eq!((there(&now), now.contains("<title>")), ([true; 3], true), "{now}");
+        }
     });
 }

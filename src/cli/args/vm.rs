@@ -21,13 +21,13 @@ pub(in crate::cli) enum VmVerb {
     /// Change the definition of a machine in an editor
     ///
     /// The editor is $VISUAL, else $EDITOR, else vi. What the service refuses may be edited again; it is
-    /// kept in a file, which is named. The passwords of the document are shown and so may have to be asked
-    /// for.
+    /// kept in a file, which is named. The passwords of the document are shown to those who may read them: the
+    /// owner, root, and whom a rule lets. Those that others cannot see stay.
     Edit {
         /// Name or UUID
         #[arg(add = machines())]
         name: String,
-        /// Do without the passwords; those that are not written again are lost
+        /// Do without the passwords; those that you may read and do not write again are lost
         #[arg(long)]
         no_secrets: bool,
     },

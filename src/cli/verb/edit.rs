@@ -29,8 +29,7 @@ pub(in crate::cli) async fn run(
     let object = session.bus.find(kind, name).await?;
     // Read before the document: a change between the two is refused rather than overwritten.
     let mut generation = generation(&object).await?;
-    let options: Options<'_> = secrets.then(|| ("secrets", true.into())).into_iter().collect();
-    let before: String = object.act("GetXml", options).await?;
+    let before = document(&object, secrets).await?;
     let file = write_out(kind, &before)?;
     loop {
         let after = match edited(&file).await {
@@ -58,6 +57,22 @@ pub(in crate::cli) async fn run(
                 }
             }
         }
+    }
+}
+
+/// The document, with its secrets where `secrets` and the caller may read them: what such a caller leaves out is
+/// removed. What one leaves out who may not, the service keeps.
+async fn document(object: &Object, secrets: bool) -> Result<String, CliError> {
+    let with = || Options::from([("secrets", true.into())]);
+    if !secrets {
+        return object.act("GetXml", Options::new()).await;
+    }
+    match object.try_act("GetXml", with()).await {
+        Err(e) if e.is_denied() => {
+            let options = if object.is_own().await? { with() } else { Options::new() };
+            object.act("GetXml", options).await
+        }
+        other => other,
     }
 }
 

@@ -60,7 +60,7 @@ pub mod manager {
         #[zbus(allow_interactive_auth)]
         fn define_network(&self, xml: &str, options: Options<'_>) -> Result<OwnedObjectPath>;
 
-        /// Creates a domain, or replaces the definition with the same UUID, or without a UUID the caller's own of that name, whose UUID and MAC addresses stay. It is on disk before the reply. A running domain is untouched until it is started again: see PendingChanges. What the document names on the host is opened with the rights of the domain's owner. A caller who is not the owner needs host-access to add or change such a place; devices that are as they were need none. Conflict, too, if the owner changes the definition meanwhile. Errors: InvalidXml, InvalidConfig with all findings, InvalidArgs, AlreadyExists, Conflict, LimitExceeded, NotSupported.
+        /// Creates a domain, or replaces the definition with the same UUID, or without a UUID the caller's own of that name, whose UUID and MAC addresses stay. It is on disk before the reply. A running domain is untouched until it is started again: see PendingChanges. What the document names on the host is opened with the rights of the domain's owner. A caller who is not the owner needs host-access to add or change such a place; devices that are as they were need none. Conflict, too, if the owner changes the definition meanwhile. A password of a display, or the cookies of a web disk, that the document leaves out are removed if the caller may read them (the owner, root, and whom a rule lets have read-secrets without a question): such a caller asks GetXml for secrets before it edits. Of another caller they stay: on the display of the same type, on the disk of the same target as long as the source is the same. Errors: InvalidXml, InvalidConfig with all findings, InvalidArgs, AlreadyExists, Conflict, LimitExceeded, NotSupported.
         ///
         /// - `xml`: A domain in libvirt's XML, at most 4 MiB.
         /// - `options`: transient b: NotSupported in this release; start b: start it as well; if-generation t: refuse with Conflict unless the definition that is replaced has this generation; dry-run b: do all but take it, and answer "/". An unknown key is InvalidArgs.
@@ -113,7 +113,7 @@ pub mod manager {
         /// - `host`: cpus u; memory-bytes t; emulators aa{sv}, each QEMU with path s, version s, arch s, machines as, machine-aliases a{ss}, default-machine s, cpu-models as and accelerators as; firmware aa{sv}, the first that fits goes first, each with path s, interfaces as, archs as, machines as (patterns), features as and with variables nvram-template s, in the words of QEMU's firmware.json; bridges as; interfaces as, the other NICs; firewall-backend s; warnings as, as in the property Warnings.
         fn get_host(&self) -> Result<Map>;
 
-        /// What polkit would answer the caller for each action. Never prompts. Errors: NoSuchNetwork, NoSuchDomain.
+        /// What polkit would answer the caller for each action. Never prompts. read-secrets of a domain of the caller's own is answered as domain.manage-own, which is all that is needed there. Errors: NoSuchNetwork, NoSuchDomain.
         ///
         /// - `options`: object o: for a call on this network or domain, whose name and owner rules see. An unknown key is InvalidArgs.
         /// - `permissions`: From polkit action to "yes", "no" or "challenge".
@@ -456,7 +456,7 @@ pub mod domain {
         #[zbus(allow_interactive_auth)]
         fn resume(&self, options: Options<'_>) -> Result<()>;
 
-        /// The definition as written, plus what Warren completed. Passwords of displays and cookies of web disks are left out, unless they are asked for by one who may read them (polkit action org.warren1.read-secrets).
+        /// The definition as written, plus what Warren completed. Passwords of displays and cookies of web disks are left out, unless they are asked for by one who may read them: the owner, and others by the polkit action org.warren1.read-secrets.
         ///
         /// - `options`: live b: add run-time facts; secrets b: with passwords. An unknown key is InvalidArgs.
         /// - `xml`: In libvirt's XML.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::future::pending;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{Cell, ContentArrangement, Table};
@@ -11,12 +11,16 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use serde_json::Value;
 use tokio::sync::oneshot;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 use zbus::{OwnedVariant, Variant};
 
 use super::colour;
 use super::error::CliError;
 use super::kind::Kind;
 use super::proxy::Map;
+
+/// No column of a table is cut to less.
+const NARROWEST: usize = 8;
 
 /// Writes to stdout. A reader that has gone (`| head`) is no error.
 pub(super) fn write(bytes: &[u8]) -> Result<(), CliError> {
@@ -90,6 +94,48 @@ pub(super) fn table(header: &[&str], rows: Vec<Vec<String>>) -> String {
         column.set_padding((0, 2));
     }
     table.trim_fmt()
+}
+
+/// The same for people: on a terminal, what is too long for it is cut, the longest columns first.
+pub(super) fn cut_table(header: &[&str], mut rows: Vec<Vec<String>>) -> String {
+    if let Some(width) = terminal_width() {
+        cut(header, &mut rows, width);
+    }
+    table(header, rows)
+}
+
+fn terminal_width() -> Option<usize> {
+    let out = io::stdout();
+    let size = out.is_terminal().then(|| rustix::termios::tcgetwinsize(&out).ok()).flatten();
+    size.map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0)
+}
+
+/// Cuts cells until all columns, two apart, fit into `width`. No column becomes narrower than its header.
+fn cut(header: &[&str], rows: &mut [Vec<String>], width: usize) {
+    let wide = |column: usize| rows.iter().map(|row| row[column].width()).max().unwrap_or(0);
+    let mut widths: Vec<usize> = (0..header.len()).map(|n| wide(n).max(header[n].width())).collect();
+    let room = width.saturating_sub(2 * header.len().saturating_sub(1));
+    while widths.iter().sum::<usize>() > room {
+        let narrowable = (0..header.len()).filter(|n| widths[*n] > header[*n].width().max(NARROWEST));
+        let Some(widest) = narrowable.max_by_key(|n| widths[*n]) else { break };
+        widths[widest] -= 1;
+    }
+    for row in rows {
+        for (cell, width) in row.iter_mut().zip(&widths) {
+            if cell.width() > *width {
+                *cell = shortened(cell, *width);
+            }
+        }
+    }
+}
+
+fn shortened(text: &str, width: usize) -> String {
+    let mut used = 1;
+    let fits = |c: &char| {
+        used += c.width().unwrap_or(0);
+        used <= width
+    };
+    text.chars().take_while(fits).chain(['…']).collect()
 }
 
 /// A table of `aa{sv}`: the columns of `order`, then the others by name; those in which nothing stands are left
@@ -267,6 +313,26 @@ pub(super) fn to_json(value: &Variant<'_>) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_table_fits_its_terminal() {
+        let header = ["Name", "State", "Addresses"];
+        let row = |parts: [&str; 3]| parts.map(str::to_owned).to_vec();
+        let mut rows = vec![
+            row(["größer", "running", "192.168.122.5, fd00::5054:ff:fe00:1"]),
+            row([&"n".repeat(60), "shutoff", ""]),
+        ];
+        cut(&header, &mut rows, 40);
+        let widths = |rows: &[Vec<String>]| {
+            (0..3).map(|n| rows.iter().map(|row| row[n].width()).max().unwrap()).sum::<usize>()
+        };
+        assert_eq!(widths(&rows) + 4, 40, "{rows:?}");
+        assert_eq!((rows[0][0].as_str(), rows[0][1].as_str()), ("größer", "running"), "what fits is whole");
+        assert!(rows[0][2].ends_with('…') && rows[1][0].ends_with('…'));
+        let mut narrow = vec![row(["日本語の名前です", "running", "192.168.122.5"])];
+        cut(&header, &mut narrow, 10);
+        assert_eq!(narrow[0][0], "日本語…", "as far as it makes sense");
+    }
 
     #[test]
     fn names_are_kebab_for_scripts_and_words_for_people() {

@@ -101,6 +101,14 @@ impl Bus {
         self.ask(ROOT, OBJECT_MANAGER, "GetManagedObjects", &()).await
     }
 
+    /// `ListDomains` or `ListNetworks`.
+    pub(super) async fn list(&self, kind: Kind) -> Result<Vec<Map>, CliError> {
+        let method = format!("List{}s", kind.word());
+        let listed: HashMap<OwnedObjectPath, Map> =
+            self.ask(ROOT, MANAGER, method.as_str(), &Options::new()).await?;
+        Ok(listed.into_values().collect())
+    }
+
     /// All objects of a service that runs already.
     pub(super) async fn running_objects(&self) -> Result<ManagedObjects, CliError> {
         self.call(ROOT, OBJECT_MANAGER, "GetManagedObjects", MethodFlags::NO_AUTO_START, &()).await

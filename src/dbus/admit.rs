@@ -220,7 +220,16 @@ impl Call<'_> {
             self.check(action, &of_the_whole(question)).await?;
             granted.push(action);
         }
-        // A person who was asked is not asked again; beyond that it is what needs nobody to be asked.
+        self.sight_with(&granted).await
+    }
+
+    /// What the caller may see without a person being asked.
+    pub(super) async fn sight(&self) -> Result<Sight, Error> {
+        self.sight_with(&[]).await
+    }
+
+    /// A person who was asked is not asked again; beyond that it is what needs nobody to be asked.
+    async fn sight_with(&self, granted: &[Action]) -> Result<Sight, Error> {
         let yes = async |action| {
             if granted.contains(&action) {
                 return Ok(true);

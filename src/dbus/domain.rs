@@ -12,7 +12,7 @@ use super::dict::{Dict, dict, list};
 use super::error::Error;
 use super::options::{Given, Options};
 use super::service::{Call, Service};
-use crate::domain::{Command, Handle, Info, NetworkRights, StartOptions, View};
+use crate::domain::{Command, GraphicsInfo, Handle, Info, NetworkRights, StartOptions, View};
 use crate::manager::{self, GuestAddress, Object};
 use crate::model::DomainDoc;
 use crate::plan::{privileges, taps};
@@ -361,6 +361,16 @@ pub(super) fn address(address: &GuestAddress) -> Dict {
     ])
 }
 
+/// A display, as `GetInfo` and `ListDomains` tell it.
+pub(super) fn graphics(graphics: GraphicsInfo) -> Dict {
+    dict([
+        ("type", graphics.kind.into()),
+        ("address", graphics.address.into()),
+        ("port", graphics.port.into()),
+        ("socket", graphics.socket.into()),
+    ])
+}
+
 fn info(info: Info) -> Dict {
     let interfaces = info.interfaces.into_iter().map(|nic| {
         dict([
@@ -381,14 +391,7 @@ fn info(info: Info) -> Dict {
             ("readonly", disk.readonly.into()),
         ])
     });
-    let graphics = info.graphics.into_iter().map(|graphics| {
-        dict([
-            ("type", graphics.kind.into()),
-            ("address", graphics.address.into()),
-            ("port", graphics.port.into()),
-            ("socket", graphics.socket.into()),
-        ])
-    });
+    let graphics = info.graphics.into_iter().map(graphics);
     let consoles = info.consoles.into_iter().map(|console| {
         dict([
             ("alias", console.alias.into()),

@@ -10,6 +10,7 @@ use zbus::message::Header;
 
 use super::dict::{Dict, dict, list};
 use super::error::Error;
+use super::lists;
 use super::options::{Given, Options};
 use super::paths;
 use super::service::Service;
@@ -22,6 +23,9 @@ use crate::reason::Reason;
 
 /// What this service can do beyond the first release, one word each.
 const FEATURES: [&str; 0] = [];
+
+/// About how many bytes of an answer one object of a list is.
+const LISTED: usize = 1024;
 
 /// The root object.
 #[derive(Debug)]
@@ -236,6 +240,32 @@ impl ManagerInterface {
     ) -> Result<OwnedObjectPath, Error> {
         let _call = self.service.call(&header).await?;
         Ok(paths::domain(&self.service.manager.domain(&self::uuid(&uuid)?)?.uuid()))
+    }
+
+    #[zbus(out_args("domains"))]
+    async fn list_domains(
+        &self,
+        options: Given,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<HashMap<OwnedObjectPath, Dict>, Error> {
+        let call = self.service.call(&header).await?;
+        Options::none(options)?;
+        let listed = lists::domains(&call).await?;
+        call.answers_with(&header, listed.len() * LISTED)?;
+        Ok(listed)
+    }
+
+    #[zbus(out_args("networks"))]
+    async fn list_networks(
+        &self,
+        options: Given,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<HashMap<OwnedObjectPath, Dict>, Error> {
+        let call = self.service.call(&header).await?;
+        Options::none(options)?;
+        let listed = lists::networks(&call).await?;
+        call.answers_with(&header, listed.len() * LISTED)?;
+        Ok(listed)
     }
 
     #[zbus(out_args("host"))]

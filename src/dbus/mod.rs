@@ -14,6 +14,7 @@ mod error;
 mod host;
 mod inbox;
 mod job;
+mod lists;
 mod log_control;
 mod manager;
 mod network;

@@ -307,6 +307,7 @@ impl Actor {
             pid: process.map_or(0, |p| p.identity().pid.unsigned_abs()),
             vcpus: running.vcpus(),
             memory_bytes: running.memory().0,
+            started_ticks: process.map(|p| p.identity().start_time),
         }
     }
 

@@ -22,6 +22,8 @@ pub struct View {
     pub pid: u32,
     pub vcpus: u32,
     pub memory_bytes: u64,
+    /// No property: when QEMU was started, in clock ticks since the boot.
+    pub started_ticks: Option<u64>,
 }
 
 impl View {
@@ -40,6 +42,7 @@ impl View {
             pid: 0,
             vcpus: 0,
             memory_bytes: 0,
+            started_ticks: None,
         }
     }
 }

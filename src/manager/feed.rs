@@ -138,6 +138,7 @@ mod tests {
                 pid: 0,
                 vcpus: 1,
                 memory_bytes: 0,
+                started_ticks: None,
             })
         };
         Event::DomainChanged { old: view(from), new: view(to) }

@@ -18,7 +18,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 use serde::{Deserialize, Serialize};
@@ -64,6 +64,17 @@ impl Identity {
             Err(e) => Err(e),
         }
     }
+}
+
+/// When a process with this start time was started, in microseconds since 1970, as the clock is set now; 0 where the
+/// kernel does not tell how long it runs.
+pub fn started_usec(start_time: u64) -> u64 {
+    let uptime = fs_err::read_to_string("/proc/uptime").unwrap_or_default();
+    let uptime = uptime.split(' ').next().and_then(|seconds| seconds.parse().ok());
+    let Some(uptime) = uptime.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()) else { return 0 };
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let since_boot = start_time.saturating_mul(1_000_000) / rustix::param::clock_ticks_per_second().max(1);
+    u64::try_from(now.saturating_sub(uptime).as_micros()).unwrap_or(0) + since_boot
 }
 
 /// The id that the kernel drew at this boot.

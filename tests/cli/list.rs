@@ -26,6 +26,22 @@ fn a_list_is_of_those_in_some_states() {
 }
 
 #[test]
+fn a_list_is_short_for_people_and_long_if_asked() {
+    let bus = Bus::with_service();
+    assert_eq!(
+        output(&bus, &["vm", "list"]),
+        "Name  State    Addresses      Memory\necho  running  192.168.122.5  128 MiB\n"
+    );
+    assert_eq!(
+        output(&bus, &["net", "list"]),
+        "Name     State     Mode      Addresses\nprivate  inactive  isolated  192.168.152.1/24\n"
+    );
+    let long = output(&bus, &["vm", "list", "--long"]);
+    assert!(long.contains(MACHINE) && long.contains("root"), "the owner by name: {long}");
+    assert_eq!(failure(&mut on(&bus, &["vm", "list", "--long", "--names"])).0, 2);
+}
+
+#[test]
 fn a_script_gets_names_or_uuids_alone_and_json_whole() {
     let bus = Bus::with_service();
     assert_eq!(output(&bus, &["vm", "list", "--names"]), "echo\n");

@@ -108,6 +108,39 @@ impl Manager {
         path(DOMAIN)
     }
 
+    fn list_domains(&self, _options: Options) -> HashMap<OwnedObjectPath, Map> {
+        let stale = Map::from([
+            ("address".into(), text("192.168.122.4")),
+            ("stale".into(), OwnedVariant::from(true)),
+        ]);
+        let address = Map::from([
+            ("address".into(), text("192.168.122.5")),
+            ("prefix".into(), OwnedVariant::from(24_u32)),
+        ]);
+        let domain = Map::from([
+            ("name".into(), text("echo")),
+            ("uuid".into(), text("c7a5fdbd-edaf-9455-926a-d65c16db1809")),
+            ("state".into(), text("running")),
+            ("vcpus".into(), OwnedVariant::from(2_u32)),
+            ("memory-bytes".into(), OwnedVariant::from(128_u64 << 20)),
+            ("owner".into(), OwnedVariant::from(0_u32)),
+            ("autostart".into(), OwnedVariant::from(false)),
+            ("addresses".into(), list(vec![stale, address])),
+        ]);
+        HashMap::from([(path(DOMAIN), domain)])
+    }
+
+    fn list_networks(&self, _options: Options) -> HashMap<OwnedObjectPath, Map> {
+        let network = Map::from([
+            ("name".into(), text("private")),
+            ("uuid".into(), text(UUID)),
+            ("state".into(), text("inactive")),
+            ("forward-mode".into(), text("isolated")),
+            ("addresses".into(), list(vec!["192.168.152.1/24"])),
+        ]);
+        HashMap::from([(path(NETWORK), network)])
+    }
+
     fn get_host(&self) -> Map {
         let emulator = Map::from([
             ("path".into(), text("/usr/bin/qemu-system-x86_64")),

@@ -4,7 +4,7 @@
 use zbus_xml::{ArgDirection, Interface};
 
 /// `Interface.Method in → out`, `Interface.Property P type`, `Interface.Signal S arguments`.
-pub(crate) const CORE: [&str; 88] = [
+pub(crate) const CORE: [&str; 90] = [
     "Manager.Version P s",
     "Manager.Features P as",
     "Manager.Scope P s",
@@ -20,6 +20,8 @@ pub(crate) const CORE: [&str; 88] = [
     "Manager.GetHost  → a{sv}",
     "Manager.GetPermissions a{sv} → a{ss}",
     "Manager.GetAllStats asa{sv} → a{oa{sv}}",
+    "Manager.ListDomains a{sv} → a{oa{sv}}",
+    "Manager.ListNetworks a{sv} → a{oa{sv}}",
     "Manager.Subscribe asa{sv} → ",
     "Manager.Unsubscribe asa{sv} → ",
     "Network.Name P s",

@@ -129,6 +129,8 @@ pub(crate) fn rows() -> Vec<Row> {
         row(Root, "Manager.GetDomainByUuid", Text(UUID), PUBLIC),
         row(Root, "Manager.GetHost", Nothing, PUBLIC),
         row(Root, "Manager.GetPermissions", Options, PUBLIC),
+        row(Root, "Manager.ListDomains", Options, PUBLIC),
+        row(Root, "Manager.ListNetworks", Options, PUBLIC),
         row(Root, "Manager.GetAllStats", WordsOptions("cpu"), [NOT_YET; 4]),
         row(Root, "Manager.Subscribe", WordsOptions("leases"), OWNER),
         row(Root, "Manager.Unsubscribe", WordsOptions("leases"), PUBLIC),

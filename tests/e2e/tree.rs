@@ -3,10 +3,15 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use zbus::OwnedVariant;
+use zbus::{OwnedObjectPath, OwnedVariant};
 use zbus_xml::Node;
 
-use crate::common::{ALICE, Bus, Client, Daemon, GuestXml, Service, World, command_as, eventually, world};
+use crate::callers::People;
+use crate::common::{
+    ALICE, Bus, Client, Daemon, GuestXml, Options, Service, World, command_as, eventually, text, world,
+};
+
+type Listed = HashMap<OwnedObjectPath, HashMap<String, OwnedVariant>>;
 
 /// More than the contract of one interface has.
 const ONE_OBJECT: usize = 24 << 10;
@@ -79,6 +84,55 @@ fn each_path_tells_itself_and_the_names_below_it() {
         assert_eq!(introspected(client, "/org/warren1/network").await.2.len(), 1);
         assert_eq!(signals.seen("InterfacesAdded").len(), 1, "of the object alone");
         assert_eq!(signals.seen("InterfacesRemoved").len(), 1);
+    });
+}
+
+#[test]
+fn a_list_tells_each_caller_what_it_may_see() {
+    world(async |world: World| {
+        let people = People::new(&world).await;
+        let nic = "<interface type='network'><source network='default'/></interface>";
+        let xml = GuestXml::new("guest")
+            .diskless()
+            .with(nic)
+            .with("<graphics type='vnc' port='5901'/>")
+            .to_string();
+        let default = people.root.network("default").await.expect("it is there from the start");
+        default.start().await;
+        default.ask_with::<()>("SetAccess", Options::new()).await.expect_err("it takes a word");
+        let access = ("users", Options::new());
+        people
+            .root
+            .call::<_, ()>(default.path.as_str(), "org.warren1.Network.SetAccess", &access)
+            .await
+            .expect("root may");
+        let guest = people.owner.define_domain(&xml).await.expect("a valid document");
+        guest.start().await;
+        let listed = async |client: &Client, what: &str| {
+            let member = format!("org.warren1.Manager.List{what}");
+            let listed = client.call::<_, Listed>("/org/warren1", &member, &Options::new()).await;
+            listed.expect("everybody may ask")
+        };
+        for (client, sees) in [(&people.owner, true), (&people.root, true), (&people.other, false)] {
+            let mut domains = listed(client, "Domains").await;
+            let domain = domains.remove(&guest.path).expect("every domain is told");
+            assert_eq!((text(&domain["name"]), text(&domain["state"])), ("guest".into(), "running".into()));
+            let started = u64::try_from(&*domain["started-usec"]).expect("it is t");
+            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+            let ago = now.as_micros() as u64 - started;
+            assert!(ago < 120_000_000, "it was started {ago} us ago");
+            for key in ["addresses", "graphics", "networks"] {
+                assert_eq!(domain.contains_key(key), sees, "{key}: {domain:?}");
+            }
+            if sees {
+                assert_eq!(list(domain["networks"].try_clone().expect("no descriptor")), ["default"]);
+            }
+            let networks = listed(client, "Networks").await;
+            let network = &networks[&default.path];
+            assert_eq!(text(&network["state"]), "active");
+            assert_eq!(network.contains_key("addresses"), sees, "{network:?}");
+        }
+        guest.stop().await;
     });
 }
 

@@ -47,6 +47,9 @@ pub(in crate::cli) struct Target {
 /// How a list is printed; as JSON it is always complete.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct ListOptions {
+    /// Also the owner, the UUID and more
+    #[arg(short, long, conflicts_with_all = ["names", "quiet"])]
+    pub(in crate::cli) long: bool,
     /// Print only the names, one a line
     #[arg(long)]
     pub(in crate::cli) names: bool,

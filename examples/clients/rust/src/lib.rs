@@ -108,6 +108,20 @@ pub mod manager {
         /// - `domain`: The domain.
         fn get_domain_by_uuid(&self, uuid: &str) -> Result<OwnedObjectPath>;
 
+        /// All domains, with what a list of them shows, in one call.
+        ///
+        /// - `options`: No option is known yet; an unknown key is InvalidArgs.
+        /// - `domains`: Of each domain, to everybody: name s, uuid s, title s, state s, state-reason s, persistent b, autostart b, pending-changes b, generation t, owner u, pid u, vcpus u, memory-bytes t, and started-usec t, when QEMU was started in microseconds since 1970, 0 while there is none. Of those that the caller may ask for their addresses without a prompt, its own or with org.warren1.domain.manage all: addresses aa{sv} as GetAddresses has them, graphics aa{sv} as GetInfo has them, and networks as, on which its NICs are.
+        #[zbus(allow_interactive_auth)]
+        fn list_domains(&self, options: Options<'_>) -> Result<HashMap<OwnedObjectPath, Map>>;
+
+        /// All networks, with what a list of them shows, in one call.
+        ///
+        /// - `options`: No option is known yet; an unknown key is InvalidArgs.
+        /// - `networks`: Of each network, to everybody: name s, uuid s, bridge s, forward-mode s, state s, state-reason s, persistent b, autostart b, pending-changes b, generation t, owner u, access s, warnings as. Of those whose leases the caller may ask for without a prompt: addresses as, those of its bridge, as in 192.168.122.1/24.
+        #[zbus(allow_interactive_auth)]
+        fn list_networks(&self, options: Options<'_>) -> Result<HashMap<OwnedObjectPath, Map>>;
+
         /// What this host has to offer. It waits until the service has looked at the host.
         ///
         /// - `host`: cpus u; memory-bytes t; emulators aa{sv}, each QEMU with path s, version s, arch s, machines as, machine-aliases a{ss}, default-machine s, cpu-models as and accelerators as; firmware aa{sv}, the first that fits goes first, each with path s, interfaces as, archs as, machines as (patterns), features as and with variables nvram-template s, in the words of QEMU's firmware.json; bridges as; interfaces as, the other NICs; firewall-backend s; warnings as, as in the property Warnings.

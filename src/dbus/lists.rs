@@ -1,0 +1,117 @@
+//! `ListDomains` and `ListNetworks`: what a list of all objects shows, in one call.
+//!
+//! Owns who sees what: the public properties of every object are everybody's; addresses, displays and networks are told
+//! only to those who could ask each object for them without a person being asked. Must never wait for a guest.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use zbus::{OwnedObjectPath, Variant};
+
+use super::dict::{Dict, dict, list};
+use super::domain::{address, graphics};
+use super::error::Error;
+use super::paths;
+use super::service::Call;
+use crate::sys::process::started_usec;
+use crate::{domain, network};
+
+/// How long a network may take to tell who has answered on it.
+const NEIGHBOURS: Duration = Duration::from_secs(1);
+
+type Listed = HashMap<OwnedObjectPath, Dict>;
+
+/// Every domain.
+pub(super) async fn domains(call: &Call<'_>) -> Result<Listed, Error> {
+    let sight = call.sight().await?;
+    let of = async |handle: domain::Handle| {
+        let view = handle.view();
+        let mut told = public_domain(&view);
+        if sight.domain(view.owner) {
+            told.extend(private_domain(call, &handle).await);
+        }
+        (paths::domain(&view.uuid), told)
+    };
+    Ok(join_all(call.service.manager.domains().into_iter().map(of)).await.into_iter().collect())
+}
+
+/// Every network.
+pub(super) async fn networks(call: &Call<'_>) -> Result<Listed, Error> {
+    let sight = call.sight().await?;
+    let of = async |handle: network::Handle| {
+        let view = handle.view();
+        let mut told = public_network(&view);
+        if sight.network(&view.access)
+            // One that is being forgotten has no addresses.
+            && let Ok(info) = handle.info().await
+        {
+            let addresses: Vec<String> = info.addresses.iter().map(ToString::to_string).collect();
+            told.extend(dict([("addresses", addresses.into())]));
+        }
+        (paths::network(&view.uuid), told)
+    };
+    Ok(join_all(call.service.manager.networks().into_iter().map(of)).await.into_iter().collect())
+}
+
+fn public_domain(view: &domain::View) -> Dict {
+    let started = view.started_ticks.map_or(0, started_usec);
+    dict([
+        ("name", view.name.clone().into()),
+        ("uuid", view.uuid.to_string().into()),
+        ("title", view.title.clone().into()),
+        ("state", view.state.as_str().into()),
+        ("state-reason", view.reason.as_str().into()),
+        ("persistent", true.into()),
+        ("autostart", view.autostart.into()),
+        ("pending-changes", view.pending_changes.into()),
+        ("generation", view.generation.into()),
+        ("owner", view.owner.into()),
+        ("pid", view.pid.into()),
+        ("vcpus", view.vcpus.into()),
+        ("memory-bytes", view.memory_bytes.into()),
+        ("started-usec", started.into()),
+    ])
+}
+
+fn public_network(view: &network::View) -> Dict {
+    dict([
+        ("name", view.name.clone().into()),
+        ("uuid", view.uuid.to_string().into()),
+        ("bridge", view.bridge.clone().into()),
+        ("forward-mode", view.forward_mode.clone().into()),
+        ("state", view.state.as_str().into()),
+        ("state-reason", view.reason.as_str().into()),
+        ("persistent", true.into()),
+        ("autostart", view.autostart.into()),
+        ("pending-changes", view.pending_changes.into()),
+        ("generation", view.generation.into()),
+        ("owner", view.owner.into()),
+        ("access", view.access.clone().into()),
+        ("warnings", view.warnings.clone().into()),
+    ])
+}
+
+/// Of one that is being forgotten, nothing.
+async fn private_domain(call: &Call<'_>, handle: &domain::Handle) -> Dict {
+    let by = call.caller.uid;
+    let Ok(info) = handle.info(by).await else { return Dict::new() };
+    let manager = &call.service.manager;
+    // A network that is being started is not waited for: its leases are known without it.
+    let addresses = match tokio::time::timeout(NEIGHBOURS, manager.addresses(handle, by)).await {
+        Ok(addresses) => addresses,
+        Err(_) => manager.leased_addresses(handle).await,
+    };
+    let addresses = addresses.unwrap_or_default();
+    let mut networks: Vec<String> = Vec::new();
+    for nic in info.interfaces.into_iter().filter(|nic| nic.kind == "network") {
+        if !networks.contains(&nic.network) {
+            networks.push(nic.network);
+        }
+    }
+    dict([
+        ("addresses", list(addresses.iter().map(address).collect())),
+        ("graphics", list(info.graphics.into_iter().map(graphics).collect())),
+        ("networks", Variant::from(networks)),
+    ])
+}

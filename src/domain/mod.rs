@@ -12,6 +12,7 @@
 mod actor;
 mod change;
 mod commands;
+mod confine;
 mod consoles;
 mod definition;
 mod demand;

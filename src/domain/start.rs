@@ -16,7 +16,7 @@ use super::demand::Demand;
 use super::files::{OpenedFiles, open_files};
 use super::guest::{Guest, Live, LiveDevice, definition_file, identity_file};
 use super::nics::{self, NicDescriptor};
-use super::{Context, Error, StartOptions, consoles, displays, firmware, remains};
+use super::{Context, Error, StartOptions, confine, consoles, displays, firmware, remains};
 use crate::desk::{Desk, off_thread};
 use crate::model::{DiskFormat, DomainDef, Finding, IfName, Image, Severity};
 use crate::plan::host::QemuFacts;
@@ -271,6 +271,8 @@ async fn spawn_qemu(
         }
         disks.push(images);
     }
+    let rules =
+        confine::rules(&dir, def, qemu, guest.live.uid, &opened.filesystems).await.map_err(Error::Run)?;
     let filesystems = opened.filesystems.into_iter().map(|dir| dir.map(|fd| numbers.give(fd))).collect();
     let secrets = opened.secrets.into_iter().map(|fd| numbers.give(fd)).collect();
     let mut flash = |fd: OwnedFd| {
@@ -315,10 +317,14 @@ async fn spawn_qemu(
         .args(planned.argv)
         .run_as(guest.live.uid.map(|uid| context.scope.guest_user(uid)))
         .no_privileges()
+        .landlock(rules)
         .stderr(write_end);
     if guest.live.uid.is_some() {
         // It has the uid to itself; otherwise the user's other processes would count.
         spawn = spawn.limit(Limit::Threads, Demand::of(def).threads);
+    }
+    if let Some((name, value)) = confine::env(def, guest.live.uid) {
+        spawn = spawn.env(name, value);
     }
     for (name, value) in &def.direct.env {
         spawn = spawn.env(name, value);

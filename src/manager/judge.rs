@@ -14,6 +14,7 @@ use super::{Error, Manager, read};
 use crate::model::{DomainDoc, Finding, InterfaceKind, Mac, NetworkDoc, Severity};
 use crate::plan::taps::Naming;
 use crate::plan::{self, check};
+use crate::sys::qemu_probe::standard_paths;
 use crate::{domain, network};
 
 /// Beyond so many of one kind a document is not helped.
@@ -104,6 +105,7 @@ impl Manager {
             Ok::<_, Error>((doc, def, beyond))
         };
         let (doc, def, mut beyond) = self.desk.run_own(bytes, first).await?;
+        beyond.extend(plan::qemu::unlimited(&def, &standard_paths()));
         let planned = domain::planned(&self.desk, def).await;
         let last = move || {
             let mut report = Report::default();

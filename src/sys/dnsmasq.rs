@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::dirs::Dir;
-use super::landlock::Landlock;
+use super::landlock::{Landlock, resolv_conf};
 use super::netspace::NetSpace;
 use super::process::{
     Process, ProcessError, RunAs, Spawn, SpawnError, StderrTail, read_identity, reopen_fifo, stderr_fifo,
@@ -185,14 +185,6 @@ fn make_lease_dir(dir: &Dir, owner: Option<(u32, u32)>) -> io::Result<()> {
 fn rules(dir: &Path, reads: &[PathBuf]) -> Landlock {
     let rules = Landlock::new().system().alone().read(dir.join(CONF_DIR)).write(dir.join(LEASE_DIR));
     reads.iter().chain(&resolv_conf()).fold(rules, Landlock::read)
-}
-
-/// Where resolv.conf is in truth, if not in `/etc`. It is replaced and not written, so the directory counts.
-fn resolv_conf() -> Option<PathBuf> {
-    let file = std::fs::canonicalize("/etc/resolv.conf").ok()?;
-    let dir = file.parent()?;
-    let is_small = dir.components().count() > 2;
-    Some(if is_small { dir.to_owned() } else { file })
 }
 
 /// The dnsmasq that a former daemon started.

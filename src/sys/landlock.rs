@@ -6,9 +6,9 @@
 //! holds for the file that is there when the rules are made.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::Once;
+use std::sync::{Arc, Once};
 
 use landlock::{
     ABI, Access, AccessFs, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr,
@@ -20,11 +20,26 @@ const RIGHTS: ABI = ABI::V5;
 /// Where signals and abstract sockets came in.
 const SCOPES: ABI = ABI::V6;
 
+/// What a rule is about; a directory stands for all below it.
+#[derive(Debug, Clone)]
+enum Place {
+    Path(PathBuf),
+    Opened(Arc<OwnedFd>),
+}
+
 /// Nothing but what is added. A path that is not there is left out; a directory stands for all below it.
 #[derive(Debug, Clone, Default)]
 pub struct Landlock {
-    rules: Vec<(PathBuf, BitFlags<AccessFs>)>,
+    rules: Vec<(Place, BitFlags<AccessFs>)>,
     alone: bool,
+    itself: bool,
+}
+
+/// Rules for [`restrict_self`].
+#[derive(Debug)]
+pub(super) struct Prepared {
+    rules: OwnedFd,
+    itself: bool,
 }
 
 impl Landlock {
@@ -35,7 +50,7 @@ impl Landlock {
 
     /// Files to be read, directories to be listed.
     pub fn read(self, path: impl AsRef<Path>) -> Self {
-        self.allow(path, make_bitflags!(AccessFs::{ReadFile | ReadDir}))
+        self.allow(path, reading())
     }
 
     /// As [`Self::read`], and to be run.
@@ -45,8 +60,14 @@ impl Landlock {
 
     /// A directory to make, change and remove files and sockets in.
     pub fn write(self, path: impl AsRef<Path>) -> Self {
-        let devices = make_bitflags!(AccessFs::{Execute | MakeChar | MakeBlock | IoctlDev});
-        self.allow(path, AccessFs::from_all(RIGHTS) & !devices)
+        self.allow(path, writing())
+    }
+
+    /// A directory that is open already, wherever it is: as [`Self::write`], or as [`Self::read`].
+    pub fn opened(mut self, directory: OwnedFd, writable: bool) -> Self {
+        let rights = if writable { writing() } else { reading() };
+        self.rules.push((Place::Opened(Arc::new(directory)), rights));
+        self
     }
 
     /// A device, or another single file, that is there already: to be read, written and given ioctls.
@@ -63,6 +84,12 @@ impl Landlock {
         looks.into_iter().fold(this, Self::read).device("/dev/null")
     }
 
+    /// What the child's own `/proc/self` says, and nothing of other processes. It has its pid only after the fork.
+    pub fn itself(mut self) -> Self {
+        self.itself = true;
+        self
+    }
+
     /// Also no signal to, and no abstract socket of, a process without these rules.
     pub fn alone(mut self) -> Self {
         self.alone = true;
@@ -70,12 +97,12 @@ impl Landlock {
     }
 
     fn allow(mut self, path: impl AsRef<Path>, rights: BitFlags<AccessFs>) -> Self {
-        self.rules.push((path.as_ref().to_owned(), rights));
+        self.rules.push((Place::Path(path.as_ref().to_owned()), rights));
         self
     }
 
     /// The rules for [`restrict_self`]; `None` where the kernel has no Landlock, which is logged once.
-    pub(super) fn prepare(&self) -> io::Result<Option<OwnedFd>> {
+    pub(super) fn prepare(&self) -> io::Result<Option<Prepared>> {
         let failed = io::Error::other::<landlock::RulesetError>;
         let mut rules = Ruleset::default().set_compatibility(CompatLevel::BestEffort);
         rules = rules.handle_access(AccessFs::from_all(RIGHTS)).map_err(failed)?;
@@ -83,9 +110,17 @@ impl Landlock {
             rules = rules.scope(Scope::from_all(SCOPES)).map_err(failed)?;
         }
         let mut rules = rules.create().map_err(failed)?;
-        for (path, rights) in &self.rules {
+        for (place, rights) in &self.rules {
             // Opened only as a place: neither a FIFO nor a device is touched by it.
-            let Ok(place) = PathFd::new(path) else { continue };
+            let opened = match place {
+                Place::Path(path) => PathFd::new(path).ok(),
+                Place::Opened(_) => None,
+            };
+            let place = match (place, &opened) {
+                (Place::Opened(fd), _) => fd.as_fd(),
+                (Place::Path(_), Some(fd)) => fd.as_fd(),
+                (Place::Path(_), None) => continue,
+            };
             rules = rules.add_rule(PathBeneath::new(place, *rights)).map_err(failed)?;
         }
         let rules: Option<OwnedFd> = rules.into();
@@ -95,15 +130,73 @@ impl Landlock {
                 tracing::warn!("this kernel has no Landlock: QEMU and dnsmasq are kept to their files by their uids alone");
             });
         }
-        Ok(rules)
+        Ok(rules.map(|rules| Prepared { rules, itself: self.itself }))
+    }
+}
+
+/// Where resolv.conf is in truth, if not in `/etc`. It is replaced and not written, so the directory counts.
+pub fn resolv_conf() -> Option<PathBuf> {
+    let file = std::fs::canonicalize("/etc/resolv.conf").ok()?;
+    let dir = file.parent()?;
+    let is_small = dir.components().count() > 2;
+    Some(if is_small { dir.to_owned() } else { file })
+}
+
+/// Whether this kernel has it, and uses it.
+pub fn is_there() -> bool {
+    const VERSION: libc::c_uint = 1;
+    // SAFETY: the kernel asks for a null pointer and a zero with this flag, and answers a number.
+    let version =
+        unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<()>(), 0, VERSION) };
+    version > 0
+}
+
+fn reading() -> BitFlags<AccessFs> {
+    make_bitflags!(AccessFs::{ReadFile | ReadDir})
+}
+
+fn writing() -> BitFlags<AccessFs> {
+    let devices = make_bitflags!(AccessFs::{Execute | MakeChar | MakeBlock | IoctlDev});
+    AccessFs::from_all(RIGHTS) & !devices
+}
+
+/// `struct landlock_path_beneath_attr`
+#[repr(C, packed)]
+struct PathBeneathAttr {
+    allowed_access: u64,
+    parent_fd: i32,
+}
+
+/// `LANDLOCK_RULE_PATH_BENEATH`
+const PATH_BENEATH: libc::c_long = 1;
+
+/// Allows this process to read of itself in `/proc`. Async-signal-safe.
+fn allow_itself(rules: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: a literal with its NUL, and a struct of the kernel's layout that outlives its call; the descriptor is
+    // closed again.
+    unsafe {
+        let parent_fd =
+            libc::open(c"/proc/self".as_ptr(), libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC);
+        if parent_fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let rule = PathBeneathAttr { allowed_access: reading().bits(), parent_fd };
+        let added =
+            libc::syscall(libc::SYS_landlock_add_rule, rules.as_raw_fd(), PATH_BENEATH, &raw const rule, 0);
+        let result = if added < 0 { Err(io::Error::last_os_error()) } else { Ok(()) };
+        libc::close(parent_fd);
+        result
     }
 }
 
 /// Puts prepared rules in force for this thread and all that comes of it. Async-signal-safe. The thread has given up new
 /// privileges, as the kernel asks.
-pub(super) fn restrict_self(rules: BorrowedFd<'_>) -> io::Result<()> {
+pub(super) fn restrict_self(prepared: &Prepared) -> io::Result<()> {
+    if prepared.itself {
+        allow_itself(prepared.rules.as_fd())?;
+    }
     // SAFETY: plain numbers, and a descriptor that is open.
-    let done = unsafe { libc::syscall(libc::SYS_landlock_restrict_self, rules.as_raw_fd(), 0) };
+    let done = unsafe { libc::syscall(libc::SYS_landlock_restrict_self, prepared.rules.as_raw_fd(), 0) };
     if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 

@@ -14,6 +14,7 @@ mod children;
 mod cleanup;
 mod cli;
 mod clients;
+mod confined;
 mod contract;
 mod crash;
 mod deadlines;

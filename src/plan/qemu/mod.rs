@@ -30,6 +30,7 @@ mod memory;
 mod memory_device;
 mod names;
 mod nic;
+mod reach;
 mod redirdev;
 mod rng;
 mod shmem;
@@ -57,6 +58,7 @@ use layout::{Layout, Wishes};
 pub(super) use layout::{Places, places};
 pub use names::{CharDevice, char_devices};
 pub use nic::alias as nic_alias;
+pub use reach::{Reach, reach, unlimited, uses_ssh};
 pub use video::held as video_memory;
 
 /// The program that runs the domain: the one that `<emulator>` names, else the first of `found` that has

@@ -4,7 +4,7 @@
 //! call anything that is not async-signal-safe: the parent may have had other threads.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use crate::sys::landlock;
 
@@ -66,7 +66,7 @@ pub(super) struct Plan {
     pub(super) no_privileges: bool,
     pub(super) no_new_privileges: bool,
     /// What it may reach by path, from [`landlock::Landlock`].
-    pub(super) landlock: Option<OwnedFd>,
+    pub(super) landlock: Option<landlock::Prepared>,
     pub(super) limits: Vec<(Limit, u64)>,
     /// The daemon's pid, if the child is to die with it.
     pub(super) dies_with: Option<libc::pid_t>,
@@ -129,7 +129,7 @@ impl Plan {
         }
         if let Some(rules) = &self.landlock {
             self.enter(Stage::Landlock);
-            landlock::restrict_self(rules.as_fd())?;
+            landlock::restrict_self(rules)?;
         }
         if let Some(daemon) = self.dies_with {
             self.enter(Stage::Leash);

@@ -10,26 +10,32 @@ use zbus::Variant;
 use super::dict::{Dict, dict, list};
 use crate::manager::{Event, Manager};
 use crate::plan::host::{FirmwareFacts, FirmwareMapping, MachineFacts, QemuFacts};
+use crate::scope::ScopeKind;
 use crate::sys::netspace::NetSpace;
-use crate::sys::{firmware, qemu_probe};
+use crate::sys::{firmware, landlock, qemu_probe};
 
 /// Stands in `Warnings` until it is known what is wrong.
 const PROBE_RUNNING: &str =
     "host probe running: this property changes when it is done, and GetHost waits for it";
 
+const NO_LANDLOCK: &str = "this kernel does not use Landlock, so a QEMU can open every file that the user it runs as \
+                           can, as a disk image may ask it to; add landlock to the kernel's parameter lsm=";
+
 /// Facts on the host, gathered beside the first calls.
 #[derive(Debug, Clone)]
 pub struct Host {
     warnings: Arc<RwLock<Vec<String>>>,
+    scope: ScopeKind,
 }
 
 impl Host {
     /// Begins to look at the host; returns at once.
     pub fn look(manager: Arc<Manager>) -> Self {
-        let host = Self { warnings: Arc::new(RwLock::new(vec![PROBE_RUNNING.to_owned()])) };
+        let scope = manager.scope().kind;
+        let host = Self { warnings: Arc::new(RwLock::new(vec![PROBE_RUNNING.to_owned()])), scope };
         let warnings = host.warnings.clone();
         tokio::spawn(async move {
-            let found = warnings_of(&qemu_probe::probe_all().await, qemu_probe::kvm_is_there());
+            let found = all_warnings(&qemu_probe::probe_all().await, scope);
             warnings.write().unwrap_or_else(PoisonError::into_inner).clone_from(&found);
             manager.tell(Event::Warnings(found));
         });
@@ -64,9 +70,19 @@ impl Host {
             ("bridges", named(true).into()),
             ("interfaces", named(false).into()),
             ("firewall-backend", "nftables".into()),
-            ("warnings", warnings_of(&qemus, qemu_probe::kvm_is_there()).into()),
+            ("warnings", all_warnings(&qemus, self.scope).into()),
         ])
     }
+}
+
+/// What is wrong with the host for a service of this scope.
+fn all_warnings(found: &[QemuFacts], scope: ScopeKind) -> Vec<String> {
+    let mut warnings = warnings_of(found, qemu_probe::kvm_is_there());
+    // In system scope guests do without, or do not start.
+    if scope == ScopeKind::Session && !landlock::is_there() {
+        warnings.push(NO_LANDLOCK.to_owned());
+    }
+    warnings
 }
 
 fn warnings_of(found: &[QemuFacts], kvm_is_there: bool) -> Vec<String> {

@@ -8,11 +8,12 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use super::displays;
+use super::{Context, displays};
 use crate::desk::off_thread;
 use crate::model::DomainDef;
 use crate::plan::host::QemuFacts;
 use crate::plan::qemu::{Reach, reach, uses_ssh};
+use crate::scope::ScopeKind;
 use crate::sys::landlock::{self, Landlock};
 use crate::sys::qemu_probe::standard_paths;
 
@@ -62,6 +63,7 @@ const SSH: &str = ".ssh";
 /// The rules for the QEMU that runs as `uid` and whose runtime directory is `dir`; `None`: it may open whatever its
 /// user may. `directories`: those that it shows the guest itself.
 pub(super) async fn rules(
+    context: &Context,
     dir: &Path,
     def: &DomainDef,
     qemu: &QemuFacts,
@@ -75,9 +77,11 @@ pub(super) async fn rules(
         shown.filter_map(|(fd, shown)| Some(fd.as_ref()?.try_clone().map(|fd| (fd, !shown.readonly))));
     let shown = shown.collect::<io::Result<Vec<_>>>()?;
     let home = home(uid);
+    let instead = (context.scope.kind == ScopeKind::System).then(|| context.scope.dirs.run.clone());
     // Links are followed on the disk.
     let rules = move || {
         let rules = system(Landlock::new().execute(program).write(own).itself().alone());
+        let rules = instead.iter().fold(rules, Landlock::or_own_root);
         let rules = shown.into_iter().fold(rules, |rules, (fd, writable)| rules.opened(fd, writable));
         reach.into_iter().fold(rules, |rules, reach| match reach {
             Reach::Read(path) => rules.read(path),

@@ -271,8 +271,9 @@ async fn spawn_qemu(
         }
         disks.push(images);
     }
-    let rules =
-        confine::rules(&dir, def, qemu, guest.live.uid, &opened.filesystems).await.map_err(Error::Run)?;
+    let rules = confine::rules(context, &dir, def, qemu, guest.live.uid, &opened.filesystems)
+        .await
+        .map_err(Error::Run)?;
     let filesystems = opened.filesystems.into_iter().map(|dir| dir.map(|fd| numbers.give(fd))).collect();
     let secrets = opened.secrets.into_iter().map(|fd| numbers.give(fd)).collect();
     let mut flash = |fd: OwnedFd| {

@@ -2,13 +2,16 @@
 //!
 //! Owns the rules of one child: they are made ready before the fork and put in force between fork and exec
 //! ([`Spawn::landlock`](super::process::Spawn::landlock)). What is not allowed here is refused whatever the uid may do;
-//! descriptors that the child was given are not affected. Must never allow a path that a caller could replace: a rule
+//! descriptors that the child was given are not affected. Where the kernel has no Landlock, a root directory of the
+//! child's own may stand in for it ([`super::own_root`]). Must never allow a path that a caller could replace: a rule
 //! holds for the file that is there when the rules are made.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Once};
+
+use super::own_root::OwnRoot;
 
 use landlock::{
     ABI, Access, AccessFs, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr,
@@ -27,19 +30,29 @@ enum Place {
     Opened(Arc<OwnedFd>),
 }
 
+impl Place {
+    fn path(&self) -> Option<PathBuf> {
+        match self {
+            Self::Path(path) => Some(path.clone()),
+            Self::Opened(_) => None,
+        }
+    }
+}
+
 /// Nothing but what is added. A path that is not there is left out; a directory stands for all below it.
 #[derive(Debug, Clone, Default)]
 pub struct Landlock {
     rules: Vec<(Place, BitFlags<AccessFs>)>,
     alone: bool,
     itself: bool,
+    or_root: Option<PathBuf>,
 }
 
-/// Rules for [`restrict_self`].
+/// What [`restrict_self`] puts in force.
 #[derive(Debug)]
-pub(super) struct Prepared {
-    rules: OwnedFd,
-    itself: bool,
+pub(super) enum Prepared {
+    Rules { rules: OwnedFd, itself: bool },
+    Root(OwnRoot),
 }
 
 impl Landlock {
@@ -90,6 +103,13 @@ impl Landlock {
         self
     }
 
+    /// On a kernel without Landlock the child, which must be an ordinary user, sees the paths alone. `place`: a
+    /// directory that this user can reach and of which nothing is allowed.
+    pub fn or_own_root(mut self, place: impl AsRef<Path>) -> Self {
+        self.or_root = Some(place.as_ref().to_owned());
+        self
+    }
+
     /// Also no signal to, and no abstract socket of, a process without these rules.
     pub fn alone(mut self) -> Self {
         self.alone = true;
@@ -101,8 +121,9 @@ impl Landlock {
         self
     }
 
-    /// The rules for [`restrict_self`]; `None` where the kernel has no Landlock, which is logged once.
-    pub(super) fn prepare(&self) -> io::Result<Option<Prepared>> {
+    /// What is for [`restrict_self`] to do; `None` where the kernel has no Landlock, which is logged once, and nothing
+    /// stands in for it. `user`: uid and gid of the child, if they are its own.
+    pub(super) fn prepare(&self, user: Option<(u32, u32)>) -> io::Result<Option<Prepared>> {
         let failed = io::Error::other::<landlock::RulesetError>;
         let mut rules = Ruleset::default().set_compatibility(CompatLevel::BestEffort);
         rules = rules.handle_access(AccessFs::from_all(RIGHTS)).map_err(failed)?;
@@ -124,13 +145,27 @@ impl Landlock {
             rules = rules.add_rule(PathBeneath::new(place, *rights)).map_err(failed)?;
         }
         let rules: Option<OwnedFd> = rules.into();
-        if rules.is_none() {
-            static TOLD: Once = Once::new();
-            TOLD.call_once(|| {
-                tracing::warn!("this kernel has no Landlock: QEMU and dnsmasq are kept to their files by their uids alone");
-            });
+        match (rules, &self.or_root, user) {
+            (Some(rules), ..) => Ok(Some(Prepared::Rules { rules, itself: self.itself })),
+            (None, Some(place), Some(user)) => self.own_root(place, user).map(Prepared::Root).map(Some),
+            (None, ..) => {
+                static TOLD: Once = Once::new();
+                let message = "this kernel has no Landlock: what a program may open, its uid alone decides";
+                TOLD.call_once(|| tracing::warn!("{message}"));
+                Ok(None)
+            }
         }
-        Ok(rules.map(|rules| Prepared { rules, itself: self.itself }))
+    }
+
+    fn own_root(&self, place: &Path, user: (u32, u32)) -> io::Result<OwnRoot> {
+        let paths: Option<Vec<PathBuf>> = self.rules.iter().map(|(place, _)| place.path()).collect();
+        // From a directory that is open, everything above it could be reached.
+        let paths = paths.ok_or_else(|| {
+            io::Error::other(
+                "a directory of the host for a guest needs Landlock, which this kernel does not have",
+            )
+        })?;
+        OwnRoot::plan(place, user, &paths)
     }
 }
 
@@ -189,14 +224,18 @@ fn allow_itself(rules: BorrowedFd<'_>) -> io::Result<()> {
     }
 }
 
-/// Puts prepared rules in force for this thread and all that comes of it. Async-signal-safe. The thread has given up new
-/// privileges, as the kernel asks.
+/// Puts what is prepared in force for this thread and all that comes of it. Async-signal-safe. The thread has given up
+/// new privileges, as the kernel asks, and has become the user that the child is to be.
 pub(super) fn restrict_self(prepared: &Prepared) -> io::Result<()> {
-    if prepared.itself {
-        allow_itself(prepared.rules.as_fd())?;
+    let (rules, itself) = match prepared {
+        Prepared::Rules { rules, itself } => (rules, *itself),
+        Prepared::Root(root) => return root.enter(),
+    };
+    if itself {
+        allow_itself(rules.as_fd())?;
     }
     // SAFETY: plain numbers, and a descriptor that is open.
-    let done = unsafe { libc::syscall(libc::SYS_landlock_restrict_self, prepared.rules.as_raw_fd(), 0) };
+    let done = unsafe { libc::syscall(libc::SYS_landlock_restrict_self, rules.as_raw_fd(), 0) };
     if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 

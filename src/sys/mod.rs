@@ -19,6 +19,7 @@ pub mod nethost;
 pub mod netlink;
 pub mod netspace;
 pub mod nft;
+mod own_root;
 pub mod pasta;
 pub mod process;
 pub mod qemu_probe;

@@ -12,7 +12,9 @@ use serde_json::json;
 use zbus::OwnedVariant;
 
 use crate::callers::People;
-use crate::common::{ALICE, GuestXml, Monitor, Object, Options, Service, World, world};
+use crate::common::{
+    ALICE, GuestXml, Monitor, Object, Options, Service, World, assert_error, eventually, world,
+};
 
 /// A qcow2 image whose header names another file as the one that has its data.
 const TRAP: &str = "/run/w/trap.qcow2";
@@ -244,5 +246,97 @@ fn what_runs_without_limits_is_said() {
             let mut qemu = Monitor::of(&world, guest, *pid);
             assert_eq!(reads(&mut qemu, "secret0", NAMED).is_ok(), *free, "{}", guest.path.as_str());
         }
+    });
+}
+
+/// Runs a program as on a kernel that has no Landlock: its first call is answered with ENOSYS.
+const NO_LANDLOCK: &str = r#"#!/usr/bin/perl
+# load the number of the call; landlock_create_ruleset fails, the rest is allowed
+my $filter = pack('SCCL' x 4, 0x20, 0, 0, 0, 0x15, 0, 1, 444, 0x06, 0, 0, 0x50000 | 38, 0x06, 0, 0, 0x7fff0000);
+my $program = pack('Sx6P', 4, $filter);
+syscall(157, 38, 1, 0, 0, 0) == 0 or die "prctl: $!";
+syscall(317, 1, 0, $program) == 0 or die "seccomp: $!";
+exec '/run/w/bin/real', @ARGV or die "exec: $!";
+"#;
+
+fn without_landlock(world: &World) {
+    world.sh(&format!(
+        "touch /run/w/bin/real && mount --bind '{}' /run/w/bin/real && umount /run/w/bin/warrend",
+        env!("CARGO_BIN_EXE_warrend")
+    ));
+    world.write("bin/warrend", NO_LANDLOCK);
+}
+
+#[test]
+fn without_landlock_qemu_sees_only_its_own_files_in_system_scope() {
+    world(async |world: World| {
+        without_landlock(&world);
+        make_trap(&world);
+        let mut service = Service::system(&world).await;
+        let mut running = Vec::new();
+        for xml in guests().iter().step_by(3) {
+            let guest = service.client.define_domain(xml).await.expect("a valid document");
+            start_paused(&guest).await.unwrap_or_else(|e| panic!("{xml}: {e}"));
+            running.push((guest.pid().await, guest));
+        }
+        world.user_dir("shown", 0);
+        let shown = GuestXml::new("shown").diskless();
+        let shown = shown.with("<filesystem><source dir='/run/w/shown'/><target dir='shown'/></filesystem>");
+        let shown = service.client.define_domain(&shown.to_string()).await.expect("a valid document");
+        assert_error(start_paused(&shown).await, "BackendFailed", &["Landlock"]);
+        service.daemon.kill();
+        for (pid, guest) in &running {
+            let status = world.sh(&format!("cat /proc/{pid}/status"));
+            for line in ["CapEff:\t0000000000000000", "CapBnd:\t0000000000000000", "NoNewPrivs:\t1"] {
+                assert!(status.contains(line), "{line}: {status}");
+            }
+            let mut qemu = Monitor::of(&world, guest, *pid);
+            let missing = |answer: Result<serde_json::Value, String>| {
+                let error = answer.expect_err("it is not there");
+                assert!(error.contains("No such file"), "{error}");
+            };
+            let trap = qemu.give(11, TRAP.as_ref());
+            missing(opens(&mut qemu, "trap", "qcow2", &trap));
+            for (id, file) in
+                [("secret0", NAMED), ("secret1", "/proc/1/status"), ("secret2", "/run/w/passwd")]
+            {
+                missing(reads(&mut qemu, id, file));
+            }
+            let made = json!({ "id": "made", "backend": { "type": "file", "data": { "out": "/made" } } });
+            let error = qemu.run("chardev-add", made).expect_err("its root is for reading");
+            assert!(error.contains("Read-only"), "{error}");
+            let (fd, own) = qemu.descriptor("/displays").expect("it has a directory for its sockets");
+            world.sh(&format!("echo mine >{0}/own && chmod 644 {0}/own", own.display()));
+            for (id, file) in [
+                ("secret3", format!("/proc/self/fd/{fd}/own")),
+                ("secret4", "/proc/self/status".to_owned()),
+                ("secret5", "/etc/hosts".to_owned()),
+            ] {
+                reads(&mut qemu, id, &file).unwrap_or_else(|e| panic!("{file}: {e}"));
+            }
+            let up = format!("/proc/self/fd/{fd}/../../../../../../etc/passwd");
+            reads(&mut qemu, "secret6", &up).expect_err("the directories above are not its own");
+        }
+        service.kill_and_restart(&world).await;
+        for (_, guest) in &running {
+            assert_eq!(guest.state().await, "paused");
+            guest.stop().await;
+        }
+    });
+}
+
+#[test]
+fn without_landlock_a_session_says_so() {
+    world(async |world: World| {
+        without_landlock(&world);
+        let service = Service::session(&world, ALICE.uid).await;
+        let warned = eventually("it is said", Duration::from_secs(20), async || {
+            let warnings = format!("{:?}", service.client.manager_property("Warnings").await);
+            warnings.contains("does not use Landlock").then_some(())
+        });
+        warned.await;
+        let guest = GuestXml::new("guest").diskless().to_string();
+        let guest = service.client.define_domain(&guest).await.expect("a valid document");
+        start_paused(&guest).await.expect("it runs all the same");
     });
 }

@@ -46,7 +46,9 @@ impl Stage {
             b if b == Self::User as u8 => "take its uid (in a container the range of uids may be too small)",
             b if b == Self::Namespaces as u8 => "enter the session's namespaces",
             b if b == Self::Capabilities as u8 => "keep the network capabilities",
-            b if b == Self::Landlock as u8 => "be kept to its files (Landlock)",
+            b if b == Self::Landlock as u8 => {
+                "be kept to its files (by Landlock; on a kernel without it, where users may make namespaces and mount in them)"
+            }
             b if b == Self::Leash as u8 => "be made to die with the daemon",
             _ => "be executed",
         }
@@ -130,6 +132,10 @@ impl Plan {
         if let Some(rules) = &self.landlock {
             self.enter(Stage::Landlock);
             landlock::restrict_self(rules)?;
+            if self.no_privileges {
+                // A user namespace has a set of its own.
+                reduce_bounding_set(&[]);
+            }
         }
         if let Some(daemon) = self.dies_with {
             self.enter(Stage::Leash);

@@ -20,7 +20,6 @@ use super::child::{Plan, Stage};
 use super::record::Record;
 use super::spawn::OnRecord;
 use super::{Identity, Spawn, SpawnError};
-use crate::sys::landlock::Landlock;
 use crate::sys::unix;
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -137,7 +136,8 @@ impl Spawn {
             Some(space) => space.namespaces()?,
             None => None,
         };
-        let landlock = self.landlock.as_ref().map(Landlock::prepare).transpose()?.flatten();
+        let own = self.user.as_ref().map(|user| (user.uid, user.gid));
+        let landlock = self.landlock.as_ref().map(|rules| rules.prepare(own)).transpose()?.flatten();
         let user = self.user.as_ref().map(|u| (u.uid, u.gid, u.groups.clone()));
         Ok(Plan {
             identity,

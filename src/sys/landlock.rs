@@ -52,7 +52,7 @@ pub struct Landlock {
 #[derive(Debug)]
 pub(super) enum Prepared {
     Rules { rules: OwnedFd, itself: bool },
-    Root(OwnRoot),
+    Root(Box<OwnRoot>),
 }
 
 impl Landlock {
@@ -147,7 +147,9 @@ impl Landlock {
         let rules: Option<OwnedFd> = rules.into();
         match (rules, &self.or_root, user) {
             (Some(rules), ..) => Ok(Some(Prepared::Rules { rules, itself: self.itself })),
-            (None, Some(place), Some(user)) => self.own_root(place, user).map(Prepared::Root).map(Some),
+            (None, Some(place), Some(user)) => {
+                self.own_root(place, user).map(|root| Some(Prepared::Root(Box::new(root))))
+            }
             (None, ..) => {
                 static TOLD: Once = Once::new();
                 let message = "this kernel has no Landlock: what a program may open, its uid alone decides";

@@ -209,8 +209,6 @@ fn overlap(one: &SocketAddr, other: &SocketAddr) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
     #[test]
     fn displays_that_would_have_the_same_connections_overlap() {
         let overlap = |one: &str, other: &str| {

@@ -118,7 +118,7 @@ fn gist(element: &Element) -> String {
                 Node::Element(child) if child.name() == "cookies" => {}
                 Node::Element(child) => say(child, out),
                 Node::Text { value, .. } if !value.trim().is_empty() => {
-                    out.push(format!("{:?}", value.trim()))
+                    out.push(format!("{:?}", value.trim()));
                 }
                 _ => {}
             }
@@ -130,7 +130,7 @@ fn gist(element: &Element) -> String {
     out.concat()
 }
 
-fn devices_mut<'a>(tree: &'a mut Document, kind: Kind) -> impl Iterator<Item = &'a mut Element> {
+fn devices_mut(tree: &mut Document, kind: Kind) -> impl Iterator<Item = &mut Element> {
     let lists = tree.root_mut().children_mut().filter(|e| e.name() == "devices");
     lists.flat_map(Element::children_mut).filter(move |e| e.name() == kind.element())
 }

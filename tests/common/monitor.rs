@@ -33,7 +33,7 @@ impl Monitor {
         let mut monitor = Self { stream, answers, pid };
         let greeting = monitor.read();
         assert!(greeting.get("QMP").is_some(), "{greeting}");
-        monitor.run("qmp_capabilities", json!({})).expect("QEMU negotiates");
+        monitor.run("qmp_capabilities", &json!({})).expect("QEMU negotiates");
         monitor
     }
 
@@ -44,7 +44,7 @@ impl Monitor {
     }
 
     /// What QEMU returns, or the text of its error.
-    pub(crate) fn run(&mut self, command: &str, arguments: Value) -> Result<Value, String> {
+    pub(crate) fn run(&mut self, command: &str, arguments: &Value) -> Result<Value, String> {
         self.run_with(command, arguments, None)
     }
 
@@ -52,7 +52,7 @@ impl Monitor {
     pub(crate) fn run_with(
         &mut self,
         command: &str,
-        arguments: Value,
+        arguments: &Value,
         fd: Option<BorrowedFd<'_>>,
     ) -> Result<Value, String> {
         let line = json!({ "execute": command, "arguments": arguments }).to_string() + "\n";
@@ -79,7 +79,7 @@ impl Monitor {
     /// Gives QEMU a file; the name by which QEMU opens it as an image.
     pub(crate) fn give(&mut self, set: u32, file: &Path) -> String {
         let file = File::options().read(true).write(true).open(file).expect("the test's own file");
-        self.run_with("add-fd", json!({ "fdset-id": set }), Some(file.as_fd())).expect("QEMU takes it");
+        self.run_with("add-fd", &json!({ "fdset-id": set }), Some(file.as_fd())).expect("QEMU takes it");
         format!("/dev/fdset/{set}")
     }
 

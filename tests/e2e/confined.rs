@@ -67,7 +67,7 @@ fn denied(answer: Result<serde_json::Value, String>, what: &str) {
 
 /// A text that QEMU reads from a file.
 fn reads(qemu: &mut Monitor, id: &str, file: &str) -> Result<serde_json::Value, String> {
-    qemu.run("object-add", json!({ "qom-type": "secret", "id": id, "file": file }))
+    qemu.run("object-add", &json!({ "qom-type": "secret", "id": id, "file": file }))
 }
 
 fn opens(qemu: &mut Monitor, node: &str, driver: &str, file: &str) -> Result<serde_json::Value, String> {
@@ -76,7 +76,7 @@ fn opens(qemu: &mut Monitor, node: &str, driver: &str, file: &str) -> Result<ser
         "file" => json!({ "driver": "file", "node-name": node, "filename": file, "read-only": true }),
         format => json!({ "driver": format, "node-name": node, "file": of }),
     };
-    qemu.run("blockdev-add", args)
+    qemu.run("blockdev-add", &args)
 }
 
 /// What whoever has taken over this QEMU gets out of it.
@@ -92,25 +92,25 @@ fn try_everything(world: &World, qemu: &mut Monitor, name: &str) {
         let backend = json!({ "type": "file", "data": { "out": file } });
         json!({ "id": id, "backend": backend })
     };
-    denied(qemu.run("chardev-add", log("made0", "/tmp/made")), name);
+    denied(qemu.run("chardev-add", &log("made0", "/tmp/made")), name);
 
     // It runs, and reads what it is given and what is its own.
     let good = qemu.give(12, "/run/w/good.qcow2".as_ref());
     opens(qemu, "good", "qcow2", &good).unwrap_or_else(|e| panic!("{name}: {e}"));
     // The next guest locks it.
-    qemu.run("blockdev-del", json!({ "node-name": "good" })).expect("nobody uses it");
+    qemu.run("blockdev-del", &json!({ "node-name": "good" })).expect("nobody uses it");
     let (fd, own) = qemu.descriptor("/displays").expect("it has a directory for its sockets");
     world.sh(&format!("echo mine >{0}/own && chmod 644 {0}/own", own.display()));
     reads(qemu, "secret3", &format!("/proc/self/fd/{fd}/own")).unwrap_or_else(|e| panic!("{name}: {e}"));
-    let made = qemu.run("chardev-add", log("made1", &format!("/proc/self/fd/{fd}/made")));
+    let made = qemu.run("chardev-add", &log("made1", &format!("/proc/self/fd/{fd}/made")));
     made.unwrap_or_else(|e| panic!("{name}: {e}"));
     reads(qemu, "secret4", "/proc/self/status").unwrap_or_else(|e| panic!("{name}: {e}"));
     let memory = rustix::fs::memfd_create("text", rustix::fs::MemfdFlags::CLOEXEC).expect("memory");
     rustix::io::write(&memory, b"text").expect("there is room");
-    let given = qemu.run_with("add-fd", json!({ "fdset-id": 13 }), Some(memory.as_fd()));
+    let given = qemu.run_with("add-fd", &json!({ "fdset-id": 13 }), Some(memory.as_fd()));
     let number = &given.expect("QEMU takes it")["fd"];
     reads(qemu, "secret5", &format!("/proc/self/fd/{number}")).unwrap_or_else(|e| panic!("{name}: {e}"));
-    let status = qemu.run("query-status", json!({})).expect("QEMU answers");
+    let status = qemu.run("query-status", &json!({})).expect("QEMU answers");
     assert_eq!(status["status"], "prelaunch", "{name}");
 }
 
@@ -303,7 +303,7 @@ fn without_landlock_qemu_sees_only_its_own_files_in_system_scope() {
                 missing(reads(&mut qemu, id, file));
             }
             let made = json!({ "id": "made", "backend": { "type": "file", "data": { "out": "/made" } } });
-            let error = qemu.run("chardev-add", made).expect_err("its root is for reading");
+            let error = qemu.run("chardev-add", &made).expect_err("its root is for reading");
             assert!(error.contains("Read-only"), "{error}");
             let (fd, own) = qemu.descriptor("/displays").expect("it has a directory for its sockets");
             world.sh(&format!("echo mine >{0}/own && chmod 644 {0}/own", own.display()));

@@ -76,9 +76,9 @@ impl Monitor {
         }
     }
 
-    /// Gives QEMU a file; the name by which QEMU opens it as an image.
+    /// Gives QEMU a file, for reading; the name by which QEMU opens it as an image.
     pub(crate) fn give(&mut self, set: u32, file: &Path) -> String {
-        let file = File::options().read(true).write(true).open(file).expect("the test's own file");
+        let file = File::open(file).expect("the test's own file");
         self.run_with("add-fd", &json!({ "fdset-id": set }), Some(file.as_fd())).expect("QEMU takes it");
         format!("/dev/fdset/{set}")
     }

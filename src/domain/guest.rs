@@ -191,11 +191,6 @@ impl Guest {
         }
         if let Err(e) = context.loopback.close(uuid).await {
             problems.push(crate::chain(&e));
-            // Its uid is in rules that are still there.
-            self.live.active = false;
-            problems.extend(self.save(context, uuid).err().map(|e| crate::chain(&e)));
-            context.ground.release(&holder(uuid)).await;
-            return problems;
         }
         match store::remove_live(&context.scope.domain_run_dir(uuid)) {
             Ok(()) => self.live.uid.into_iter().for_each(|uid| context.uids.give_back(uid)),

@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::Mutex as Turn;
 use uuid::Uuid;
@@ -19,11 +20,16 @@ use super::Error;
 use super::guest::Live;
 use crate::desk::off_thread;
 use crate::model::{Device, DomainDef, GraphicsKind, Listen};
+use crate::pace::Backoff;
 use crate::plan::loopback::{self as plan, Reach};
 use crate::scope::{Scope, ScopeKind};
 use crate::sys::netspace::NetSpace;
 use crate::sys::nft::{self, NftError};
 use crate::sys::resolve;
+
+/// How long after a failure the table is made again, at first and at most.
+const PAUSE: Duration = Duration::from_secs(1);
+const PAUSE_MOST: Duration = Duration::from_secs(60);
 
 /// Shared by all domains of a service. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -47,6 +53,8 @@ struct Kernel {
     settled: bool,
     /// It is as this daemon made it, with these guests.
     entered: Option<BTreeMap<Uuid, Reach>>,
+    /// Somebody sees to it that it will be.
+    mending: bool,
 }
 
 impl Loopback {
@@ -80,16 +88,15 @@ impl Loopback {
         result.unwrap_or(Ok(())).map_err(Error::Loopback)
     }
 
-    /// Forgets a guest that is gone, and removes its rules.
+    /// Forgets a guest that is gone, and removes its rules. What cannot be removed is tried again, at the latest before
+    /// another guest has its uid.
     pub(super) async fn close(&self, uuid: &Uuid) -> Result<(), Error> {
-        let Some(reach) = self.inner.held().remove(uuid) else { return Ok(()) };
-        let (inner, id) = (self.inner.clone(), *uuid);
-        let result = tokio::spawn(async move { inner.leave(id).await }).await;
-        result.unwrap_or(Ok(())).map_err(|e| {
-            // Its rules may still be there, so that this is tried again.
-            self.inner.held().entry(*uuid).or_insert(reach);
-            Error::Loopback(e)
-        })
+        if self.inner.held().remove(uuid).is_none() {
+            return Ok(());
+        }
+        let (inner, uuid) = (self.inner.clone(), *uuid);
+        let result = tokio::spawn(async move { inner.leave(uuid).await }).await;
+        result.unwrap_or(Ok(())).map_err(Error::Loopback)
     }
 
     /// All that runs is known: makes the table what it should be, whatever the previous daemon left.
@@ -125,7 +132,7 @@ impl Inner {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn enter(&self, uuid: Uuid) -> Result<(), NftError> {
+    async fn enter(self: &Arc<Self>, uuid: Uuid) -> Result<(), NftError> {
         let Some(uids) = &self.guests else { return Ok(()) };
         let mut kernel = self.kernel.lock().await;
         // One that was given up meanwhile has none.
@@ -139,7 +146,7 @@ impl Inner {
         self.renew(&mut kernel).await
     }
 
-    async fn leave(&self, uuid: Uuid) -> Result<(), NftError> {
+    async fn leave(self: &Arc<Self>, uuid: Uuid) -> Result<(), NftError> {
         let Some(uids) = &self.guests else { return Ok(()) };
         let mut kernel = self.kernel.lock().await;
         if let Some(entered) = &mut kernel.entered {
@@ -157,7 +164,29 @@ impl Inner {
     }
 
     /// Makes the table anew with all that is held, or removes it if that is nothing.
-    async fn renew(&self, kernel: &mut Kernel) -> Result<(), NftError> {
+    async fn renew(self: &Arc<Self>, kernel: &mut Kernel) -> Result<(), NftError> {
+        let result = self.make(kernel).await;
+        if result.is_err() && !kernel.mending {
+            kernel.mending = true;
+            tokio::spawn(self.clone().mend());
+        }
+        result
+    }
+
+    /// Tries, until it is so, to make the table what it should be.
+    async fn mend(self: Arc<Self>) {
+        let mut backoff = Backoff::new(PAUSE, PAUSE_MOST);
+        loop {
+            tokio::time::sleep(backoff.pause(Instant::now()).max(PAUSE)).await;
+            let mut kernel = self.kernel.lock().await;
+            if kernel.entered.is_some() || self.make(&mut kernel).await.is_ok() {
+                kernel.mending = false;
+                return;
+            }
+        }
+    }
+
+    async fn make(&self, kernel: &mut Kernel) -> Result<(), NftError> {
         let Some(uids) = &self.guests else { return Ok(()) };
         kernel.entered = None;
         let all = self.held().clone();

@@ -14,6 +14,7 @@ use super::{Error, Manager, read};
 use crate::model::{DomainDoc, Finding, InterfaceKind, Mac, NetworkDoc, Severity};
 use crate::plan::taps::Naming;
 use crate::plan::{self, check};
+use crate::scope::ScopeKind;
 use crate::sys::qemu_probe::standard_paths;
 use crate::{domain, network};
 
@@ -141,6 +142,11 @@ impl Manager {
                 let message = format!("there is no network '{network}'");
                 let path = format!("{}/source/@network", nic.info.path);
                 warn(path, message, "define it before the domain is started");
+            }
+            if matches!(nic.kind, InterfaceKind::User { .. }) && self.scope.kind == ScopeKind::Session {
+                let message = "by this NIC the guest reaches what you reach on this host, also on 127.0.0.1 (as 10.0.2.2)";
+                let remedy = "write type='network' for a network of the session, which leads out without it";
+                warn(format!("{}/@type", nic.info.path), message.to_owned(), remedy);
             }
             nics.extend(nic.mac.map(|mac| (mac, nic.info.path.as_str())));
         }

@@ -230,6 +230,8 @@ fn a_session_has_its_displays_to_itself() {
         assert!(reached(ALICE.uid) && !reached(BOB.uid), "{socket}");
         greets(&guest).await;
         guest.stop().await;
+        let xml = GuestXml::new("two").diskless().with("<interface type='user'/>").to_string();
+        assert!(check(&service.client, &xml).await.contains("127.0.0.1"), "the user's own loopback is told");
     });
 }
 

@@ -74,10 +74,14 @@ async fn domain(session: &Session, verb: VmVerb) -> Result<ExitCode, CliError> {
     match verb {
         VmVerb::Define { file, how } => verb::define::run(session, KIND, &file, &how).await,
         VmVerb::Edit { name, no_secrets } => verb::edit::run(session, KIND, &name, !no_secrets).await,
-        VmVerb::Start { name, paused, no_start_networks, no_wait } => {
+        VmVerb::Start { name, paused, no_start_networks, no_wait, wait_address, timeout } => {
             let paused = paused.then_some(("paused", true));
             let networks = no_start_networks.then_some(("start-networks", false));
             let options: Vec<_> = paused.into_iter().chain(networks).collect();
+            if wait_address {
+                let timeout = Duration::from_secs(timeout);
+                return verb::start::until_address(session, &name, &options, timeout).await;
+            }
             verb::start::run(session, KIND, &name, &options, no_wait).await
         }
         VmVerb::Stop { name, graceful, no_wait } => {
@@ -97,7 +101,10 @@ async fn domain(session: &Session, verb: VmVerb) -> Result<ExitCode, CliError> {
             verb::xml::run(session, KIND, &name, live, secrets).await
         }
         VmVerb::Show { name, .. } => verb::show::run(session, KIND, &name).await,
-        VmVerb::Addresses { name } => verb::addresses::run(session, &name).await,
+        VmVerb::Addresses { name, wait, timeout } => {
+            let wait = wait.then_some(Duration::from_secs(timeout));
+            verb::addresses::run(session, &name, wait).await
+        }
         VmVerb::Display { name } => verb::display::run(session, &name).await,
         VmVerb::Autostart { name, disable } => verb::autostart::run(session, KIND, &name, !disable).await,
         VmVerb::Console { name, device, force, idle } => {

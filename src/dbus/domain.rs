@@ -352,13 +352,16 @@ impl DomainInterface {
 
 /// As `GetAddresses` and `AddressesChanged` tell it.
 pub(super) fn address(address: &GuestAddress) -> Dict {
-    dict([
+    let prefix = address.prefix.map(|prefix| ("prefix", u32::from(prefix).into()));
+    let mut known = dict([
         ("address", address.address.to_string().into()),
-        ("prefix", u32::from(address.prefix).into()),
         ("mac", address.mac.to_string().into()),
         ("interface", address.interface.clone().into()),
         ("source", address.source.as_str().into()),
-    ])
+        ("stale", address.stale.into()),
+    ]);
+    known.extend(prefix.into_iter().flat_map(|prefix| dict([prefix])));
+    known
 }
 
 /// A display, as `GetInfo` and `ListDomains` tell it.

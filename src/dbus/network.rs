@@ -295,16 +295,22 @@ impl NetworkInterface {
 
 /// As `GetLeases`, `LeaseAdded` and `LeaseRemoved` tell it.
 pub(super) fn lease(service: &Service, of: &NetworkLease) -> Dict {
-    let NetworkLease { lease, prefix } = of;
-    let (domain, interface) = service.manager.nic_of(&lease.mac);
-    dict([
+    let NetworkLease { lease, prefix, .. } = of;
+    let nic = service.manager.nic_of(&lease.mac);
+    let domain = nic.as_ref().map_or_else(paths::done, |nic| paths::domain(&nic.domain));
+    let (name, interface) = nic.map_or_else(Default::default, |nic| (nic.name, nic.alias));
+    let mut known = dict([
         ("address", lease.address.to_string().into()),
-        ("prefix", u32::from(*prefix).into()),
         ("mac", lease.mac.clone().into()),
         ("hostname", lease.hostname.clone().unwrap_or_default().into()),
         ("client-id", lease.client_id.clone().unwrap_or_default().into()),
         ("expires-usec", lease.expires_usec.into()),
-        ("domain", domain.map_or_else(paths::done, |uuid| paths::domain(&uuid)).into_inner().into()),
+        ("domain", domain.into_inner().into()),
+        ("domain-name", name.into()),
         ("interface", interface.into()),
-    ])
+    ]);
+    if *prefix > 0 {
+        known.extend(dict([("prefix", u32::from(*prefix).into())]));
+    }
+    known
 }

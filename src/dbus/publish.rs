@@ -259,7 +259,7 @@ async fn addresses_changed(
         return Ok(());
     }
     // A domain that has gone has no addresses to tell.
-    let Ok(addresses) = service.manager.leased_addresses(domain).await else { return Ok(()) };
+    let Ok(addresses) = service.manager.addresses(domain, view.owner).await else { return Ok(()) };
     for receiver in receivers {
         let emitter = unicast(connection, paths::domain(&view.uuid), receiver)?;
         let addresses = addresses.iter().map(address).collect();

@@ -121,6 +121,8 @@ pub(super) struct Actor {
     /// What it is when all is given back, where its end alone does not tell.
     pub(super) ended_as: Option<State>,
     view: watch::Sender<Arc<View>>,
+    /// What is in `live`, for all.
+    running: watch::Sender<Option<Definition>>,
     pub(super) reports: mpsc::Sender<Report>,
 }
 
@@ -159,12 +161,15 @@ pub fn spawn(context: Context, seed: Seed) -> Handle {
         memory: Memory::new(),
         ended_as: None,
         view: watch::Sender::new(Arc::new(View::empty(uuid))),
+        running: watch::Sender::new(None),
         reports,
     };
     actor.begin(recovered);
     actor.view.send_replace(Arc::new(actor.snapshot()));
-    let (view, desk) = (actor.view.subscribe(), actor.context.desk.clone());
-    let handle = Handle { uuid, mailbox, view, desk };
+    actor.running.send_replace(actor.live.clone());
+    let (view, running) = (actor.view.subscribe(), actor.running.subscribe());
+    let desk = actor.context.desk.clone();
+    let handle = Handle { uuid, mailbox, view, running, desk };
     tokio::spawn(async move { actor.run(messages, reported).await });
     handle
 }
@@ -284,6 +289,13 @@ impl Actor {
     }
 
     pub(super) fn publish(&self) {
+        let is = |a: &Option<Definition>, b: &Option<Definition>| match (a, b) {
+            (Some(a), Some(b)) => a.is(b),
+            (a, b) => a.is_none() && b.is_none(),
+        };
+        if !is(&self.running.borrow(), &self.live) {
+            self.running.send_replace(self.live.clone());
+        }
         let new = Arc::new(self.snapshot());
         let old = self.view.send_replace(new.clone());
         if old != new {

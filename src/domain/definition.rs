@@ -10,6 +10,7 @@ use super::guest::Live;
 use super::{Error, live};
 use crate::model::{Device, DocError, DomainDoc, GraphicsKind, LifecycleAction, Mac, MemorySize, ObjectName};
 use crate::plan::complete::interface_macs;
+use crate::plan::qemu::nic_alias;
 use crate::plan::secrets;
 
 /// A definition. Clones share it.
@@ -29,6 +30,8 @@ struct Kept {
     /// `vnc` and `spice`, those that there are.
     displays: Vec<&'static str>,
     macs: Box<[Option<Mac>]>,
+    /// The aliases of its NICs.
+    aliases: Box<[String]>,
     has_secrets: bool,
 }
 
@@ -56,6 +59,7 @@ impl Definition {
             on_crash: def.on_crash,
             displays,
             macs: interface_macs(&doc).into(),
+            aliases: (0..def.interfaces().count()).map(|index| nic_alias(def, index)).collect(),
             has_secrets: secrets::without(doc.tree()) != *doc.tree(),
             xml: xml.into(),
         })))
@@ -106,6 +110,12 @@ impl Definition {
         let before = self.doc()?;
         doc.edit(|tree| secrets::keep(tree, before.tree()))
             .map_err(|e| Error::Unreadable { name: self.name().to_string(), source: Box::new(e) })
+    }
+
+    /// The alias of the NIC that has this MAC.
+    pub fn alias_of(&self, mac: Mac) -> Option<&str> {
+        let index = self.macs().iter().position(|m| *m == Some(mac))?;
+        self.0.aliases.get(index).map(String::as_str)
     }
 
     pub(super) fn title(&self) -> &str {

@@ -22,6 +22,7 @@ pub struct Handle {
     pub(super) uuid: Uuid,
     pub(super) mailbox: mpsc::Sender<Message>,
     pub(super) view: watch::Receiver<Arc<View>>,
+    pub(super) running: watch::Receiver<Option<Definition>>,
     pub(super) desk: Desk,
 }
 
@@ -53,6 +54,11 @@ impl Handle {
     /// The domain's UUID, which never changes.
     pub fn uuid(&self) -> Uuid {
         self.uuid
+    }
+
+    /// The definition as it runs, without waiting; `None` where it does not.
+    pub fn running(&self) -> Option<Definition> {
+        self.running.borrow().clone()
     }
 
     /// What everybody may know, without waiting.

@@ -38,14 +38,27 @@ impl AddressSource {
 pub struct GuestAddress {
     /// The address.
     pub address: IpAddr,
-    /// Of its subnet; 0 where it is not known.
-    pub prefix: u8,
+    /// Of its subnet, where that is known.
+    pub prefix: Option<u8>,
     /// The NIC's address.
     pub mac: Mac,
     /// The NIC's alias, as `net0`.
     pub interface: String,
     /// How it is known.
     pub source: AddressSource,
+    /// Whether it is only known from an earlier run: the NIC has not shown itself with it in this one.
+    pub stale: bool,
+}
+
+/// A NIC of a domain that runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunningNic {
+    /// The domain's UUID.
+    pub domain: Uuid,
+    /// The domain's name.
+    pub name: String,
+    /// The NIC's alias, as `net0`.
+    pub alias: String,
 }
 
 struct Nic {
@@ -61,11 +74,19 @@ impl Manager {
         for nic in self.nics(domain, by).await? {
             let mut of_nic = by_lease(&nic);
             for neighbour in nic.network.neighbours().await? {
-                let known = of_nic.iter().any(|a: &GuestAddress| a.address == neighbour.address);
-                if neighbour.mac == nic.mac.0 && !known {
-                    let (address, source) = (neighbour.address, AddressSource::Arp);
-                    let interface = nic.alias.clone();
-                    of_nic.push(GuestAddress { address, prefix: 0, mac: nic.mac, interface, source });
+                if neighbour.mac != nic.mac.0 {
+                    continue;
+                }
+                match of_nic.iter_mut().find(|a: &&mut GuestAddress| a.address == neighbour.address) {
+                    Some(leased) => leased.stale = false,
+                    None => of_nic.push(GuestAddress {
+                        address: neighbour.address,
+                        prefix: None,
+                        mac: nic.mac,
+                        interface: nic.alias.clone(),
+                        source: AddressSource::Arp,
+                        stale: false,
+                    }),
                 }
             }
             found.extend(of_nic);
@@ -73,7 +94,7 @@ impl Manager {
         Ok(found)
     }
 
-    /// The addresses that a running domain has by its leases; what `AddressesChanged` tells.
+    /// The addresses that a running domain has by its leases, for who must not wait for a network.
     pub async fn leased_addresses(&self, domain: &domain::Handle) -> Result<Vec<GuestAddress>, Error> {
         Ok(self.nics(domain, domain.view().owner).await?.iter().flat_map(by_lease).collect())
     }
@@ -99,8 +120,8 @@ impl Manager {
 
     /// The running domains whose addresses this change of leases is about.
     pub fn domains_of(&self, change: &network::LeaseChange) -> Vec<domain::Handle> {
-        let macs = change.added.iter().chain(&change.removed).map(|l| &l.lease.mac);
-        let mut uuids: Vec<Uuid> = macs.filter_map(|mac| self.nic_of(mac).0).collect();
+        let macs = change.added.iter().chain(&change.removed).map(|l| &l.lease.mac).chain(&change.shown);
+        let mut uuids: Vec<Uuid> = macs.filter_map(|mac| Some(self.nic_of(mac)?.domain)).collect();
         uuids.sort();
         uuids.dedup();
         uuids.iter().filter_map(|uuid| self.domain(uuid).ok()).collect()
@@ -112,10 +133,11 @@ fn by_lease(nic: &Nic) -> Vec<GuestAddress> {
     let mine = leases.iter().filter(|l| l.lease.mac.parse() == Ok(nic.mac));
     let address = |l: &network::NetworkLease| GuestAddress {
         address: l.lease.address,
-        prefix: l.prefix,
+        prefix: Some(l.prefix).filter(|prefix| *prefix > 0),
         mac: nic.mac,
         interface: nic.alias.clone(),
         source: AddressSource::Lease,
+        stale: l.stale,
     };
     mine.map(address).collect()
 }

@@ -34,7 +34,7 @@ use crate::{domain, network};
 
 use domains::Domains;
 
-pub use addresses::{AddressSource, GuestAddress};
+pub use addresses::{AddressSource, GuestAddress, RunningNic};
 pub use define::DefineOptions;
 pub use draft::{Draft, Reading};
 pub use feed::Feed;
@@ -304,15 +304,14 @@ impl Manager {
         read(&self.domains).named(owner, name).map(|e| e.handle.clone())
     }
 
-    /// Whose NIC has this MAC, and its alias; empty where it is no domain's.
-    pub fn nic_of(&self, mac: &str) -> (Option<Uuid>, String) {
-        let Ok(mac) = mac.parse::<Mac>() else { return (None, String::new()) };
-        for (uuid, entry) in read(&self.domains).iter().filter(|(_, e)| e.handle.view().state.is_live()) {
-            if let Some(index) = entry.definition.macs().iter().position(|m| *m == Some(mac)) {
-                return (Some(*uuid), format!("net{index}"));
-            }
-        }
-        (None, String::new())
+    /// Whose NIC has this MAC, among the domains that run, as they run.
+    pub fn nic_of(&self, mac: &str) -> Option<RunningNic> {
+        let mac = mac.parse::<Mac>().ok()?;
+        read(&self.domains).iter().find_map(|(uuid, entry)| {
+            let running = entry.handle.running().filter(|_| entry.handle.view().state.is_live())?;
+            let alias = running.alias_of(mac)?.to_owned();
+            Some(RunningNic { domain: *uuid, name: entry.handle.view().name.clone(), alias })
+        })
     }
 
     /// Forgets a network that is not active.

@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::bring_up::{self, Up};
 use super::leases::{LeaseChange, Leases, NetworkLease};
+use super::presence::Presence;
 use super::recover::{Adopted, Left, NO_DNSMASQ};
 use super::state::{self, Denial, Effect, Event, State};
 use super::{Context, Definition, Error, Handle, View};
@@ -151,7 +152,8 @@ pub(super) struct Actor {
     revivals: Backoff,
     /// When a dnsmasq that has ended is started again, and how it ended.
     revival: Option<(Instant, String)>,
-    leases: Leases,
+    pub(super) leases: Leases,
+    pub(super) presence: Presence,
     view: watch::Sender<Arc<View>>,
 }
 
@@ -180,6 +182,7 @@ pub fn spawn(context: Context, seed: Seed) -> Handle {
         revivals: Backoff::new(REVIVAL.0, REVIVAL.1),
         revival: None,
         leases: Leases::new(Vec::new()),
+        presence: Presence::default(),
         view: watch::Sender::new(Arc::new(View {
             name: String::new(),
             uuid,
@@ -226,6 +229,7 @@ impl Actor {
                     None => return,
                 },
                 () = self.leases.written() => self.look_at_leases().await,
+                () = self.presence.due() => self.look_for_guests().await,
                 exit = dnsmasq_exit => self.dnsmasq_ended(format!("{exit:?}")),
                 () = tokio::time::sleep_until(revival.unwrap_or_else(tokio::time::Instant::now)), if revival.is_some()
                     => self.revive_dnsmasq().await,
@@ -266,7 +270,10 @@ impl Actor {
             Message::Leases { reply } => drop(reply.send(self.leases().await)),
             Message::Neighbours { reply } => drop(reply.send(self.neighbours().await)),
             Message::Plug { request, reply } => drop(reply.send(self.plug(request).await)),
-            Message::Keep { request } => drop(self.ports.insert((request.domain, request.mac), request)),
+            Message::Keep { request } => {
+                self.presence.expect(request.mac);
+                self.ports.insert((request.domain, request.mac), request);
+            }
             Message::Settled { reply } => {
                 // All guests that run are known by now.
                 if let Some(up) = &self.up {
@@ -275,6 +282,7 @@ impl Actor {
                 let _ = reply.send(Ok(()));
             }
             Message::Unplug { domain, reply } => {
+                self.end_run(domain);
                 self.ports.retain(|(owner, _), _| *owner != domain);
                 let _ = reply.send(Ok(()));
             }
@@ -412,7 +420,7 @@ impl Actor {
         }
     }
 
-    fn tell_leases(&self, change: Option<LeaseChange>) {
+    pub(super) fn tell_leases(&self, change: Option<LeaseChange>) {
         if let Some(change) = change {
             (self.context.leases)(self.uuid, change);
         }
@@ -428,7 +436,7 @@ impl Actor {
         Ok(leases)
     }
 
-    async fn neighbours(&self) -> Result<Vec<Neighbour>, Error> {
+    pub(super) async fn neighbours(&self) -> Result<Vec<Neighbour>, Error> {
         let Some(up) = &self.up else { return Ok(Vec::new()) };
         let failed = |source| Error::Netlink { step: "reading who is on the bridge", source };
         let netlink = up.space.netlink().await.map_err(failed)?;
@@ -442,7 +450,7 @@ impl Actor {
             Some(Adopted { up, differs, warnings, failure, leases }) => {
                 (self.up, self.differs, self.warnings) = (Some(up), differs, warnings);
                 self.count();
-                self.leases.know(leases);
+                self.leases.know(leases, &self.context.scope.network_run_dir(&self.uuid));
                 self.follow_leases();
                 (State::Active, Cause::new(Reason::Adopted, failure))
             }

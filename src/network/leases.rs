@@ -3,7 +3,7 @@
 //! Owns what was last read of dnsmasq's lease file, and tells what has come and gone since. Must never
 //! write the file: it is dnsmasq's.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -15,6 +15,8 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::Definition;
+use crate::model::Mac;
+use crate::store::{self, StoreError};
 use crate::sys::dnsmasq::{self, Lease};
 use crate::sys::file_watch::FileWatch;
 
@@ -30,15 +32,20 @@ pub struct NetworkLease {
     pub lease: Lease,
     /// Of the address; 0 where the network has no such subnet any more.
     pub prefix: u8,
+    /// Whether its guest has been started since, and has not yet asked for it again.
+    pub stale: bool,
 }
 
 /// What has come and gone.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LeaseChange {
     /// New ones, and those whose guest has another name now.
     pub added: Vec<NetworkLease>,
     /// Those that ran out or were given back.
     pub removed: Vec<NetworkLease>,
+    /// MACs that have shown themselves for the first time since their guests were started: by asking again for an
+    /// address that they had, or as neighbours.
+    pub shown: BTreeSet<String>,
 }
 
 impl LeaseChange {
@@ -50,7 +57,8 @@ impl LeaseChange {
         };
         let added = [without(&self.added, &after.removed), without(&after.added, &self.removed)].concat();
         let removed = [without(&self.removed, &after.added), without(&after.removed, &self.added)].concat();
-        *self = Self { added, removed };
+        let shown = self.shown.union(&after.shown).cloned().collect();
+        *self = Self { added, removed, shown };
     }
 }
 
@@ -59,6 +67,37 @@ impl LeaseChange {
 pub(super) struct Leases {
     known: watch::Sender<Arc<Vec<NetworkLease>>>,
     followed: Option<Followed>,
+    last_run: LastRun,
+}
+
+/// What each guest that runs had, by its MAC, when it was started: addresses, and until when.
+#[derive(Debug, Clone, Default)]
+struct LastRun(BTreeMap<String, Vec<(IpAddr, u64)>>);
+
+/// The file in RUN that has it for the next daemon.
+const LAST_RUN: &str = "last-run.json";
+
+impl LastRun {
+    /// One of a former version has none: what its guests have, they have got in this run.
+    fn load(run_dir: &Path) -> Self {
+        let text = fs_err::read(run_dir.join(LAST_RUN)).unwrap_or_default();
+        Self(serde_json::from_slice(&text).unwrap_or_default())
+    }
+
+    fn save(&self, run_dir: &Path) -> Result<(), StoreError> {
+        let path = run_dir.join(LAST_RUN);
+        match serde_json::to_vec(&self.0) {
+            Ok(text) => store::write_live(&path, &text),
+            Err(e) => Err(StoreError::Write { path, source: e.into() }),
+        }
+    }
+
+    fn mark(&self, leases: &mut [NetworkLease]) {
+        for NetworkLease { lease, stale, .. } in leases {
+            let had = self.0.get(&lease.mac);
+            *stale = had.is_some_and(|had| had.contains(&(lease.address, lease.expires_usec)));
+        }
+    }
 }
 
 /// A file that is followed.
@@ -83,12 +122,45 @@ struct Place {
 impl Leases {
     /// What is known already.
     pub(super) fn new(known: Vec<NetworkLease>) -> Self {
-        Self { known: watch::Sender::new(Arc::new(known)), followed: None }
+        Self { known: watch::Sender::new(Arc::new(known)), followed: None, last_run: LastRun::default() }
     }
 
-    /// These are known, and no news.
-    pub(super) fn know(&self, known: Vec<NetworkLease>) {
+    /// These are known, and no news; a previous daemon may have noted what its guests had before.
+    pub(super) fn know(&mut self, mut known: Vec<NetworkLease>, run_dir: &Path) {
+        self.last_run = LastRun::load(run_dir);
+        self.last_run.mark(&mut known);
         self.known.send_replace(Arc::new(known));
+    }
+
+    /// A guest with this MAC is about to run.
+    pub(super) async fn begin_run(&mut self, run_dir: &Path, mac: Mac) -> io::Result<()> {
+        let (now, mac) = (self.read().await?, mac.to_string());
+        let had = now.iter().map(|l| &l.lease).filter(|lease| lease.mac == mac);
+        let had: Vec<_> = had.map(|lease| (lease.address, lease.expires_usec)).collect();
+        if had.is_empty() && self.last_run.0.remove(&mac).is_none() {
+            return Ok(());
+        }
+        if !had.is_empty() {
+            self.last_run.0.insert(mac, had);
+        }
+        self.mark_again();
+        self.last_run.save(run_dir).map_err(io::Error::other)
+    }
+
+    /// It does not run any more.
+    pub(super) fn end_run(&mut self, run_dir: &Path, mac: Mac) {
+        if self.last_run.0.remove(&mac.to_string()).is_none() {
+            return;
+        }
+        self.mark_again();
+        // What it says of a guest that does not run, nobody asks for.
+        if let Err(e) = self.last_run.save(run_dir) {
+            tracing::debug!("{}", crate::chain(&e));
+        }
+    }
+
+    fn mark_again(&self) {
+        self.known.send_modify(|known| self.last_run.mark(Arc::<Vec<_>>::make_mut(known).as_mut_slice()));
     }
 
     /// What is known without waiting.
@@ -109,8 +181,9 @@ impl Leases {
     /// The network is down: nobody has an address there any more.
     pub(super) fn end(&mut self) -> Option<LeaseChange> {
         self.followed = None;
+        self.last_run = LastRun::default();
         let removed = self.known.send_replace(Arc::default());
-        (!removed.is_empty()).then(|| LeaseChange { added: Vec::new(), removed: removed.to_vec() })
+        (!removed.is_empty()).then(|| LeaseChange { removed: removed.to_vec(), ..LeaseChange::default() })
     }
 
     /// Returns when the file is to be looked at; never where none is followed. It may be dropped at any moment: what it
@@ -138,9 +211,10 @@ impl Leases {
     pub(super) async fn look(&mut self) -> io::Result<Option<LeaseChange>> {
         let Some(followed) = &mut self.followed else { return Ok(None) };
         let (place, before) = (followed.place.clone(), self.known.borrow().clone());
-        let begun = Instant::now();
+        let (begun, last_run) = (Instant::now(), self.last_run.clone());
         let read = move || {
-            let now = place.read()?;
+            let mut now = place.read()?;
+            last_run.mark(&mut now);
             let change = changes(&before, &now);
             Ok::<_, io::Error>((now, change))
         };
@@ -154,7 +228,8 @@ impl Leases {
 
     /// What is in the file now, and what that changes: whoever asks for addresses next learns the same.
     pub(super) async fn ask(&mut self) -> io::Result<(Vec<NetworkLease>, Option<LeaseChange>)> {
-        let now = self.read().await?;
+        let mut now = self.read().await?;
+        self.last_run.mark(&mut now);
         let news = changes(&self.known.borrow(), &now).is_some();
         if !news {
             return Ok((now, None));
@@ -191,7 +266,7 @@ impl Place {
     fn read(&self) -> io::Result<Vec<NetworkLease>> {
         let with_prefix = |lease: Lease| {
             let subnet = self.subnets.iter().find(|net| net.contains(&lease.address));
-            NetworkLease { prefix: subnet.map_or(0, IpNet::prefix_len), lease }
+            NetworkLease { prefix: subnet.map_or(0, IpNet::prefix_len), lease, stale: false }
         };
         Ok(dnsmasq::read_leases(&self.path)?.into_iter().map(with_prefix).collect())
     }
@@ -202,8 +277,14 @@ fn changes(before: &[NetworkLease], now: &[NetworkLease]) -> Option<LeaseChange>
         let there: HashSet<_> = of.iter().map(key).collect();
         from.iter().filter(|l| !there.contains(&key(l))).cloned().collect()
     };
-    let change = LeaseChange { added: missing(now, before), removed: missing(before, now) };
-    (!change.added.is_empty() || !change.removed.is_empty()).then_some(change)
+    let stale: HashSet<_> = before.iter().filter(|l| l.stale).map(key).collect();
+    let asked_again = now.iter().filter(|l| !l.stale && stale.contains(&key(l)));
+    let change = LeaseChange {
+        added: missing(now, before),
+        removed: missing(before, now),
+        shown: asked_again.map(|l| l.lease.mac.clone()).collect(),
+    };
+    (change != LeaseChange::default()).then_some(change)
 }
 
 /// What makes a lease another one: a renewed one is no news.
@@ -226,10 +307,12 @@ mod tests {
                 client_id: None,
             },
             prefix: 24,
+            stale: false,
         };
         let change = |added: &[u8], removed: &[u8]| LeaseChange {
             added: added.iter().map(|n| lease(*n)).collect(),
             removed: removed.iter().map(|n| lease(*n)).collect(),
+            ..LeaseChange::default()
         };
         let mut all = change(&[1], &[9]);
         all.join(&change(&[2, 9], &[1, 3]));
@@ -269,6 +352,34 @@ mod tests {
         write(dir.path(), A);
         assert_eq!(leases.look().await.unwrap().unwrap().removed.len(), 1);
         assert_eq!(leases.end().unwrap().removed.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_lease_of_the_last_run_is_stale_until_it_is_asked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let mac: Mac = "52:54:00:00:00:01".parse().unwrap();
+        write(dir.path(), &format!("{A}{B}"));
+        let mut leases = Leases::new(Vec::new());
+        leases.follow(dir.path(), &network());
+        leases.look().await.unwrap().unwrap();
+        let stale = |leases: &Leases| leases.known.borrow().iter().map(|l| l.stale).collect::<Vec<_>>();
+        leases.begin_run(dir.path(), mac).await.unwrap();
+        assert_eq!(stale(&leases), [true, false]);
+        assert_eq!(leases.look().await.unwrap(), None, "it is no news");
+        // The next daemon knows it, too.
+        let known = leases.known.borrow().to_vec();
+        let mut next = Leases::new(Vec::new());
+        next.know(known, dir.path());
+        assert_eq!(stale(&next), [true, false]);
+        write(dir.path(), &format!("{}{B}", A.replace("1900000000", "1900000060")));
+        let change = leases.look().await.unwrap().unwrap();
+        assert_eq!(change, LeaseChange { shown: [mac.to_string()].into(), ..LeaseChange::default() });
+        assert_eq!(stale(&leases), [false, false]);
+        // The same in the next run; after it there is none.
+        leases.begin_run(dir.path(), mac).await.unwrap();
+        assert_eq!(stale(&leases), [true, false]);
+        leases.end_run(dir.path(), mac);
+        assert_eq!(stale(&leases), [false, false]);
     }
 
     #[tokio::test]

@@ -17,6 +17,7 @@ mod handle;
 mod leases;
 mod live;
 mod port;
+mod presence;
 mod recover;
 pub mod state;
 mod view;

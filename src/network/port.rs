@@ -112,6 +112,7 @@ impl Actor {
         let port = Port::on_network(&rules, request.wish);
         let plugged = plug(&up.space, &up.bridge, &request.tap, port).await;
         plugged.map_err(|source| Error::Plug { tap: request.tap.clone(), network: self.name(), source })?;
+        self.begin_run(request.mac).await;
         self.ports.insert((request.domain, request.mac), request);
         Ok(())
     }

@@ -311,6 +311,21 @@ impl Netlink {
         Ok(messages.iter().filter(here).filter_map(neighbour).collect())
     }
 
+    /// Nothing is known any more of who answers on this interface with that Ethernet address.
+    pub async fn forget_neighbour(&self, index: u32, mac: [u8; 6]) -> Result<()> {
+        let messages: Vec<_> = self.handle.neighbours().get().execute().try_collect().await?;
+        let its = |m: &NeighbourMessage| {
+            m.header.ifindex == index && neighbour(m).is_some_and(|neighbour| neighbour.mac == mac)
+        };
+        for message in messages.into_iter().filter(its) {
+            match self.handle.neighbours().del(message).execute().await.map_err(NetlinkError::from) {
+                Err(NetlinkError::Refused(e)) if e.raw_os_error() == Some(libc::ENOENT) => {}
+                other => other?,
+            }
+        }
+        Ok(())
+    }
+
     /// Leads to `dst` through `gateway`, which is reached by an interface that is up. It goes with the interface.
     pub async fn add_route(&self, index: u32, dst: IpNet, gateway: IpAddr, metric: u32) -> Result<()> {
         let message = match (dst, gateway) {

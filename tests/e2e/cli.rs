@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::common::{ALICE, BOB, Bus, GuestXml, Service, World, command_as, eventually, world};
 
 /// A command of Alice that finds her service.
-fn alice(bus: &Bus, program: &str) -> Command {
+pub(crate) fn alice(bus: &Bus, program: &str) -> Command {
     let mut command = command_as(ALICE.uid, program);
     command
         .env("PATH", "/run/w/bin:/usr/sbin:/usr/bin:/sbin:/bin")
@@ -19,11 +19,11 @@ fn alice(bus: &Bus, program: &str) -> Command {
 }
 
 /// Exit status, standard output and standard error of `warrenctl`.
-fn warrenctl(bus: &Bus, args: &[&str]) -> (i32, String, String) {
+pub(crate) fn warrenctl(bus: &Bus, args: &[&str]) -> (i32, String, String) {
     ended(alice(bus, "timeout").args(["300", "warrenctl"]).args(args).output().expect("timeout is installed"))
 }
 
-fn ended(output: Output) -> (i32, String, String) {
+pub(crate) fn ended(output: Output) -> (i32, String, String) {
     let text = |bytes| String::from_utf8(bytes).expect("it prints UTF-8");
     (output.status.code().expect("no signal ended it"), text(output.stdout), text(output.stderr))
 }

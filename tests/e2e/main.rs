@@ -6,6 +6,7 @@
 mod common;
 
 mod acknowledged;
+mod addresses;
 mod agent;
 mod bad_input;
 mod callers;

@@ -47,6 +47,12 @@ pub(in crate::cli) enum VmVerb {
         /// Do not wait for the end; print the job that goes on
         #[arg(long)]
         no_wait: bool,
+        /// Wait until the machine has an address, and list its addresses
+        #[arg(long, conflicts_with_all = ["no_wait", "paused"])]
+        wait_address: bool,
+        /// Wait for an address for at most this long
+        #[arg(long, value_name = "SECONDS", requires = "wait_address", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..))]
+        timeout: u64,
     },
     /// Switch a machine off
     Stop {
@@ -132,10 +138,19 @@ pub(in crate::cli) enum VmVerb {
         secrets: bool,
     },
     /// List the addresses of a machine, and who knows of each
+    ///
+    /// A stale one is of an earlier run: the guest has not asked for it again, nor answered for it. The exit status is 1
+    /// if --wait finds none before the --timeout is over.
     Addresses {
         /// Name or UUID
         #[arg(add = machines())]
         name: String,
+        /// Wait until there is one of this run
+        #[arg(long)]
+        wait: bool,
+        /// Wait for at most this long
+        #[arg(long, value_name = "SECONDS", requires = "wait", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..))]
+        timeout: u64,
     },
     /// Print where the displays of a machine are, one URI a line
     Display {

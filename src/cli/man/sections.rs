@@ -73,7 +73,10 @@ const JSON: Section = (
             "findings (each severity, path, line, column, message, remedy), and argv, dnsmasq, ruleset.",
         ),
         ("leases", "An array: address, prefix, mac, hostname, client-id, expires-usec, domain, interface."),
-        ("addresses", "An array: address, prefix, mac, interface, source (lease, arp or agent)."),
+        (
+            "addresses",
+            "An array: address, prefix (where it is known), mac, interface, source (lease, arp or agent), stale.",
+        ),
         ("display", "An array: type, uri."),
         ("status", "version, scope, features, warnings."),
         ("host", "cpus, memory-bytes, emulators, bridges, interfaces, firewall-backend."),
@@ -159,6 +162,11 @@ pub(super) const EXAMPLES: &[(&str, &str, &str)] = &[
     ("warrenctl-vm-define", "warrenctl vm define --dry-run guest.xml", "Says whether it would be taken."),
     ("warrenctl-vm-edit", "warrenctl vm edit guest", "Opens the document of a machine in an editor."),
     ("warrenctl-vm-start", "warrenctl vm start guest", "Starts a machine and waits until its CPUs run."),
+    (
+        "warrenctl-vm-start",
+        "warrenctl vm start --wait-address guest",
+        "Starts it, waits until it can be reached, and says where.",
+    ),
     ("warrenctl-vm-start", "warrenctl vm start --no-wait guest", "Prints the job that starts it."),
     ("warrenctl-vm-stop", "warrenctl vm stop --graceful guest", "Switches it off once QEMU has written all."),
     ("warrenctl-vm-shutdown", "warrenctl vm shutdown guest", "Presses the power button, so to say."),

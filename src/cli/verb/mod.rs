@@ -21,6 +21,7 @@ pub(super) mod start;
 pub(super) mod status;
 pub(super) mod stop;
 pub(super) mod undefine;
+mod wait_address;
 pub(super) mod watch;
 pub(super) mod xml;
 

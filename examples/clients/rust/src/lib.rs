@@ -259,7 +259,7 @@ pub mod network {
         /// The addresses that its DHCP server gave and that have not run out.
         ///
         /// - `options`: No option is known yet; an unknown key is InvalidArgs.
-        /// - `leases`: Each: address s, prefix u, mac s, hostname s, client-id s, expires-usec t (since 1970; 0 without end), domain o, interface s; what is not known is empty, and domain then "/".
+        /// - `leases`: Each: address s, prefix u (left out where it is not known), mac s, hostname s, client-id s, expires-usec t (since 1970; 0 without end), domain o, domain-name s, interface s; what is not known is empty, and domain then "/". The interface is the NIC's alias in the machine as it runs.
         #[zbus(allow_interactive_auth)]
         fn get_leases(&self, options: Options<'_>) -> Result<Vec<Map>>;
 
@@ -491,10 +491,10 @@ pub mod domain {
         #[zbus(allow_interactive_auth)]
         fn open_console(&self, options: Options<'_>) -> Result<OwnedFd>;
 
-        /// The addresses of its NICs on networks, as its networks know them: by the leases of their DHCP servers, and by the host's table of neighbours. The guest's agent is not asked in this release. Of a domain that is off none.
+        /// The addresses of its NICs on networks, as its networks know them: by the leases of their DHCP servers, and by the host's table of neighbours. The guest's agent is not asked in this release. Of a domain that is off none. A lease of an earlier run is stale until the guest asks for the address again, or answers for it.
         ///
         /// - `options`: No option is known yet; an unknown key is InvalidArgs.
-        /// - `addresses`: Each: address s, prefix u (0 where it is not known), mac s, interface s (the NIC's alias, as net0), source s: lease or arp.
+        /// - `addresses`: Each: address s, prefix u (left out where it is not known), mac s, interface s (the NIC's alias in the machine as it runs, as net0), source s: lease or arp, stale b.
         #[zbus(allow_interactive_auth)]
         fn get_addresses(&self, options: Options<'_>) -> Result<Vec<Map>>;
 
@@ -545,9 +545,9 @@ pub mod domain {
         #[zbus(signal, name = "StateChanged")]
         fn state_transition(&self, new: &str, old: &str, reason: &str) -> Result<()>;
 
-        /// Unicast, to callers that Manager.Subscribe has admitted to the topic addresses: the guest got an address by DHCP or lost one.
+        /// Unicast, to callers that Manager.Subscribe has admitted to the topic addresses: the guest got an address by DHCP or lost one, or has shown itself for the first time since it was started.
         ///
-        /// - `addresses`: All that it has by lease now, as in GetAddresses.
+        /// - `addresses`: All that it has now, as in GetAddresses.
         #[zbus(signal)]
         fn addresses_changed(&self, addresses: Vec<Options<'_>>) -> Result<()>;
 

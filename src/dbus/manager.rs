@@ -199,7 +199,8 @@ impl ManagerInterface {
             }
             Err(e) => return Err(e.into()),
         };
-        Ok(dict([("findings", findings(report.findings)), ("argv", report.argv.into())]))
+        let (argv, qmp) = (report.argv.into(), report.qmp.into());
+        Ok(dict([("findings", findings(report.findings)), ("argv", argv), ("qmp", qmp)]))
     }
 
     #[zbus(out_args("network"))]

@@ -5,7 +5,7 @@
 
 use crate::ledger::{Exceeded, Ledger, Resource, Share};
 use crate::model::{Device, DiskFormat, DomainDef, Image, InterfaceDef, Location};
-use crate::plan::qemu::{CharDevice, char_devices, secrets, translation_cache, video_memory};
+use crate::plan::qemu::{CharDevice, char_devices, most_sealed, translation_cache, video_memory};
 
 /// QEMU's own: the main loop, RCU, displays, sound, USB, and those that come and go.
 const QEMU_THREADS: u64 = 64;
@@ -77,7 +77,7 @@ pub(super) fn to_start(def: &DomainDef) -> u64 {
     let sockets = char_devices(def).into_iter().filter(CharDevice::has_socket).count() as u64;
     // One for each queue, and the kernel's own virtio for it.
     let queues = |nic: &InterfaceDef| 2 * nic.driver.queues.map_or(1, u64::from);
-    STARTING + sockets + def.interfaces().map(queues).sum::<u64>() + secrets(def).len() as u64
+    STARTING + sockets + def.interfaces().map(queues).sum::<u64>() + most_sealed(def)
 }
 
 /// What the guest has, with what is in its slots, the memory of its display adapters, and the cache of translated
@@ -146,10 +146,10 @@ mod tests {
             );
             super::to_start(DomainDoc::parse(&text).unwrap().def())
         };
-        assert_eq!(to_start(""), 24);
+        assert_eq!(to_start(""), 25);
         let nic = "<interface type='network'><source network='n'/><driver queues='8'/></interface>";
-        assert_eq!(to_start(nic), 24 + 16);
-        assert_eq!(to_start("<console type='pty'/>"), 25);
+        assert_eq!(to_start(nic), 25 + 16);
+        assert_eq!(to_start("<console type='pty'/>"), 26);
     }
 
     #[test]

@@ -12,8 +12,6 @@ use super::{Context, Error, demand};
 use crate::ledger::{Resource, Share};
 use crate::model::{Backing, DiskDef, DiskFormat, DomainDef, Image, Location};
 use crate::plan::host::QemuFacts;
-use crate::plan::qemu::secrets as secrets_of;
-use crate::sys::copy;
 use crate::sys::images::{ImageFormat, ImageKind, ImageRequest, OpenedImage, SizeLimit};
 
 /// Descriptors of what the document names.
@@ -22,8 +20,6 @@ pub(super) struct OpenedFiles {
     pub(super) disks: Vec<Vec<OpenedImage>>,
     /// For each filesystem its directory, where QEMU itself serves it.
     pub(super) filesystems: Vec<Option<OwnedFd>>,
-    /// The content of each of [`secrets_of`].
-    pub(super) secrets: Vec<OwnedFd>,
     pub(super) firmware: OpenedFirmware,
     pub(super) kernel: Option<OwnedFd>,
     pub(super) initrd: Option<OwnedFd>,
@@ -75,11 +71,7 @@ pub(super) async fn open_files(
     }
     guest.live.copies = copies.amount();
     guest.copies = Some(copies);
-    let secrets = secrets_of(def);
-    let secrets: Result<_, _> =
-        secrets.iter().map(|s| copy::sealed_text(s.as_bytes()).map(OwnedFd::from)).collect();
-    let secrets = secrets.map_err(Error::Run)?;
-    Ok(OpenedFiles { disks, filesystems: singles, secrets, firmware, kernel, initrd, descriptors })
+    Ok(OpenedFiles { disks, filesystems: singles, firmware, kernel, initrd, descriptors })
 }
 
 /// What is opened of a disk: each image that the document names, and below the last, unless the document says

@@ -17,6 +17,7 @@ mod consoles;
 mod definition;
 mod demand;
 mod displays;
+mod early;
 mod events;
 mod files;
 mod firmware;

@@ -16,7 +16,7 @@ use super::demand::Demand;
 use super::files::{OpenedFiles, open_files};
 use super::guest::{Guest, Live, LiveDevice, definition_file, identity_file};
 use super::nics::{self, NicDescriptor};
-use super::{Context, Error, StartOptions, confine, consoles, displays, firmware, remains};
+use super::{Context, Error, StartOptions, confine, consoles, displays, early, firmware, remains};
 use crate::desk::{Desk, off_thread};
 use crate::model::{DiskFormat, DomainDef, Finding, IfName, Image, Severity};
 use crate::plan::host::QemuFacts;
@@ -24,6 +24,7 @@ use crate::plan::qemu::{self, FlashFd, Handed, ImageFd, NicFd};
 use crate::plan::taps::{self, Naming};
 use crate::scope::ScopeKind;
 use crate::store::{StoreError, remove_live, write_live};
+use crate::sys::copy;
 use crate::sys::process::{Limit, Spawn, StderrTail, stderr_fifo};
 use crate::sys::qmp::{Qmp, QmpEvent};
 use crate::sys::{qemu_probe, systemd, unix};
@@ -98,6 +99,7 @@ async fn steps(
     let settings = spawn_qemu(context, uuid, &def, &qemu, opened, nic_descriptors, guest).await?;
     own_scope(context, uuid, guest).await;
     let events = greet(context, uuid, guest).await?;
+    let settings = early::build_machine(settings, guest).await?;
     consoles::attach(context, uuid, &def, guest).await?;
     settle(&def, guest).await?;
     for (command, arguments) in settings {
@@ -238,7 +240,7 @@ async fn spawn_qemu(
     opened: OpenedFiles,
     nics: Vec<NicDescriptor>,
     guest: &mut Guest,
-) -> Result<Vec<(&'static str, serde_json::Value)>, Error> {
+) -> Result<early::Settings, Error> {
     let dir = context.scope.domain_run_dir(uuid);
     let mut numbers = Numbering { next: FIRST_FD, fds: Vec::new() };
     let qmp = numbers.give(unix::listen(&dir, "qmp.sock").map_err(Error::Run)?);
@@ -275,7 +277,6 @@ async fn spawn_qemu(
         .await
         .map_err(Error::Run)?;
     let filesystems = opened.filesystems.into_iter().map(|dir| dir.map(|fd| numbers.give(fd))).collect();
-    let secrets = opened.secrets.into_iter().map(|fd| numbers.give(fd)).collect();
     let mut flash = |fd: OwnedFd| {
         set += 1;
         FlashFd { fd: numbers.give(fd), set }
@@ -295,11 +296,11 @@ async fn spawn_qemu(
         nics,
         disks,
         filesystems,
-        secrets,
         code,
         vars,
         kernel,
         initrd,
+        next: numbers.next,
         now,
         // A start with <vsock> is refused.
         vsock: None,
@@ -329,6 +330,10 @@ async fn spawn_qemu(
     }
     for (name, value) in &def.direct.env {
         spawn = spawn.env(name, value);
+    }
+    for file in &planned.sealed {
+        let content = copy::sealed_text(&file.content).map_err(Error::Run)?;
+        numbers.fds.push((content.into(), file.fd));
     }
     for (fd, number) in numbers.fds {
         spawn = spawn.fd(fd, number);
@@ -362,12 +367,7 @@ async fn greet(context: &Context, uuid: &Uuid, guest: &mut Guest) -> Result<mpsc
             guest.qmp = Some(qmp);
             Ok(events)
         }
-        Err(e) => {
-            // The last lines may still be in the FIFO.
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-            let words = guest.last_words();
-            Err(if words.is_empty() { e } else { Error::QemuEnded(words) })
-        }
+        Err(e) => Err(early::last_words(guest, e).await),
     }
 }
 
@@ -378,7 +378,7 @@ pub(super) async fn connect_monitor(dir: &std::path::Path) -> Result<(Qmp, mpsc:
     greeting.map_err(|source| Error::Qmp { command: "qmp_capabilities", source })
 }
 
-fn monitor(guest: &Guest) -> Result<&Qmp, Error> {
+pub(super) fn monitor(guest: &Guest) -> Result<&Qmp, Error> {
     guest.qmp.as_ref().ok_or(Error::NoMonitor)
 }
 

@@ -49,5 +49,6 @@ mod sockets;
 mod subscribe;
 mod system;
 mod tree;
+mod unseen;
 mod whose_rights;
 mod whose_rights_table;

@@ -4,6 +4,7 @@
 #![expect(unreachable_pub, reason = "a test has no outside; `pub` is what a file offers the others")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod argv;
 #[path = "../conformance/planned.rs"]
 #[expect(dead_code, reason = "what is compared with libvirt is asked for there alone")]
 mod conformance_planned;

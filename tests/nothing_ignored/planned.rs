@@ -13,7 +13,7 @@ use warren::model::{
     NetworkDef, NetworkDoc, Severity,
 };
 use warren::plan::complete::{self, DomainFacts, NetworkFacts};
-use warren::plan::{check, dnsmasq, firewall, firmware_choice, privileges, qemu};
+use warren::plan::{check, dnsmasq, firewall, firmware_choice, privileges};
 use warren::xml::Document;
 
 use crate::conformance_planned::{everything, no_program, plan};
@@ -54,7 +54,8 @@ fn domain(tree: Document) -> Result<(DomainDoc, Outcome), DocError> {
     let images: Vec<_> = def.disks().map(images_of).collect();
     let directories: Vec<_> = def.filesystems().map(|f| f.source_directory()).collect();
     let _ = write!(text, "{firmware:?} {images:?} {directories:?} {:?} {:?} ", def.os.kernel, def.os.initrd);
-    let _ = write!(text, "{:?} {:?} ", qemu::secrets(def), privileges::fields_of_domain(def, &[]));
+    let sealed: Vec<_> = planned.sealed.iter().map(|f| String::from_utf8_lossy(&f.content)).collect();
+    let _ = write!(text, "{sealed:?} {:?} ", privileges::fields_of_domain(def, &[]));
     let _ = write!(text, "{:?} {:?} {:?} ", def.on_poweroff, def.on_reboot, def.on_crash);
     let _ = write!(text, "{:?} {:?} {:?} ", def.title, def.emulator, def.current_memory);
     let _ = write!(text, "{:?} ", def.direct.env);

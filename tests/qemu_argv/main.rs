@@ -10,6 +10,7 @@ mod records;
 mod rig;
 mod small;
 mod storage;
+mod unseen;
 
 use guest::{address, cdrom, disk, domain, five_nics, graphics, nic, serial, video, written_nic};
 use rig::{Rig, in_own_network, real_qemu};

@@ -65,7 +65,11 @@ struct Inherited(Vec<OwnedFd>);
 impl Inherited {
     fn add(&mut self, fd: impl Into<OwnedFd>) -> i32 {
         self.0.push(fd.into());
-        FIRST_FD + self.0.len() as i32 - 1
+        self.next() - 1
+    }
+
+    fn next(&self) -> i32 {
+        FIRST_FD + self.0.len() as i32
     }
 }
 
@@ -110,8 +114,12 @@ impl Rig {
         images(def, &mut handed, &mut inherited).await;
         let chosen = qemu::choose(def, &found).unwrap();
         firmware(def, chosen, dir.path(), &mut handed, &mut inherited);
+        handed.next = inherited.next();
         let planned = qemu::plan(def, &def.uuid.unwrap(), chosen, &handed);
         assert_eq!(planned.findings, []);
+        for file in &planned.sealed {
+            assert_eq!(inherited.add(copy::sealed_text(&file.content).unwrap()), file.fd);
+        }
         let argv = planned.argv;
         let (child, qmp) = launch(&chosen.path, &argv, inherited, &monitor).await;
         let rig = Self { child, qmp, _dir: dir, _peers: peers };
@@ -240,9 +248,6 @@ async fn images(def: &DomainDef, handed: &mut Handed, inherited: &mut Inherited)
             None => None,
         };
         handed.filesystems.push(directory.map(|d| inherited.add(d.fd)));
-    }
-    for secret in qemu::secrets(def) {
-        handed.secrets.push(inherited.add(copy::sealed_text(secret.as_bytes()).unwrap()));
     }
     for (path, into) in [(&def.os.kernel, &mut handed.kernel), (&def.os.initrd, &mut handed.initrd)] {
         if let Some(path) = path {

@@ -218,10 +218,77 @@ fn a_chain_is_the_one_that_the_document_gives() {
         );
         let rig = start("q35", &disks).await;
         let blocks = rig.ask("query-block", Value::Null).await;
-        assert_eq!(blocks[0]["inserted"]["backing_file_depth"], 1, "{blocks}");
-        assert_eq!(blocks[1]["inserted"]["image"]["virtual-size"], 1440 * 1024);
+        let of = |device: &str| {
+            let mut all = blocks.as_array().unwrap().iter();
+            all.find(|b| b["qdev"].as_str().is_some_and(|q| q.contains(device))).unwrap()["inserted"].clone()
+        };
+        assert_eq!(of("virtio-disk0")["backing_file_depth"], 1, "{blocks}");
+        assert_eq!(of("virtio-disk1")["image"]["virtual-size"], 1440 * 1024);
         rig.quit().await;
         drop(server);
+    });
+}
+
+/// Before there is a machine, and beside a display that must not be there before it.
+#[test]
+fn a_disk_on_a_server_is_no_argument() {
+    in_own_network(|| async {
+        let images = Images::new();
+        let lower = images.make("lower.img", &["-f", "raw"]);
+        let top = images.make("top.qcow2", &["-f", "qcow2", "-u", "-F", "raw", "-b", "/nonexistent/base"]);
+        let socket = images.path("nbd.sock");
+        let _server = NbdServer::start(&lower, &socket);
+        let mut served = Command::new("qemu-nbd");
+        let served =
+            served.args(["-t", "-f", "raw", "-e", "8", "-x", "acme-name", "-b", "127.0.0.1", &lower]);
+        let _served = NbdServer(served.spawn().unwrap());
+        while std::net::TcpStream::connect("127.0.0.1:10809").is_err() {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let by_tcp = "<source protocol='nbd' name='acme-name'><host name='127.0.0.1'/></source>";
+        let disks = format!(
+            "<disk><driver type='qcow2' copy_on_read='on' discard='unmap' cache='none'/><source file='{top}'/>\
+             <backingStore type='network'><format type='raw'/>{by_tcp}<backingStore/></backingStore>\
+             <target dev='vda'/></disk>\
+             <disk type='network' device='cdrom'><driver type='raw'/>{by_tcp}<target dev='sda' bus='sata'/>\
+             <readonly/></disk>\
+             <disk type='network'>{by_tcp}<target dev='sdb' bus='usb'/></disk>"
+        );
+        let ours = |name: &str| name.starts_with("disk");
+        let mut ways = Vec::new();
+        for (display, early) in [
+            ("<graphics type='vnc'/>", true),
+            ("<graphics type='spice'/><video><model type='vga'/></video>", false),
+        ] {
+            let mut def = parsed(&format!("{disks}{display}"));
+            def.os.machine = Some("q35".into());
+            let (rig, argv) = Rig::start_with_argv(&def, vec![]).await;
+            assert_eq!(argv.iter().any(|a| a == "--preconfig"), early);
+            assert!(!argv.iter().any(|a| a.contains("acme") || a.contains("127.0.0.1\"")), "{argv:?}");
+            let nodes = rig.ask("query-named-block-nodes", Value::Null).await;
+            let nodes =
+                nodes.as_array().unwrap().iter().filter(|n| n["node-name"].as_str().is_some_and(ours));
+            let mut nodes: Vec<String> = nodes
+                .map(|n| {
+                    ["node-name", "drv", "ro", "cache", "detect_zeroes"]
+                        .map(|key| n[key].to_string())
+                        .join(" ")
+                })
+                .collect();
+            nodes.sort();
+            ways.push(nodes);
+            let blocks = rig.ask("query-block", Value::Null).await;
+            let blocks = blocks.as_array().unwrap();
+            let of = |device: &str| {
+                let found = blocks.iter().find(|b| b["qdev"].as_str().is_some_and(|q| q.contains(device)));
+                found.unwrap_or_else(|| panic!("{device}: {blocks:?}"))["inserted"].clone()
+            };
+            assert_eq!(of("sata0-0-0")["ro"], true);
+            assert_eq!(of("usb-disk1")["ro"], false);
+            rig.quit().await;
+        }
+        assert_eq!(ways[0].len(), 9, "{ways:?}");
+        assert_eq!(ways[0], ways[1], "a disk is the same by either way");
     });
 }
 

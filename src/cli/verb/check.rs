@@ -53,13 +53,15 @@ fn paragraph(source: &Source, finding: &Map) -> String {
     text + &source.excerpt(at("line"), at("column"), &part("path")).unwrap_or_default()
 }
 
-/// The command line, one argument a line, and the texts for dnsmasq and nft.
+/// The command line, one argument a line, the commands over QMP, and the texts for dnsmasq and nft.
 fn planned(report: &Map) -> String {
     let mut page = String::new();
-    let argv: Vec<String> =
-        report.get("argv").and_then(|list| list.try_clone().ok()?.try_into().ok()).unwrap_or_default();
-    if !argv.is_empty() {
-        page += &format!("\nargv:\n  {}\n", argv.join("\n  "));
+    for key in ["argv", "qmp"] {
+        let lines: Vec<String> =
+            report.get(key).and_then(|list| list.try_clone().ok()?.try_into().ok()).unwrap_or_default();
+        if !lines.is_empty() {
+            page += &format!("\n{key}:\n  {}\n", lines.join("\n  "));
+        }
     }
     for key in ["dnsmasq", "ruleset"] {
         let text = output::part(report, key);

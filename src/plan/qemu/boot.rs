@@ -1,5 +1,7 @@
 //! What the guest boots: the order of its devices, or a kernel that is handed in.
 
+use serde_json::json;
+
 use super::{Handed, Plan, fd_path};
 use crate::model::{BootDev, DiskDevice, DomainDef};
 
@@ -78,6 +80,20 @@ pub(super) fn kernel(plan: &mut Plan<'_>, handed: &Handed) {
         }
     }
     if let Some(line) = &os.cmdline {
-        plan.args.pair("-append", line);
+        command_line(plan, line);
+    }
+}
+
+/// The line of a kernel, which often holds what is secret.
+fn command_line(plan: &mut Plan<'_>, line: &str) {
+    if plan.has_preconfig() {
+        let append = json!({ "path": "/machine", "property": "append", "value": line });
+        plan.before_the_machine("qom-set", append);
+    } else if plan.options("machine", "", &[("append", line.to_owned())]).is_err() {
+        let message = "beside a display that is a window, and beside SPICE without QXL, QEMU can be handed only \
+                       a short command line without quotes";
+        let remedy =
+            "leave the quotes out, or write <graphics type='vnc'/> or <video><model type='qxl'/></video>";
+        plan.unsupported("/domain/os/cmdline", message, remedy);
     }
 }

@@ -3,6 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::disk_nodes::{self, Way};
 use super::{ImageFd, Plan, disk, disk_network, finding, set};
 use crate::model::{
     Backing, Cache, DetectZeroes, Discard, DiskDef, DiskFormat, Encryption, EncryptionEngine,
@@ -37,6 +38,7 @@ pub(super) fn medium(
         return None;
     }
     let layers = layers(disk, handed);
+    let way = way(plan, &layers);
     let mut below: Option<String> = None;
     for (depth, layer) in layers.iter().enumerate().rev() {
         let name = format!("disk{index}-{depth}");
@@ -44,7 +46,24 @@ pub(super) fn medium(
         let storage = storage(plan, disk, layer, &name, readonly);
         below = Some(format_node(plan, disk, layer, &name, readonly, storage, below.take(), depth == 0));
     }
-    below.map(|top| filters(plan, disk, index, top))
+    if let Some(top) = below {
+        filters(plan, disk, index, top);
+    }
+    let nodes = std::mem::take(&mut plan.nodes);
+    disk_nodes::give(plan, disk, way, nodes)
+}
+
+/// Where a server is, and what is read there, is nothing for everybody's eyes.
+fn way(plan: &Plan<'_>, layers: &[Layer<'_>]) -> Way {
+    let servers =
+        || layers.iter().filter(|l| l.image.is_some_and(|i| matches!(i.location, Location::Network(_))));
+    match (servers().next(), servers().any(|l| l.fd.is_some())) {
+        (None, _) => Way::Arguments,
+        // The connection is a descriptor of QEMU's.
+        (Some(_), true) => Way::Options,
+        (Some(_), false) if plan.has_preconfig() => Way::Qmp,
+        (Some(_), false) => Way::Options,
+    }
 }
 
 /// From the top down: what the document names, then what the lowest of these names itself.
@@ -97,7 +116,7 @@ fn storage(plan: &mut Plan<'_>, disk: &DiskDef, layer: &Layer<'_>, name: &str, r
     // What a format gives up can go back to the host even where the guest's own wishes are not passed on.
     let own = (layer.format() != DiskFormat::Raw).then_some(Discard::Unmap);
     set(&mut blockdev, "discard", disk.driver.discard.or(own).map(|d| d.as_str()));
-    plan.args.json("-blockdev", &blockdev);
+    plan.nodes.push(blockdev);
     node
 }
 
@@ -154,7 +173,7 @@ fn format_node(
         let message = format!("an image of format {} has no backing file", format.as_str());
         plan.error(&disk.info.path, message, "give the format of the upper image, as type='qcow2'");
     }
-    plan.args.json("-blockdev", &node);
+    plan.nodes.push(node);
     name.to_owned()
 }
 
@@ -168,7 +187,7 @@ fn sliced(plan: &mut Plan<'_>, name: &str, readonly: bool, storage: &str, offset
         "offset": offset,
         "size": size,
     });
-    plan.args.json("-blockdev", &node);
+    plan.nodes.push(node);
 }
 
 /// QEMU's name of a format.
@@ -233,12 +252,12 @@ fn no_unref(plan: &mut Plan<'_>, disk: &DiskDef, format: DiskFormat, node: &mut 
 }
 
 /// What stands between the image and the drive.
-fn filters(plan: &mut Plan<'_>, disk: &DiskDef, index: usize, mut top: String) -> String {
+fn filters(plan: &mut Plan<'_>, disk: &DiskDef, index: usize, mut top: String) {
     if disk.driver.copy_on_read == Some(true) {
         let node = format!("disk{index}-cor");
         let mut filter = json!({ "driver": "copy-on-read", "node-name": node, "file": top });
         set(&mut filter, "discard", disk.driver.discard.map(|d| d.as_str()));
-        plan.args.json("-blockdev", &filter);
+        plan.nodes.push(filter);
         top = node;
     }
     // The first is the one nearest to the image.
@@ -250,10 +269,9 @@ fn filters(plan: &mut Plan<'_>, disk: &DiskDef, index: usize, mut top: String) -
             "throttle-group": throttle_id(group),
             "file": top,
         });
-        plan.args.json("-blockdev", &filter);
+        plan.nodes.push(filter);
         top = node;
     }
-    top
 }
 
 fn throttle_id(group: &str) -> String {

@@ -2,27 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{ImageFd, Plan, fd_path, set};
-use crate::model::{DiskDef, DomainDef, Image, Location, NetworkHost, NetworkSource, Protocol, Transport};
-
-/// The texts that QEMU is to read from descriptors, in the order of the plan: cookies.
-pub(super) fn secrets(def: &DomainDef) -> Vec<String> {
-    // The order in which the nodes are made: of each disk the lowest image first.
-    let of_disk = |disk: &DiskDef| {
-        let mut chain: Vec<String> =
-            disk.source.iter().flat_map(Image::chain).filter_map(|i| cookies(&i.location)).collect();
-        chain.reverse();
-        chain
-    };
-    def.disks().flat_map(of_disk).collect()
-}
-
-fn cookies(location: &Location) -> Option<String> {
-    match location {
-        Location::Network(source) => source.cookie_text(),
-        _ => None,
-    }
-}
+use super::{ImageFd, Plan, set};
+use crate::model::{NetworkHost, NetworkSource, Protocol, Transport};
 
 /// The node's driver with all that tells it its server.
 pub(super) fn server(
@@ -86,15 +67,10 @@ fn curl(plan: &mut Plan<'_>, source: &NetworkSource, node: &str) -> Value {
         blockdev["password-secret"] = format!("{node}-auth-secret0").into();
     }
     set(&mut blockdev, "sslverify", source.ssl_verify);
-    if source.cookie_text().is_some() {
+    if let Some(cookies) = source.cookie_text() {
         let id = format!("{node}-httpcookie-secret0");
-        match plan.secrets.next() {
-            Some(fd) => plan.args.json(
-                "-object",
-                &json!({ "qom-type": "secret", "id": id, "file": fd_path(fd), "format": "raw" }),
-            ),
-            None => plan.error("/domain/devices", "the cookies of a disk were not handed over", ""),
-        }
+        let file = plan.sealed(cookies.into_bytes());
+        plan.args.json("-object", &json!({ "qom-type": "secret", "id": id, "file": file, "format": "raw" }));
         blockdev["cookie-secret"] = id.into();
     }
     set(&mut blockdev, "timeout", source.timeout);

@@ -20,6 +20,8 @@ fn argv(outer: &str, devices: &str, kinds: &[&str]) -> String {
             values(&planned.argv, kind).into_iter().map(|v| format!("{kind} {v}")).collect::<Vec<_>>()
         })
         .collect();
+    let sealed = planned.sealed.iter();
+    lines.extend(sealed.map(|f| format!("{}: {}", f.fd, String::from_utf8_lossy(&f.content).trim_end())));
     lines.extend(planned.settings.iter().map(|(command, arguments)| format!("{command} {arguments}")));
     lines.join("\n")
 }
@@ -71,18 +73,19 @@ fn chains_and_servers_are_nodes() {
         <disk type='network'><source protocol='iscsi' name='iqn.x/2'><host name='h'/></source>\
         <target dev='vdc'/></disk>";
     let argv = argv("", disks, &["-object", "-blockdev"]);
-    assert!(!argv.contains("n=secret"), "an argument can be seen by everybody");
     insta::assert_snapshot!(argv, @r#"
     -object {"qom-type":"memory-backend-ram","id":"pc.ram","size":224460800}
     -object {"qom-type":"secret","id":"disk1-0-storage-httpcookie-secret0","file":"/proc/self/fd/12","format":"raw"}
-    -blockdev {"driver":"nbd","server":{"type":"inet","host":"h","port":"10809"},"export":"e","node-name":"disk0-1-storage","read-only":true}
-    -blockdev {"node-name":"disk0-1","read-only":true,"driver":"raw","file":"disk0-1-storage"}
-    -blockdev {"driver":"file","filename":"/dev/fdset/1","node-name":"disk0-0-storage","read-only":false,"discard":"unmap"}
-    -blockdev {"node-name":"disk0-0","read-only":false,"driver":"qcow2","file":"disk0-0-storage","backing":"disk0-1"}
-    -blockdev {"driver":"https","url":"https://[::1]:443/a%20b","cookie-secret":"disk1-0-storage-httpcookie-secret0","node-name":"disk1-0-storage","read-only":false}
-    -blockdev {"node-name":"disk1-0","read-only":false,"driver":"raw","file":"disk1-0-storage"}
-    -blockdev {"driver":"iscsi","portal":"h:3260","target":"iqn.x","lun":2,"transport":"tcp","node-name":"disk2-0-storage","read-only":false}
-    -blockdev {"node-name":"disk2-0","read-only":false,"driver":"raw","file":"disk2-0-storage"}
+    12: n=secret
+    blockdev-add {"driver":"nbd","server":{"type":"inet","host":"h","port":"10809"},"export":"e","node-name":"disk0-1-storage","read-only":true}
+    blockdev-add {"node-name":"disk0-1","read-only":true,"driver":"raw","file":"disk0-1-storage"}
+    blockdev-add {"driver":"file","filename":"/dev/fdset/1","node-name":"disk0-0-storage","read-only":false,"discard":"unmap"}
+    blockdev-add {"node-name":"disk0-0","read-only":false,"driver":"qcow2","file":"disk0-0-storage","backing":"disk0-1"}
+    blockdev-add {"driver":"https","url":"https://[::1]:443/a%20b","cookie-secret":"disk1-0-storage-httpcookie-secret0","node-name":"disk1-0-storage","read-only":false}
+    blockdev-add {"node-name":"disk1-0","read-only":false,"driver":"raw","file":"disk1-0-storage"}
+    blockdev-add {"driver":"iscsi","portal":"h:3260","target":"iqn.x","lun":2,"transport":"tcp","node-name":"disk2-0-storage","read-only":false}
+    blockdev-add {"node-name":"disk2-0","read-only":false,"driver":"raw","file":"disk2-0-storage"}
+    x-exit-preconfig {}
     "#);
 }
 
@@ -101,7 +104,6 @@ fn what_is_of_the_host_is_planned_as_it_would_be() {
     insta::assert_snapshot!(argv("", devices, &kinds), @r#"
     -fsdev local,security_model=mapped,fmode=0640,writeout=immediate,id=fsdev-fs0,path=/proc/self/fd/11,readonly=on
     -chardev socket,id=charmonitor,fd=10,server=on,wait=off
-    -chardev socket,id=charredir0,host=h,port=4000
     -object {"qom-type":"memory-backend-ram","id":"pc.ram","size":224460800}
     -object {"qom-type":"memory-backend-file","id":"shmmem-shmem0","mem-path":"/dev/shm/s","size":8388608,"share":true}
     -device {"driver":"piix3-usb-uhci","id":"usb","bus":"pci.0","addr":"0x1.0x2"}
@@ -111,5 +113,9 @@ fn what_is_of_the_host_is_planned_as_it_would_be() {
     -device {"driver":"usb-host","hostdevice":"/dev/bus/usb/014/006","id":"hostdev1","bus":"usb.0","port":"1"}
     -device {"driver":"virtio-balloon-pci","id":"balloon0","bus":"pci.0","addr":"0x5"}
     -device {"driver":"ivshmem-plain","id":"shmem0","memdev":"shmmem-shmem0","master":false,"bus":"pci.0","addr":"0x6"}
+    12: [chardev "charredir0"]
+      backend = "socket"
+      host = "h"
+      port = "4000"
     "#);
 }

@@ -27,8 +27,6 @@ pub struct Handed {
     pub disks: Vec<Vec<ImageFd>>,
     /// For each filesystem, in order, its directory where QEMU itself serves it.
     pub filesystems: Vec<Option<i32>>,
-    /// The content of each of [`super::secrets`].
-    pub secrets: Vec<i32>,
     /// The firmware's code: of a ROM its content.
     pub code: Option<FlashFd>,
     /// The variables of firmware in flash.
@@ -39,6 +37,8 @@ pub struct Handed {
     pub kernel: Option<i32>,
     /// The initial RAM disk's content.
     pub initrd: Option<i32>,
+    /// The first number that is free, for [`super::Sealed`].
+    pub next: i32,
     /// The time at the start, in seconds since 1970, for clocks that are counted from it.
     pub now: i64,
 }
@@ -152,7 +152,6 @@ impl Handed {
         };
         let disks = def.disks().map(&mut image).collect();
         let filesystems = def.filesystems().map(|f| f.source_directory().map(|_| number())).collect();
-        let secrets = super::secrets(def).iter().map(|_| number()).collect();
         let mut flash_set = nic_sets.max(set);
         let has_firmware = def.os.firmware.is_some() || def.os.loader.is_some();
         let mut flash = || {
@@ -165,9 +164,9 @@ impl Handed {
         let initrd = def.os.initrd.is_some().then(&mut number);
         let vsock = def.devices.iter().any(|d| matches!(d, Device::Vsock(_))).then(&mut number);
         let display_dir = has_display_socket(def).then(&mut number);
-        let of_devices =
-            Self { qmp, chars, nics, disks, filesystems, secrets, display_dir, vsock, ..Self::default() };
-        Self { code, vars, kernel, initrd, ..of_devices }
+        let next = number();
+        let of_devices = Self { qmp, chars, nics, disks, filesystems, display_dir, vsock, ..Self::default() };
+        Self { code, vars, kernel, initrd, next, ..of_devices }
     }
 }
 

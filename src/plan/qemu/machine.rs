@@ -87,7 +87,7 @@ pub(super) fn head(plan: &mut Plan<'_>, uuid: &Uuid, handed: &Handed) {
     cpu::number(plan);
     iothreads(plan);
     memory::cells(plan);
-    smbios::add(plan);
+    smbios::add(plan, uuid);
     plan.args.pair("-chardev", format!("socket,id=charmonitor,fd={},server=on,wait=off", handed.qmp));
     plan.args.pair("-mon", "chardev=charmonitor,id=monitor,mode=control");
     time::add(plan, handed.now);

@@ -14,6 +14,7 @@ mod direct;
 mod disk;
 mod disk_image;
 mod disk_network;
+mod disk_nodes;
 mod disk_place;
 mod display;
 mod feature;
@@ -39,6 +40,7 @@ mod smbios;
 mod sound;
 mod spice;
 mod time;
+mod unseen;
 mod video;
 mod virtio;
 
@@ -59,6 +61,8 @@ pub(super) use layout::{Places, places};
 pub use names::{CharDevice, char_devices};
 pub use nic::alias as nic_alias;
 pub use reach::{Reach, reach, unlimited, uses_ssh};
+use unseen::Unseen;
+pub use unseen::{EXIT_PRECONFIG, Sealed, most_sealed};
 pub use video::held as video_memory;
 
 /// The program that runs the domain: the one that `<emulator>` names, else the first of `found` that has
@@ -113,18 +117,15 @@ fn no_program(arch: &str, wanted: &[&str]) -> Finding {
     finding(Severity::Unsupported, "/domain/os/type/@arch", message, remedy)
 }
 
-/// The texts that QEMU is to read from descriptors, since arguments can be seen by everybody. In the order of
-/// [`Handed::secrets`].
-pub fn secrets(def: &DomainDef) -> Vec<String> {
-    disk_network::secrets(def)
-}
-
 /// What would be run, and all that stands against it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Planned {
     /// QEMU's arguments without the program's name; to be run only where there are no findings.
     pub argv: Vec<String>,
-    /// QMP commands with their arguments, for when QEMU is up and before the guest runs.
+    /// What QEMU reads from descriptors of its own, since everybody can see its arguments.
+    pub sealed: Vec<Sealed>,
+    /// QMP commands with their arguments, for when QEMU is up and before the guest runs. Those up to
+    /// [`EXIT_PRECONFIG`], if it is among them, are for the time before there is a machine.
     pub settings: Vec<(&'static str, serde_json::Value)>,
     /// What each device is called in QEMU, and where it sits.
     pub assigned: Vec<Assigned>,
@@ -158,8 +159,11 @@ pub fn plan(def: &DomainDef, uuid: &Uuid, qemu: &QemuFacts, handed: &Handed) -> 
     let mut plan = Plan::new(def, qemu, machine, layout, handed);
     plan.findings = findings;
     whole(&mut plan, uuid, handed);
+    let sealed = plan.point_to_the_unseen();
+    direct::add(&mut plan);
     Planned {
         argv: plan.args.done(),
+        sealed,
         settings: plan.settings,
         assigned: plan.assigned,
         findings: plan.findings,
@@ -173,7 +177,6 @@ fn whole(plan: &mut Plan<'_>, uuid: &Uuid, handed: &Handed) {
     devices(plan, handed);
     plan.args.pair("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
     plan.args.pair("-msg", "timestamp=on");
-    direct::add(plan);
 }
 
 /// A plan under way: what it is made from, and what is made.
@@ -190,8 +193,9 @@ struct Plan<'a> {
     listening: bool,
     /// The turn in which the device that is being planned gets its place.
     turn: u8,
-    /// Descriptors of [`secrets`] that are not given out yet.
-    secrets: std::vec::IntoIter<i32>,
+    unseen: Unseen,
+    /// The block nodes of the disk that is being planned.
+    nodes: Vec<serde_json::Value>,
     settings: Vec<(&'static str, serde_json::Value)>,
     assigned: Vec<Assigned>,
     findings: Vec<Finding>,
@@ -216,7 +220,8 @@ impl<'a> Plan<'a> {
             wishes: Wishes::default(),
             listening: false,
             turn: 0,
-            secrets: handed.secrets.clone().into_iter(),
+            unseen: Unseen::new(def, handed.next),
+            nodes: Vec::new(),
             settings: Vec::new(),
             assigned: Vec::new(),
             findings: Vec::new(),

@@ -227,8 +227,32 @@ fn values_stay_values() {
     let argv = run(&def, &handed).unwrap();
     assert_eq!(values(&argv, "-name"), ["guest=a,,fd=3,debug-threads=on"]);
     assert_eq!(values(&argv, "-kernel"), ["/proc/self/fd/8"]);
-    assert_eq!(values(&argv, "-append"), ["console=ttyS0 -x"]);
-    assert!(!argv.iter().any(|a| a == "-initrd"));
+    assert!(!argv.iter().any(|a| a == "-initrd" || a == "-append"));
+}
+
+#[test]
+fn a_command_line_is_handed_over_where_it_fits() {
+    let mut def = domain(vec![]);
+    def.os.kernel = Some("/k".into());
+    def.os.cmdline = Some("console=ttyS0 -x".into());
+    let handed = Handed { kernel: Some(8), next: 9, ..handed(vec![], 0) };
+    let planned = |def: &DomainDef| plan(def, &Uuid::nil(), &facts("x86_64", false), &handed);
+    let by_qmp = planned(&def);
+    assert_eq!(by_qmp.settings[0].1["value"], "console=ttyS0 -x");
+    assert_eq!(by_qmp.settings[1].0, EXIT_PRECONFIG);
+    assert!(by_qmp.argv.iter().any(|a| a == "--preconfig"));
+
+    // SPICE shows no screen that comes after it.
+    def.devices.push(device("<graphics type='spice'/>"));
+    def.devices.push(device("<video><model type='vga'/></video>"));
+    let by_options = planned(&def);
+    assert!(!by_options.argv.iter().any(|a| a == "--preconfig"));
+    assert_eq!(by_options.sealed[0].content, b"[machine]\n  append = \"console=ttyS0 -x\"\n");
+    assert_eq!(values(&by_options.argv, "-readconfig"), ["/proc/self/fd/9"]);
+    for unfit in ["a=\"b c\"".to_owned(), "a\nb".to_owned(), "x".repeat(1000)] {
+        def.os.cmdline = Some(unfit);
+        assert!(planned(&def).findings.iter().any(|f| f.path == "/domain/os/cmdline"));
+    }
 }
 
 #[test]

@@ -38,9 +38,10 @@ fn make_trap(world: &World) {
 fn guests() -> Vec<String> {
     let flash = "<loader readonly='yes' type='pflash'>/usr/share/OVMF/OVMF_CODE.fd</loader>\
                  <nvram template='/usr/share/OVMF/OVMF_VARS.fd'/>";
+    let rom = "<loader type='rom'>/usr/share/ovmf/OVMF.fd</loader>";
     let mut all = Vec::new();
     for machine in ["pc", "q35"] {
-        for (firmware, os) in [("bios", ""), ("uefi", flash)] {
+        for (firmware, os) in [("bios", ""), ("uefi", flash), ("rom", rom)] {
             for (arch, emulator) in [("x86_64", "qemu-system-x86_64"), ("i686", "qemu-system-i386")] {
                 all.push(format!(
                     "<domain type='qemu'><name>{machine}-{firmware}-{arch}</name><memory unit='MiB'>64</memory>
@@ -278,7 +279,7 @@ fn without_landlock_qemu_sees_only_its_own_files_in_system_scope() {
         make_trap(&world);
         let mut service = Service::system(&world).await;
         let mut running = Vec::new();
-        for xml in guests().iter().step_by(3) {
+        for xml in guests().iter().step_by(5) {
             let guest = service.client.define_domain(xml).await.expect("a valid document");
             start_paused(&guest).await.unwrap_or_else(|e| panic!("{xml}: {e}"));
             running.push((guest.pid().await, guest));

@@ -156,12 +156,18 @@ impl DomainInterface {
         }
         // What a network allows may have changed since the definition was taken.
         let wanted = |doc: &DomainDoc| (privileges::networks(doc.def()), taps::beyond_prefix(doc.def()));
-        let (networks, places) = self.domain.read(false, call.caller.uid, wanted).await?;
-        call.may_use_networks(&networks).await?;
+        let ((networks, places), edition) = self.domain.judge(call.caller.uid, wanted).await?;
+        // A person may take minutes to answer: what networks allow is looked at last.
         let naming = call.naming(&self.view().name, self.view().owner, &places).await?;
-        let network_rights = NetworkRights::Checked;
-        let start =
-            StartOptions { paused, start_networks, network_rights, reason: Reason::Requested, naming };
+        call.may_use_networks(&networks).await?;
+        let start = StartOptions {
+            paused,
+            start_networks,
+            network_rights: NetworkRights::Checked,
+            reason: Reason::Requested,
+            judged: Some(edition),
+            naming,
+        };
         let domain = self.domain.clone();
         self.work(&call, "Start", no_wait, async move { Ok(domain.start(start).await?) }).await
     }

@@ -11,6 +11,7 @@ use zbus::names::ErrorName;
 
 use crate::auth::AuthError;
 use crate::model::DocError;
+use crate::network::PortError;
 use crate::sys::images::ImagesError;
 use crate::sys::process::SpawnError;
 use crate::sys::tap::TapError;
@@ -152,7 +153,7 @@ fn network_name(e: &network::Error) -> &'static str {
         E::NotSupported { .. } | E::NoSuchWayOut { .. } | E::NoSuchAddress { .. } | E::Ground(_) => {
             warren!("NotSupported")
         }
-        E::Port { .. } => warren!("InvalidConfig"),
+        E::Port { .. } | E::Plug { source: PortError::Address { .. }, .. } => warren!("InvalidConfig"),
         E::Gone(_) => warren!("NoSuchNetwork"),
         E::NoUid(_) | E::Limit(_) => warren!("LimitExceeded"),
         E::Unreadable { .. }
@@ -182,7 +183,8 @@ fn domain_name(e: &domain::Error) -> &'static str {
     match e {
         E::Denied { .. } | E::NetworkInactive { .. } => warren!("WrongState"),
         E::NotSupported { .. } | E::Ground { .. } => warren!("NotSupported"),
-        E::Config { .. } => warren!("InvalidConfig"),
+        E::Config { .. } | E::Plug { source: PortError::Address { .. }, .. } => warren!("InvalidConfig"),
+        E::Changed { .. } => warren!("Conflict"),
         E::NoSuchNetwork { .. } => warren!("NoSuchNetwork"),
         E::NetworkDenied { .. } => ACCESS_DENIED,
         E::Network { source, .. } => network_name(source),
@@ -237,7 +239,7 @@ impl From<manager::Error> for Error {
             E::Domain(e) => return e.into(),
             E::Invalid(_) => warren!("InvalidConfig"),
             E::NameTaken { .. } | E::UuidTaken { .. } => warren!("AlreadyExists"),
-            E::Conflict { .. } => warren!("Conflict"),
+            E::Conflict { .. } | E::Changed(_) => warren!("Conflict"),
             E::NoSuchNetwork(_) => warren!("NoSuchNetwork"),
             E::NoSuchDomain(_) | E::OthersDomain { .. } => warren!("NoSuchDomain"),
             E::TooManyObjects { .. } | E::Limit(_) => warren!("LimitExceeded"),

@@ -131,7 +131,7 @@ impl ManagerInterface {
         let naming = if start { call.naming(name, owner, places).await? } else { Naming::Prefixed };
         let defined = manager.define_domain(draft, owner, by, options).await;
         manager.told().await;
-        let Some(uuid) = defined? else { return Ok(paths::done()) };
+        let Some((uuid, edition)) = defined? else { return Ok(paths::done()) };
         if start {
             let domain = manager.domain(&uuid)?;
             let cancel = Some(domain.clone());
@@ -140,6 +140,7 @@ impl ManagerInterface {
                 start_networks: true,
                 network_rights: NetworkRights::Checked,
                 reason: Reason::Requested,
+                judged: Some(edition),
                 naming,
             };
             let work = async move { Ok(domain.start(start).await?) };

@@ -17,7 +17,7 @@ use super::guest::Guest;
 use super::recover::Adopted;
 use super::report::{self, Report};
 use super::state::{self, Denial, Effect, Event, State};
-use super::{Command, Context, Error, Handle, Recovered, StartOptions, View};
+use super::{Command, Compared, Context, Error, Handle, Recovered, StartOptions, View};
 use crate::ledger::DocumentShares;
 use crate::reason::{Cause, Reason};
 use crate::store::Envelope;
@@ -48,6 +48,7 @@ pub(super) enum Message {
     Redefine {
         definition: Definition,
         generation: u64,
+        compared: Compared,
         reply: Reply<()>,
     },
     SetAutostart {
@@ -225,17 +226,17 @@ impl Actor {
             Message::Stop { graceful, reply } => self.stop(graceful, reply),
             Message::Clear { reply } => self.clear(reply),
             Message::Undefine { reply } => self.undefine(reply),
-            Message::Redefine { definition, generation, reply } => {
+            Message::Redefine { definition, generation, compared, reply } => {
                 // What was set beside the definition while it waited here stays.
                 let envelope = Envelope { generation, ..self.envelope.clone() };
-                self.redefine(definition, envelope, reply);
+                self.redefine(definition, envelope, Some(compared), reply);
             }
             Message::SetAutostart { autostart, reply } => {
                 let envelope = Envelope { autostart, ..self.envelope.clone() };
                 if envelope == self.envelope {
                     return drop(reply.send(Ok(())));
                 }
-                self.redefine(self.definition.clone(), envelope, reply);
+                self.redefine(self.definition.clone(), envelope, None, reply);
             }
             Message::Look { live, reply } => drop(reply.send(Ok(self.look(live)))),
             Message::Command { command, reply } => self.command(command, reply),

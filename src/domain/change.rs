@@ -8,7 +8,7 @@ use super::actor::{Actor, Message, Reply};
 use super::definition::Definition;
 use super::report::Report;
 use super::state::Event;
-use super::{Error, remains};
+use super::{Compared, Error, remains};
 use crate::desk::off_thread;
 use crate::store::{Envelope, Kind, StoreError, file_bytes};
 
@@ -61,15 +61,23 @@ impl Actor {
         });
     }
 
-    /// Takes a definition and what is stored beside it.
-    pub(super) fn redefine(&mut self, definition: Definition, envelope: Envelope, reply: Reply<()>) {
+    /// Takes a definition and what is stored beside it. `compared`: with what runs, unless that is another by now.
+    pub(super) fn redefine(
+        &mut self,
+        definition: Definition,
+        envelope: Envelope,
+        compared: Option<Compared>,
+        reply: Reply<()>,
+    ) {
         if let Err(e) = self.shares.grow(self.held(&definition), file_bytes(definition.bytes())) {
             return drop(reply.send(Err(e.into())));
         }
         let (context, uuid) = (self.context.clone(), self.uuid);
         let differs = self.live.clone().map(|running| {
             // What was set beside the definition alone changes nothing here.
-            let known = definition.is(&self.definition).then_some(self.differs);
+            let beside = definition.is(&self.definition).then_some(self.differs);
+            let compared = compared.filter(|compared| compared.with == running.edition());
+            let known = beside.or(compared.map(|compared| compared.differs));
             (running, known)
         });
         self.write(reply, async move {

@@ -5,20 +5,32 @@
 //! [`Desk`](crate::desk::Desk).
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::guest::Live;
 use super::{Error, live};
-use crate::model::{Device, DocError, DomainDoc, GraphicsKind, LifecycleAction, Mac, MemorySize, ObjectName};
+use crate::model::{
+    Device, DocError, DomainDoc, GraphicsKind, IfName, LifecycleAction, Mac, MemorySize, ObjectName,
+};
 use crate::plan::complete::interface_macs;
 use crate::plan::qemu::nic_alias;
 use crate::plan::secrets;
+use crate::plan::taps::{self, Naming};
 
 /// A definition. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Definition(Arc<Kept>);
 
+/// Which definition it is of all that this service has read: what was judged of one holds for no other, though that
+/// may have the same generation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Edition(u64);
+
+static EDITIONS: AtomicU64 = AtomicU64::new(0);
+
 #[derive(Debug)]
 struct Kept {
+    edition: Edition,
     xml: Box<str>,
     name: ObjectName,
     title: String,
@@ -32,6 +44,8 @@ struct Kept {
     macs: Box<[Option<Mac>]>,
     /// The aliases of its NICs.
     aliases: Box<[String]>,
+    /// The names that its TAPs have in any case.
+    taps: Box<[IfName]>,
     has_secrets: bool,
 }
 
@@ -50,6 +64,7 @@ impl Definition {
             }
         }
         Ok(Self(Arc::new(Kept {
+            edition: Edition(EDITIONS.fetch_add(1, Ordering::Relaxed)),
             name: def.name.clone(),
             title: def.title.clone(),
             vcpus: def.vcpus,
@@ -60,6 +75,7 @@ impl Definition {
             displays,
             macs: interface_macs(&doc).into(),
             aliases: (0..def.interfaces().count()).map(|index| nic_alias(def, index)).collect(),
+            taps: def.interfaces().filter_map(|nic| taps::written(nic, Naming::Free)).cloned().collect(),
             has_secrets: secrets::without(doc.tree()) != *doc.tree(),
             xml: xml.into(),
         })))
@@ -102,6 +118,11 @@ impl Definition {
         &self.0.macs
     }
 
+    /// Which one it is.
+    pub fn edition(&self) -> Edition {
+        self.0.edition
+    }
+
     /// Puts back into a document that would replace it the secrets that it leaves out. For the desk.
     pub fn keep_secrets(&self, doc: &mut DomainDoc) -> Result<(), Error> {
         if !self.0.has_secrets {
@@ -116,6 +137,11 @@ impl Definition {
     pub fn alias_of(&self, mac: Mac) -> Option<&str> {
         let index = self.macs().iter().position(|m| *m == Some(mac))?;
         self.0.aliases.get(index).map(String::as_str)
+    }
+
+    /// What its document calls its TAPs.
+    pub fn taps(&self) -> &[IfName] {
+        &self.0.taps
     }
 
     pub(super) fn title(&self) -> &str {

@@ -151,10 +151,11 @@ pub(super) async fn open(
                     opened.vars = context.store.open_vars(uuid)?.map(OwnedFd::from);
                     if opened.vars.is_none() {
                         let template = template.ok_or(Error::NoVariables)?;
-                        // The copy in memory is gone when it is on the disk, where it counts.
+                        // The copy in memory counts until it is on the disk, where it counts, too.
                         let mut meanwhile = for_now(context, owner);
                         let (file, size) = content(context, &template, owner, &mut meanwhile).await?;
                         to_write.template = Some((file.into(), size));
+                        to_write.meanwhile = Some(meanwhile);
                     }
                 }
                 None => {}

@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 
 use super::actor::Message;
-use super::definition::{Definition, Snapshot, Xml};
+use super::definition::{Definition, Edition, Snapshot, Xml};
 use super::{Command, Error, Info, View, info};
 use crate::desk::Desk;
 use crate::mailbox::{self, Reply};
@@ -24,6 +24,13 @@ pub struct Handle {
     pub(super) view: watch::Receiver<Arc<View>>,
     pub(super) running: watch::Receiver<Option<Definition>>,
     pub(super) desk: Desk,
+}
+
+/// Whether a definition says something else than another one.
+#[derive(Debug, Clone, Copy)]
+pub struct Compared {
+    pub(super) with: Edition,
+    pub(super) differs: bool,
 }
 
 /// Whose right to have NICs on networks counts at a start.
@@ -46,6 +53,9 @@ pub struct StartOptions {
     pub network_rights: NetworkRights,
     /// What `StateReason` says: requested or autostart.
     pub reason: Reason,
+    /// The only definition that may be started: that which the caller's rights were judged by. `None`: whichever it is,
+    /// since nothing was judged.
+    pub judged: Option<Edition>,
     /// What the TAPs of an ordinary user's domain may be called in system scope; others are free in any case.
     pub naming: Naming,
 }
@@ -90,9 +100,23 @@ impl Handle {
         self.ask(|reply| Message::Undefine { reply }).await
     }
 
+    /// Compares a definition with that which runs, for [`Self::redefine`]: it takes a while, and nobody else waits.
+    pub async fn compare(&self, definition: &Definition) -> Result<Compared, Error> {
+        let running = self.look(true).await?.definition;
+        let (bytes, new) = (running.bytes().max(definition.bytes()), definition.clone());
+        let with = running.edition();
+        let differs = self.desk.run_own(bytes, move || !running.says_the_same(&new)).await;
+        Ok(Compared { with, differs })
+    }
+
     /// Takes a new definition of the same domain, with this generation. What runs is untouched.
-    pub async fn redefine(&self, definition: Definition, generation: u64) -> Result<(), Error> {
-        self.ask(|reply| Message::Redefine { definition, generation, reply }).await
+    pub async fn redefine(
+        &self,
+        definition: Definition,
+        generation: u64,
+        compared: Compared,
+    ) -> Result<(), Error> {
+        self.ask(|reply| Message::Redefine { definition, generation, compared, reply }).await
     }
 
     /// Whether it is started once in a boot.
@@ -118,6 +142,20 @@ impl Handle {
     ) -> Result<T, Error> {
         let seen = self.look(live).await?;
         self.desk.run(by, seen.definition.bytes(), move || Ok(find(&seen.doc()?))).await
+    }
+
+    /// Reads the document as stored, for a start that is judged by it; answers what is found there, and which definition
+    /// it is.
+    pub async fn judge<T: Send + 'static>(
+        &self,
+        by: u32,
+        find: impl FnOnce(&DomainDoc) -> T + Send + 'static,
+    ) -> Result<(T, Edition), Error> {
+        let seen = self.look(false).await?;
+        let edition = seen.definition.edition();
+        let found =
+            self.desk.run(by, seen.definition.bytes(), move || Ok::<_, Error>(find(&seen.doc()?))).await?;
+        Ok((found, edition))
     }
 
     /// The document's text, as stored or as it runs, for `by`.

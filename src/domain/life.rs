@@ -19,6 +19,9 @@ impl Actor {
             Ok((next, _)) => next,
             Err(e) => return drop(reply.send(Err(e))),
         };
+        if options.judged.is_some_and(|judged| judged != self.definition.edition()) {
+            return drop(reply.send(Err(Error::Changed { name: self.name() })));
+        }
         self.starting = Some((reply, options));
         self.cancel.send_replace(false);
         self.live = Some(self.definition.clone());

@@ -63,9 +63,9 @@ use crate::uids::{Exhausted, Uids};
 
 pub use actor::{Seed, spawn};
 pub use commands::Command;
-pub use definition::{Definition, Xml};
+pub use definition::{Definition, Edition, Xml};
 pub use files::images_of;
-pub use handle::{Handle, NetworkRights, StartOptions};
+pub use handle::{Compared, Handle, NetworkRights, StartOptions};
 pub use info::{ConsoleInfo, DiskInfo, GraphicsInfo, Info, NicInfo};
 pub use kept::Kept;
 pub use loopback::Loopback;
@@ -141,6 +141,8 @@ pub enum Error {
     NoVariables,
     #[error(transparent)]
     NoUid(#[from] Exhausted),
+    #[error("the definition of the domain '{name}' was changed while the start was judged; try again")]
+    Changed { name: String },
     #[error("the definition of the domain '{name}' cannot be read any more")]
     Unreadable { name: String, source: Box<DocError> },
     #[error(transparent)]
@@ -194,6 +196,7 @@ impl Error {
             Self::Cancelled => "the start was cancelled",
             Self::Remains { .. } => "not all of its last run is gone",
             Self::Denied { .. } => "its state does not allow it",
+            Self::Changed { .. } => "its definition was changed meanwhile",
             Self::Limit(_) => "its owner has all that one user may have",
             _ => "the host could not do it",
         }

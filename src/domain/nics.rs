@@ -268,7 +268,8 @@ async fn on_bridge(uuid: &Uuid, nic: &InterfaceDef, new: NewTap<'_>, bridge: &If
         netlink.fix_mtu(&found, found.mtu).await.map_err(link)?;
     }
     let spec = PortSpec { isolated: nic.isolated == Some(true), ..PortSpec::default() };
-    let (tap, port) = (taps.name.as_deref().unwrap_or_default(), network::Port { spec, mtu: nic.mtu });
+    let (tap, port) =
+        (taps.name.as_deref().unwrap_or_default(), network::Port { spec, mtu: nic.mtu, mac: nic.mac });
     let plugged = network::plug(&space, bridge.as_str(), tap, port).await;
     plugged.map_err(|source| Error::Plug { path: nic.info.path.clone(), source })?;
     Ok(taps)

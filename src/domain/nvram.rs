@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::guest::Guest;
 use super::{Context, Error};
+use crate::ledger::Share;
 use crate::store::NvramFile;
 
 /// What is to be written.
@@ -18,6 +19,8 @@ pub(super) struct ToWrite {
     pub(super) note: Option<Vec<u8>>,
     /// What new variables are made of, and its size.
     pub(super) template: Option<(File, u64)>,
+    /// What the template counts for in memory, until it is written.
+    pub(super) meanwhile: Option<Share>,
 }
 
 /// Writes it; the variables where they are new, for reading and writing.
@@ -28,7 +31,7 @@ pub(super) async fn write(
     to_write: ToWrite,
     guest: &mut Guest,
 ) -> Result<Option<File>, Error> {
-    let ToWrite { note, template } = to_write;
+    let ToWrite { note, template, meanwhile } = to_write;
     if note.is_none() && template.is_none() {
         return Ok(None);
     }
@@ -43,6 +46,8 @@ pub(super) async fn write(
     guest.save(context, uuid)?;
     let (store, domain) = (context.store.clone(), *uuid);
     let job = move || {
+        // Whether or not the start is still there.
+        let _meanwhile = meanwhile;
         if let Some(note) = note {
             store.note_firmware(&domain, &note)?;
         }

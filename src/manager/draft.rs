@@ -40,8 +40,8 @@ pub struct Draft<H> {
     pub replaced: Option<H>,
     /// What it needs, beyond the right to define it.
     pub needs: Privileges,
-    /// The generation of the definition that this was compared with; it must still be that in the end.
-    pub(super) judged_by: Option<u64>,
+    /// The definition that this was compared with; it must still be that in the end.
+    pub(super) judged_by: Option<domain::Edition>,
     /// Places at which a TAP is called what only some may call it.
     pub beyond_prefix: Vec<String>,
     /// There is something to be chosen of what is free on the host.
@@ -83,29 +83,25 @@ impl Manager {
         self.desk.run(by, bytes, read).await
     }
 
-    /// What a document needs that `by` hands in; where it is not the owner, in comparison with what it replaces, which
-    /// has this generation. For the desk.
+    /// What a document needs that `by` hands in; where it is not the owner, in comparison with this definition, which it
+    /// replaces. For the desk.
     fn needs(
         &self,
         doc: &DomainDoc,
         replaced: Option<&domain::Handle>,
         by: u32,
-    ) -> Result<(Privileges, Option<u64>), Error> {
+    ) -> Result<(Privileges, Option<domain::Edition>), Error> {
         let others = replaced.filter(|handle| handle.view().owner != by).map(domain::Handle::uuid);
-        let known = others.and_then(|uuid| {
-            let domains = read(&self.domains);
-            domains.get(&uuid).map(|entry| (entry.definition.clone(), entry.generation))
-        });
-        let (before, generation) = known.unzip();
+        let before = others.and_then(|uuid| self.definition_of(&uuid));
         let Some(before) = before else {
             return Ok((privileges::of_domain(doc.def(), Author::Owner, &standard_paths()), None));
         };
         // One who may not read a secret, and so leaves it out, has changed nothing.
         let mut doc = doc.clone();
         before.keep_secrets(&mut doc)?;
-        let before = before.doc()?;
+        let (edition, before) = (before.edition(), before.doc()?);
         let needs = privileges::of_domain(doc.def(), Author::Other(before.def()), &standard_paths());
-        Ok((needs, generation))
+        Ok((needs, Some(edition)))
     }
 
     /// Reads a network's document of `by`.
@@ -132,29 +128,7 @@ impl Manager {
         self.desk.run(by, bytes, read).await
     }
 
-    /// What is to be stored, in place of `old`: complete, judged, and read again, so that what is stored can be. For
-    /// the desk.
-    pub(super) fn finish_domain(
-        &self,
-        xml: &str,
-        old: Option<Uuid>,
-        keep_secrets: bool,
-    ) -> Result<(Definition, Uuid), Error> {
-        let mut doc = DomainDoc::parse(xml)?;
-        let before = old.filter(|_| keep_secrets).and_then(|uuid| {
-            let domains = read(&self.domains);
-            domains.get(&uuid).map(|entry| entry.definition.clone())
-        });
-        if let Some(before) = before {
-            before.keep_secrets(&mut doc)?;
-        }
-        self.complete_domain(&mut doc, old)?;
-        refuse_errors(check::domain(&doc))?;
-        let uuid = doc.def().uuid.unwrap_or_default();
-        Ok((Definition::read(doc.to_xml())?, uuid))
-    }
-
-    /// As [`Self::finish_domain`].
+    /// As [`finish_domain`].
     pub(super) fn finish_network(
         &self,
         xml: &str,
@@ -169,24 +143,9 @@ impl Manager {
         Ok((network::Definition::read(doc.to_xml())?, uuid))
     }
 
-    /// Fills in what the document leaves to Warren. For the desk.
-    pub(super) fn complete_domain(&self, doc: &mut DomainDoc, old: Option<Uuid>) -> Result<(), Error> {
-        let (mut taken, mut before) = (HashSet::<Mac>::new(), None);
-        {
-            let domains = read(&self.domains);
-            if let Some(entry) = old.and_then(|uuid| domains.get(&uuid)) {
-                before = Some(entry.definition.clone());
-            }
-            // Those of all others are gone through only where one is to be chosen.
-            if complete::interface_macs(doc).contains(&None) {
-                taken.extend(domains.iter().flat_map(|(_, entry)| entry.definition.macs().iter().flatten()));
-            }
-        }
-        let macs = before.as_ref().map_or(&[][..], Definition::macs);
-        let before = before.as_ref().map(Definition::doc).transpose()?;
-        let old_def = before.as_ref().map(DomainDoc::def);
-        let facts = complete::DomainFacts { uuid: old, macs, taken: &taken, old: old_def };
-        Ok(complete::domain(doc, &facts, &mut rand::rng())?)
+    /// The definition of that domain, as it is stored.
+    pub(super) fn definition_of(&self, uuid: &Uuid) -> Option<Definition> {
+        read(&self.domains).get(uuid).map(|entry| entry.definition.clone())
     }
 
     /// Fills in what the document leaves to Warren, beside the subnets that the host uses. For the desk.
@@ -254,4 +213,52 @@ impl Manager {
         }
         Err(Error::UuidTaken { kind: "domain", name: handle.view().name.clone(), uuid })
     }
+}
+
+/// A document that is ready to be stored.
+#[derive(Debug, Clone)]
+pub(super) struct Finished {
+    pub(super) definition: Definition,
+    pub(super) uuid: Uuid,
+    /// The MACs that were chosen for it; whether another domain has one is not known here.
+    pub(super) chosen: Vec<Mac>,
+}
+
+/// What is to be stored, in place of `old`: complete, judged, and read again, so that what is stored can be. For the
+/// desk.
+pub(super) fn finish_domain(
+    xml: &str,
+    old: Option<&(Uuid, Definition)>,
+    keep_secrets: bool,
+    taken: &HashSet<Mac>,
+) -> Result<Finished, Error> {
+    let mut doc = DomainDoc::parse(xml)?;
+    if let Some((_, before)) = old.filter(|_| keep_secrets) {
+        before.keep_secrets(&mut doc)?;
+    }
+    let written: HashSet<_> = complete::interface_macs(&doc).into_iter().flatten().collect();
+    complete_domain(&mut doc, old, taken)?;
+    refuse_errors(check::domain(&doc))?;
+    let uuid = doc.def().uuid.unwrap_or_default();
+    let definition = Definition::read(doc.to_xml())?;
+    let had: HashSet<_> = old.iter().flat_map(|(_, before)| before.macs()).flatten().copied().collect();
+    let macs = definition.macs().iter().flatten().copied();
+    let chosen = macs.filter(|mac| !written.contains(mac) && !had.contains(mac)).collect();
+    Ok(Finished { definition, uuid, chosen })
+}
+
+/// Fills in what the document leaves to Warren, in place of `old`; no MAC that is `taken`. For the desk.
+pub(super) fn complete_domain(
+    doc: &mut DomainDoc,
+    old: Option<&(Uuid, Definition)>,
+    taken: &HashSet<Mac>,
+) -> Result<(), Error> {
+    let before = old.map(|(_, before)| before.doc()).transpose()?;
+    let facts = complete::DomainFacts {
+        uuid: old.map(|(uuid, _)| *uuid),
+        macs: old.map_or(&[][..], |(_, before)| before.macs()),
+        taken,
+        old: before.as_ref().map(DomainDoc::def),
+    };
+    Ok(complete::domain(doc, &facts, &mut rand::rng())?)
 }

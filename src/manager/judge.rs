@@ -3,13 +3,13 @@
 //! Owns what only the registry can know of one. Must never tell a caller of domains that are neither its own nor
 //! root's business.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::draft::Draft;
+use super::draft::{Draft, complete_domain};
 use super::{Error, Manager, read};
 use crate::model::{DomainDoc, Finding, InterfaceKind, Mac, NetworkDoc, Severity};
 use crate::plan::taps::Naming;
@@ -100,7 +100,8 @@ impl Manager {
         let first = move || {
             let mut doc = DomainDoc::parse_with_errors(&draft.xml)?;
             if !doc.has_errors() {
-                manager.complete_domain(&mut doc, old)?;
+                let before = old.and_then(|uuid| Some((uuid, manager.definition_of(&uuid)?)));
+                complete_domain(&mut doc, before.as_ref(), &HashSet::new())?;
             }
             let mut beyond = manager.findings_on_surroundings(&doc, by, old);
             beyond.extend(manager.findings_on_ports(doc.def(), owner, naming));
@@ -157,9 +158,9 @@ impl Manager {
             }
             nics.extend(nic.mac.map(|mac| (mac, nic.info.path.as_str())));
         }
-        for (_, entry) in read(&self.domains).iter().filter(|(uuid, _)| Some(**uuid) != own) {
-            for mac in entry.definition.macs().iter().flatten() {
-                let Some(path) = nics.get(mac) else { continue };
+        let domains = read(&self.domains);
+        for (mac, path) in nics {
+            for (_, entry) in domains.with_mac(mac).filter(|(uuid, _)| Some(**uuid) != own).take(MOST) {
                 let whose = if uid == entry.owner || uid == 0 {
                     format!("'{}'", entry.definition.name())
                 } else {

@@ -57,6 +57,8 @@ pub enum Error {
     UuidTaken { kind: &'static str, name: String, uuid: Uuid },
     #[error("the definition of '{name}' has the generation {is}, not {wanted}; somebody else changed it")]
     Conflict { name: String, is: u64, wanted: u64 },
+    #[error("the definition of '{0}' was changed while the call was judged; try again")]
+    Changed(String),
     #[error("there is no network '{0}'")]
     NoSuchNetwork(String),
     #[error("there is no domain '{0}'")]
@@ -314,31 +316,40 @@ impl Manager {
         })
     }
 
-    /// Forgets a network that is not active.
-    pub async fn undefine_network(&self, uuid: &Uuid) -> Result<(), Error> {
-        let handle = self.network(uuid)?;
-        // Before the lock, since it can take a while.
-        handle.clear().await?;
-        let _defining = self.defining_networks.lock().await;
-        handle.undefine().await?;
-        self.directory.set(&handle.view().name, None);
-        write(&self.networks).remove(uuid);
-        self.names.forget(uuid);
-        self.tell(Event::NetworkRemoved(*uuid));
-        Ok(())
+    /// Forgets a network that is not active. To its end, also if nobody waits for it any more: what is gone from the
+    /// disk is not known any more.
+    pub async fn undefine_network(self: &Arc<Self>, uuid: &Uuid) -> Result<(), Error> {
+        let (manager, uuid) = (self.clone(), *uuid);
+        let undefine = async move {
+            let handle = manager.network(&uuid)?;
+            // Before the lock, since it can take a while.
+            handle.clear().await?;
+            let _defining = manager.defining_networks.lock().await;
+            handle.undefine().await?;
+            manager.directory.set(&handle.view().name, None);
+            write(&manager.networks).remove(&uuid);
+            manager.names.forget(&uuid);
+            manager.tell(Event::NetworkRemoved(uuid));
+            Ok(())
+        };
+        define::to_its_end(undefine).await
     }
 
-    /// Forgets a domain that is not running.
-    pub async fn undefine_domain(&self, uuid: &Uuid) -> Result<(), Error> {
-        let handle = self.domain(uuid)?;
-        // Before the lock, since it can take a while.
-        handle.clear().await?;
-        let _defining = self.defining_domains.lock().await;
-        handle.undefine().await?;
-        write(&self.domains).remove(uuid);
-        self.names.forget(uuid);
-        self.tell(Event::DomainRemoved(*uuid));
-        Ok(())
+    /// Forgets a domain that is not running; as [`Self::undefine_network`].
+    pub async fn undefine_domain(self: &Arc<Self>, uuid: &Uuid) -> Result<(), Error> {
+        let (manager, uuid) = (self.clone(), *uuid);
+        let undefine = async move {
+            let handle = manager.domain(&uuid)?;
+            // Before the lock, since it can take a while.
+            handle.clear().await?;
+            let _defining = manager.defining_domains.lock().await;
+            handle.undefine().await?;
+            write(&manager.domains).remove(&uuid);
+            manager.names.forget(&uuid);
+            manager.tell(Event::DomainRemoved(uuid));
+            Ok(())
+        };
+        define::to_its_end(undefine).await
     }
 
     /// Whether anything runs, so that the service must stay.

@@ -18,18 +18,9 @@ impl Manager {
     }
 
     /// The same of TAPs, where names of this owner's are kept at all.
-    pub(super) async fn take_taps(&self, uuid: Uuid, owner: u32, definition: &domain::Definition) {
-        let mut names = Vec::new();
-        if owner == 0 {
-            let (definition, bytes) = (definition.clone(), definition.bytes());
-            let written = move || {
-                let doc = definition.doc().ok()?;
-                let taps = doc.def().interfaces().filter_map(|nic| taps::written(nic, Naming::Free));
-                Some(taps.map(ToString::to_string).collect::<Vec<_>>())
-            };
-            names = self.desk.run_own(bytes, written).await.unwrap_or_default();
-        }
-        self.names.set_domain(uuid, owner, names.into_iter());
+    pub(super) fn take_taps(&self, uuid: Uuid, owner: u32, definition: &domain::Definition) {
+        let kept = if owner == 0 { definition.taps() } else { &[] };
+        self.names.set_domain(uuid, owner, kept.iter().map(ToString::to_string));
     }
 
     pub(super) fn refuse_taken_bridge(&self, uuid: Option<&Uuid>, def: &NetworkDef) -> Result<(), Error> {

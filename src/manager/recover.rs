@@ -143,7 +143,7 @@ impl Manager {
                 domain::Recovered::Off
             });
             let shares = self.noted(envelope.owner, definition.bytes());
-            self.enter_domain(domain::Seed { definition, uuid, envelope, shares, recovered }).await;
+            self.enter_domain(domain::Seed { definition, uuid, envelope, shares, recovered });
         }
         let mut beside = Vec::new();
         for uuid in self.unknown(Kind::Domain, self.domains().iter().map(domain::Handle::uuid)) {
@@ -254,6 +254,7 @@ async fn autostart_domain(domain: &domain::Handle) {
         start_networks: true,
         network_rights: domain::NetworkRights::Owner,
         reason: Reason::Autostart,
+        judged: None,
         naming: Naming::Prefixed,
     };
     if view.autostart

@@ -107,6 +107,11 @@ impl Mac {
         Self([0x52, 0x54, 0x00, tail[0], tail[1], tail[2]])
     }
 
+    /// Whether it is `00:00:00:00:00:00`, which stands for no address at all.
+    pub fn is_zero(self) -> bool {
+        self.0 == [0; 6]
+    }
+
     /// Whether the group bit is set, which no NIC's own address may have.
     pub fn is_multicast(self) -> bool {
         self.0[0] & 1 == 1

@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::bring_up::{self, Up};
 use super::leases::{LeaseChange, Leases, NetworkLease};
+use super::port::KeptPorts;
 use super::presence::Presence;
 use super::recover::{Adopted, Left, NO_DNSMASQ};
 use super::state::{self, Denial, Effect, Event, State};
@@ -81,9 +82,6 @@ pub(super) enum Message {
         request: PortRequest,
         reply: Reply<()>,
     },
-    Keep {
-        request: PortRequest,
-    },
     Settled {
         reply: Reply<()>,
     },
@@ -148,6 +146,7 @@ pub(super) struct Actor {
     /// Whether what runs says something else than what is stored.
     pub(super) differs: bool,
     pub(super) ports: BTreeMap<(Uuid, Mac), PortRequest>,
+    kept: KeptPorts,
     warnings: Vec<String>,
     revivals: Backoff,
     /// When a dnsmasq that has ended is started again, and how it ended.
@@ -178,6 +177,7 @@ pub fn spawn(context: Context, seed: Seed) -> Handle {
         up: None,
         differs: false,
         ports: BTreeMap::new(),
+        kept: KeptPorts::default(),
         warnings: Vec::new(),
         revivals: Backoff::new(REVIVAL.0, REVIVAL.1),
         revival: None,
@@ -201,7 +201,8 @@ pub fn spawn(context: Context, seed: Seed) -> Handle {
     };
     actor.view.send_replace(Arc::new(actor.snapshot()));
     let (view, leases) = (actor.view.subscribe(), actor.leases.subscribe());
-    let handle = Handle { uuid, mailbox, view, leases, desk: actor.context.desk.clone() };
+    let handle =
+        Handle { uuid, mailbox, view, leases, desk: actor.context.desk.clone(), kept: actor.kept.clone() };
     tokio::spawn(async move {
         if let Some(left) = left {
             let left = left.recover(&actor.context, &uuid, Some(&actor.definition)).await;
@@ -239,6 +240,10 @@ impl Actor {
 
     /// Answers one message; true when the network is no more.
     async fn handle(&mut self, message: Message) -> bool {
+        for request in self.kept.take() {
+            self.presence.expect(request.mac);
+            self.ports.insert((request.domain, request.mac), request);
+        }
         match message {
             Message::Start { reason, reply } => drop(reply.send(self.start(reason).await)),
             Message::Stop { force, reply } => drop(reply.send(self.stop(force).await)),
@@ -270,10 +275,6 @@ impl Actor {
             Message::Leases { reply } => drop(reply.send(self.leases().await)),
             Message::Neighbours { reply } => drop(reply.send(self.neighbours().await)),
             Message::Plug { request, reply } => drop(reply.send(self.plug(request).await)),
-            Message::Keep { request } => {
-                self.presence.expect(request.mac);
-                self.ports.insert((request.domain, request.mac), request);
-            }
             Message::Settled { reply } => {
                 // All guests that run are known by now.
                 if let Some(up) = &self.up {

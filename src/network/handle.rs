@@ -7,6 +7,7 @@ use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 
 use super::actor::{Message, PortRequest};
+use super::port::KeptPorts;
 use super::{Definition, Error, Info, NetworkLease, View, live};
 use crate::desk::Desk;
 use crate::mailbox::{self, Reply};
@@ -21,6 +22,7 @@ pub struct Handle {
     pub(super) view: watch::Receiver<Arc<View>>,
     pub(super) leases: watch::Receiver<Arc<Vec<NetworkLease>>>,
     pub(super) desk: Desk,
+    pub(super) kept: KeptPorts,
 }
 
 impl Handle {
@@ -116,13 +118,10 @@ impl Handle {
     }
 
     /// Knows again the port of a guest that a previous daemon started: its place is there when the network is. Nobody
-    /// waits for it: the network may take its time to be taken over.
+    /// waits for it: the network may take its time to be taken over. It is known before any later message is answered,
+    /// however many wait.
     pub fn keep(&self, request: PortRequest) {
-        let message = Message::Keep { request };
-        if let Err(mpsc::error::TrySendError::Full(message)) = self.mailbox.try_send(message) {
-            let mailbox = self.mailbox.clone();
-            tokio::spawn(async move { drop(mailbox.send(message).await) });
-        }
+        self.kept.put(request);
     }
 
     /// Returns when it has taken over, or removed, what a previous daemon left of it.

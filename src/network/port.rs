@@ -4,10 +4,13 @@
 //! Owns the settings of a port and their order. Must never leave a TAP on a bridge without its settings: one that
 //! cannot have them is taken off again.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
 use super::Error;
 use super::actor::{Actor, PortRequest};
 use super::bring_up::{Up, alias};
 use super::state::Denial;
+use crate::model::Mac;
 use crate::plan::ports::{PortRules, PortWish};
 use crate::sys::netlink::{Link, Netlink, NetlinkError, PortSpec};
 use crate::sys::netspace::{NetSpace, SysctlError};
@@ -20,10 +23,33 @@ pub enum PortError {
     NoBridge(String),
     #[error("there is no TAP '{0}'")]
     NoTap(String),
+    #[error(
+        "{mac} cannot be the address of a NIC on the bridge '{bridge}'; give another, or leave it out and Warren chooses one"
+    )]
+    Address { mac: Mac, bridge: String },
     #[error(transparent)]
     Netlink(#[from] NetlinkError),
     #[error(transparent)]
     Sysctl(#[from] SysctlError),
+}
+
+/// Ports that the actor does not know yet. Clones are the same list. There is one for each NIC of a guest that runs, so
+/// it needs no other bound.
+#[derive(Debug, Clone, Default)]
+pub(super) struct KeptPorts(Arc<Mutex<Vec<PortRequest>>>);
+
+impl KeptPorts {
+    fn lock(&self) -> MutexGuard<'_, Vec<PortRequest>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn put(&self, request: PortRequest) {
+        self.lock().push(request);
+    }
+
+    pub(super) fn take(&self) -> Vec<PortRequest> {
+        std::mem::take(&mut self.lock())
+    }
 }
 
 /// How a TAP is on a bridge.
@@ -33,6 +59,8 @@ pub struct Port {
     pub spec: PortSpec,
     /// Its own MTU; `None`: the bridge's.
     pub mtu: Option<u32>,
+    /// The guest's end of the cable.
+    pub mac: Option<Mac>,
 }
 
 impl Port {
@@ -40,7 +68,7 @@ impl Port {
     pub(super) fn on_network(rules: &PortRules, wish: PortWish) -> Self {
         let spec = PortSpec { isolated: rules.isolates(wish), passes_bpdus: true };
         // A network that was started again may have a lower one than the guest.
-        Self { spec, mtu: wish.mtu.map(|mtu| mtu.min(rules.mtu)) }
+        Self { spec, mtu: wish.mtu.map(|mtu| mtu.min(rules.mtu)), mac: wish.mac }
     }
 }
 
@@ -62,6 +90,10 @@ async fn attach(
     port: Port,
 ) -> Result<(), PortError> {
     let is_there = tap.master == Some(bridge.index);
+    // A guest with the bridge's own address would have what is for the host.
+    if let Some(mac) = port.mac.filter(|mac| !is_there && (mac.is_zero() || bridge.mac == Some(mac.0))) {
+        return Err(PortError::Address { mac, bridge: bridge.name.clone() });
+    }
     if !is_there {
         // The host itself has no business on a guest's cable.
         let key = format!("net/ipv6/conf/{}/disable_ipv6", tap.name);

@@ -3,7 +3,7 @@
 //! Owns the rule that a port changes nothing of the network: neither its MTU nor who is kept from whom. Must never
 //! look at a domain's other devices.
 
-use crate::model::{Finding, InterfaceDef, NetworkDef, Severity};
+use crate::model::{Finding, InterfaceDef, Mac, NetworkDef, Severity};
 
 /// What the kernel gives a bridge where nothing is said.
 pub const DEFAULT_MTU: u32 = 1500;
@@ -25,6 +25,8 @@ pub struct PortRules {
     pub isolated: bool,
     /// Whose network it is.
     pub owner: u32,
+    /// The bridge's own address, where the definition has it.
+    pub mac: Option<Mac>,
 }
 
 /// What a NIC asks for.
@@ -36,12 +38,14 @@ pub struct PortWish {
     pub isolated: Option<bool>,
     /// Whose domain it is.
     pub owner: u32,
+    /// `<mac address>`.
+    pub mac: Option<Mac>,
 }
 
 impl PortWish {
     /// What this NIC of a domain of `owner` asks for.
     pub fn of(nic: &InterfaceDef, owner: u32) -> Self {
-        Self { mtu: nic.mtu, isolated: nic.isolated, owner }
+        Self { mtu: nic.mtu, isolated: nic.isolated, owner, mac: nic.mac }
     }
 }
 
@@ -49,7 +53,8 @@ impl PortRules {
     /// The rules of a network of `owner`.
     pub fn of(def: &NetworkDef, owner: u32) -> Self {
         let ipv6 = def.ipv6 || def.ips.iter().filter_map(|ip| ip.net).any(|net| net.addr().is_ipv6());
-        Self { mtu: def.mtu.unwrap_or(DEFAULT_MTU), ipv6, isolated: def.isolated_ports == Some(true), owner }
+        let isolated = def.isolated_ports == Some(true);
+        Self { mtu: def.mtu.unwrap_or(DEFAULT_MTU), ipv6, isolated, owner, mac: def.mac }
     }
 
     /// Whether a port reaches no other port like it. Who must not lift that does not, though the guest may have been
@@ -83,6 +88,17 @@ impl PortRules {
                 format!("an MTU of {mtu} bytes is not possible")
             };
             object("mtu/@size", why, format!("give {least} to {}, or leave <mtu> out", self.mtu));
+        }
+        let remedy = "give another, or leave it out and Warren chooses one";
+        if wish.mac.is_some_and(Mac::is_zero) {
+            object(
+                "mac/@address",
+                "00:00:00:00:00:00 is the address of no NIC".to_owned(),
+                remedy.to_owned(),
+            );
+        } else if let Some(mac) = wish.mac.filter(|_| wish.mac == self.mac) {
+            let why = format!("{mac} is the address of the network '{network}' itself");
+            object("mac/@address", why, remedy.to_owned());
         }
         if self.isolated && wish.isolated == Some(false) && !self.is_of(wish) {
             let why = format!("the network '{network}' keeps its guests from each other");
@@ -118,12 +134,21 @@ mod tests {
         assert!(!refused("<mtu size='1400'/>", 1401).is_empty());
 
         let isolating = rules("<port isolated='yes'/>");
-        let wish = |owner| PortWish { mtu: None, isolated: Some(false), owner };
+        let wish = |owner| PortWish { isolated: Some(false), owner, ..PortWish::default() };
         assert_eq!(isolating.objections(wish(0), "/d", "n"), []);
         assert!(!isolating.isolates(wish(0)) && isolating.isolates(PortWish::default()));
         assert!(isolating.isolates(wish(1000)) && !rules("").isolates(wish(1000)));
         let found = isolating.objections(wish(1000), "/d", "n");
         assert_eq!(found[0].path, "/d/port/@isolated");
         assert_eq!(rules("").objections(wish(1000), "/d", "n"), []);
+
+        let of_mac = |mac: &str| {
+            let wish = PortWish { mac: Some(mac.parse().unwrap()), ..PortWish::default() };
+            let found = rules("<mac address='52:54:00:00:00:01'/>").objections(wish, "/d", "n");
+            found.first().map(ToString::to_string).unwrap_or_default()
+        };
+        assert_eq!(of_mac("52:54:00:00:00:02"), "");
+        insta::assert_snapshot!(of_mac("52:54:00:00:00:01"), @"/d/mac/@address: 52:54:00:00:00:01 is the address of the network 'n' itself; give another, or leave it out and Warren chooses one");
+        insta::assert_snapshot!(of_mac("00:00:00:00:00:00"), @"/d/mac/@address: 00:00:00:00:00:00 is the address of no NIC; give another, or leave it out and Warren chooses one");
     }
 }

@@ -6,7 +6,9 @@ use std::time::Duration;
 use zbus::Variant;
 
 use crate::callers::People;
-use crate::common::{GuestXml, Object, Options, Service, World, eventually, text, world};
+use crate::common::{
+    GuestXml, HostState, Object, Options, Service, World, assert_error, eventually, text, world,
+};
 
 async fn set_access(people: &People, network: &Object, access: &str) {
     let (path, body) = (network.path.as_str(), (access, Options::new()));
@@ -109,5 +111,78 @@ fn a_port_stays_isolated() {
         service.kill_and_restart(&world).await;
         assert_eq!(ports(&world, &guest).await, wanted, "after the daemon was killed");
         guest.stop().await;
+    });
+}
+
+#[test]
+fn a_nic_has_neither_the_address_of_its_bridge_nor_none() {
+    world(async |world: World| {
+        let people = People::new(&world).await;
+        let own = "52:54:00:aa:bb:cc";
+        let lab = format!(
+            "<network><name>lab</name><mac address='{own}'/><ip address='192.168.71.1' prefix='24'/></network>"
+        );
+        people.root.define_network(&lab).await.expect("root may define");
+        world.sh(&format!("ip link add br9 type bridge && ip link set br9 address {own} up"));
+        let before = HostState::now(&world);
+        for source in ["type='network'><source network='lab'/>", "type='bridge'><source bridge='br9'/>"] {
+            for mac in [own, "00:00:00:00:00:00"] {
+                let nic = format!("<interface {source}<mac address='{mac}'/></interface>");
+                let guest = GuestXml::new("guest").diskless().with(&nic).to_string();
+                let guest = people.root.define_domain(&guest).await.expect("it is kept");
+                assert_error(guest.act("Start").await, "InvalidConfig", &[mac]);
+                guest.undefine().await;
+            }
+        }
+        people.root.network("lab").await.expect("it is there").stop().await;
+        before.restored(&world).await;
+    });
+}
+
+/// Bob may, and for `host-access` the answer comes when it is let.
+const GATE: &str = r#"polkit.addRule(function(action, subject) {
+    if (subject.user != "warren-bob" || action.id.indexOf("org.warren1.") != 0) return polkit.Result.NOT_HANDLED;
+    if (action.id == "org.warren1.host-access") polkit.spawn(["/run/w/gate"]);
+    return polkit.Result.YES;
+});"#;
+
+#[test]
+fn a_start_is_judged_by_what_is_started() {
+    world(async |world: World| {
+        let people = People::new(&world).await;
+        world.sh(
+            "printf '#!/bin/sh\ntouch /run/w/open/asked; while [ ! -e /run/w/open/go ]; do sleep 0.1; done' >/run/w/gate
+             mkdir -m 1777 /run/w/open && chmod 755 /run/w /run/w/gate",
+        );
+        let guest = |tap: &str| {
+            let source = "<source network='lab'/>";
+            let nic = format!("<interface type='network'>{source}<target dev='{tap}'/></interface>");
+            GuestXml::new("hers").diskless().with(&nic).to_string()
+        };
+        let xml = "<network><name>lab</name><ip address='192.168.71.1' prefix='24'/></network>";
+        let lab = people.root.define_network(xml).await.expect("root may define");
+        set_access(&people, &lab, "users").await;
+        let hers = people.owner.define_domain(&guest("ok0")).await.expect("the owner may define");
+        people.polkit.add_rules(&world, GATE);
+        let (bobs, xml) = (hers.seen_by(&people.other), hers.xml().await);
+        eventually("the rule is heeded", Duration::from_secs(30), async || {
+            bobs.ask::<String>("GetXml").await.ok()
+        })
+        .await;
+        let meanwhile = async {
+            eventually("polkit is asked", Duration::from_secs(30), async || {
+                world.try_sh("test -e /run/w/open/asked").ok()
+            })
+            .await;
+            // By root, of whom polkit, which is busy, is not asked.
+            people.root.define_domain(&xml.replace("ok0", "docker0")).await.expect("root may define");
+            world.sh("touch /run/w/open/go");
+        };
+        let (started, ()) = tokio::join!(bobs.act("Start"), meanwhile);
+        assert_error(started, "Conflict", &["'hers'"]);
+        assert_eq!(hers.state().await, "shutoff");
+        people.root.define_domain(&xml).await.expect("root may define");
+        bobs.start().await;
+        bobs.stop().await;
     });
 }

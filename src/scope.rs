@@ -275,6 +275,12 @@ impl Scope {
         base.saturating_add(HELPER_UIDS)..base.saturating_add(self.config.uid_count)
     }
 
+    /// All uids that are kept for guests and helpers; empty: they run as the service.
+    pub fn reserved_uids(&self) -> std::ops::Range<u32> {
+        let base = self.config.uid_base;
+        if self.is_root() { base..base.saturating_add(self.config.uid_count) } else { 0..0 }
+    }
+
     /// The identity of a helper that serves one network.
     pub fn service_user(&self, uid: u32) -> RunAs {
         numbered_user(uid, Vec::new())

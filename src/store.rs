@@ -1,7 +1,7 @@
 //! Definitions and live state on disk.
 //!
 //! Owns the files of STATE (`networks/UUID.xml`, `domains/UUID.xml`: one file an object, the user's
-//! document inside an envelope, so that one rename commits all) and the `state.json` of RUN. Must never
+//! document inside an envelope, so that one rename commits all) and the records of RUN. Must never
 //! let a name become a path, leave a half-written file behind, or hide objects because one file is
 //! broken: that one is kept aside and reported.
 
@@ -9,17 +9,16 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
-use crate::sys::dirs::Dir;
 use crate::sys::unix;
 use crate::xml;
 
 mod kept;
+mod live;
 
 pub use kept::NvramFile;
+pub use live::{forget_former_boot, live_uuids, load_live, remove_live, save_live, write_live};
 
 const NAMESPACE: &str = "urn:org.warren1:object:1";
 const VERSION: &str = "1";
@@ -145,6 +144,9 @@ impl Store {
             let Some(uuid) = uuid_of_file(&path) else { continue };
             match read_definition(&path) {
                 Ok((envelope, xml)) => found.push(Stored { uuid, envelope, xml }),
+                // That it cannot be read does not mean that it is broken; nor must one keep the others from being read.
+                Err(e @ StoreError::Read { .. }) if is_passing(&e) => return Err(e),
+                Err(e @ StoreError::Read { .. }) => broken.push(e),
                 Err(e) => {
                     self.set_aside(&path);
                     broken.push(e);
@@ -172,73 +174,6 @@ impl Store {
         write_atomically(&path, b"").map_err(|source| StoreError::Write { path, source })?;
         Ok(true)
     }
-}
-
-/// Empties RUN of what a former boot left (below `/tmp` it stays): its pids mean other processes now. Then
-/// marks it as of this boot.
-pub fn forget_former_boot(run: &Path, boot_id: &str) -> Result<(), StoreError> {
-    let marker = run.join("boot-id");
-    if fs::read_to_string(&marker).is_ok_and(|boot| boot == boot_id) {
-        return Ok(());
-    }
-    let failed = |source| StoreError::Write { path: run.to_owned(), source };
-    for entry in fs::read_dir(run).map_err(failed)? {
-        let path = entry.map_err(failed)?.path();
-        if path.is_dir() {
-            remove_live(&path)?;
-        } else if path.file_name().is_some_and(|name| name != "lock") {
-            fs::remove_file(&path).map_err(failed)?;
-        }
-    }
-    unix::write_private(&marker, boot_id.as_bytes()).map_err(failed)
-}
-
-/// Writes live state.
-pub fn save_live<T: Serialize>(dir: &Path, state: &T) -> Result<(), StoreError> {
-    let path = dir.join("state.json");
-    match serde_json::to_vec_pretty(state) {
-        Ok(text) => write_live(&path, &text),
-        Err(e) => Err(StoreError::Write { path, source: e.into() }),
-    }
-}
-
-/// Writes a file of RUN: complete or not at all. Not synced, since RUN is gone after a boot anyway.
-pub fn write_live(path: &Path, content: &[u8]) -> Result<(), StoreError> {
-    let mut new = path.as_os_str().to_owned();
-    new.push(".new");
-    let written = unix::write_private(Path::new(&new), content).and_then(|()| fs::rename(&new, path));
-    written.map_err(|source| {
-        let _ = fs::remove_file(&new);
-        StoreError::Write { path: path.to_owned(), source }
-    })
-}
-
-/// Reads live state; `None` where there is none.
-pub fn load_live<T: DeserializeOwned>(dir: &Path) -> Result<Option<T>, StoreError> {
-    let path = dir.join("state.json");
-    let text = match fs::read(&path) {
-        Ok(text) => text,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(StoreError::Read { path, source }),
-    };
-    serde_json::from_slice(&text).map(Some).map_err(|e| StoreError::Broken { path, reason: e.to_string() })
-}
-
-/// The UUIDs that have a directory in RUN.
-pub fn live_uuids(run: &Path, kind: Kind) -> Vec<Uuid> {
-    let Ok(entries) = fs::read_dir(run.join(kind.dir())) else { return Vec::new() };
-    entries.filter_map(|e| Uuid::try_parse(e.ok()?.file_name().to_str()?).ok()).collect()
-}
-
-/// Removes a directory with all that is in it; one that is not there is as good.
-pub fn remove_live(dir: &Path) -> Result<(), StoreError> {
-    // Those that a helper or a guest can fill are below it.
-    match (dir.parent().map(Dir::open), dir.file_name().and_then(|name| name.to_str())) {
-        (Some(Ok(parent)), Some(name)) => parent.remove(name),
-        (Some(Err(e)), _) if e.kind() != io::ErrorKind::NotFound => Err(e),
-        _ => Ok(()),
-    }
-    .map_err(|source| StoreError::Remove { path: dir.to_owned(), source })
 }
 
 fn uuid_of_file(path: &Path) -> Option<Uuid> {
@@ -281,10 +216,16 @@ fn without_declaration(xml: &str) -> &str {
     text.split_once("?>").map_or(text, |(_, rest)| rest).trim()
 }
 
+/// Whether the service lacks something for the moment, and the file is as it was.
+fn is_passing(error: &StoreError) -> bool {
+    let StoreError::Read { source, .. } = error else { return false };
+    matches!(source.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM))
+}
+
 fn read_definition(path: &Path) -> Result<(Envelope, String), StoreError> {
-    let text =
-        fs::read_to_string(path).map_err(|source| StoreError::Read { path: path.to_owned(), source })?;
-    unwrap(&text).map_err(|reason| StoreError::Broken { path: path.to_owned(), reason })
+    let text = std::fs::read(path).map_err(|source| StoreError::Read { path: path.to_owned(), source })?;
+    let text = String::from_utf8(text).map_err(|e| e.to_string());
+    text.and_then(|text| unwrap(&text)).map_err(|reason| StoreError::Broken { path: path.to_owned(), reason })
 }
 
 fn unwrap(text: &str) -> Result<(Envelope, String), String> {
@@ -359,22 +300,6 @@ mod tests {
     }
 
     #[test]
-    fn what_a_former_boot_left_is_forgotten() {
-        let dir = tempfile::tempdir().unwrap();
-        let left = dir.path().join("domains/x");
-        let prepare = || {
-            fs::create_dir_all(&left).unwrap();
-            fs::write(dir.path().join("nethost.stat"), "1").unwrap();
-        };
-        prepare();
-        forget_former_boot(dir.path(), "one").unwrap();
-        assert!(!left.exists() && !dir.path().join("nethost.stat").exists());
-        prepare();
-        forget_former_boot(dir.path(), "one").unwrap();
-        assert!(left.exists() && dir.path().join("nethost.stat").exists());
-    }
-
-    #[test]
     fn a_broken_file_is_kept_aside_and_hides_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).unwrap();
@@ -386,6 +311,17 @@ mod tests {
         assert!(broken[0].to_string().contains(&bad.to_string()));
         assert!(store.path(Kind::Domain, &bad).with_extension("xml.broken").exists());
         assert!(store.load(Kind::Domain).unwrap().1.is_empty());
+        // What cannot be read stays where it is.
+        let unreadable = store.path(Kind::Domain, &bad);
+        fs::create_dir(&unreadable).unwrap();
+        let (found, broken) = store.load(Kind::Domain).unwrap();
+        assert_eq!((found.len(), broken.len()), (1, 1));
+        assert!(unreadable.exists());
+        let passing = |errno| {
+            let source = io::Error::from_raw_os_error(errno);
+            is_passing(&StoreError::Read { path: unreadable.clone(), source })
+        };
+        assert!(passing(libc::EMFILE) && !passing(libc::EIO));
     }
 
     #[test]

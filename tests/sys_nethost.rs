@@ -273,14 +273,16 @@ fn pasta_is_the_way_out_and_no_way_to_the_hosts_own_services() {
         }
         drop(secret);
 
-        let adopted = pasta::adopt(dir.path()).unwrap().unwrap();
+        let uid = ordinary_user().map_or_else(|| rustix::process::geteuid().as_raw(), |user| user.uid);
+        let adopt = || pasta::adopt(dir.path(), uid);
+        let adopted = adopt().await.unwrap().unwrap();
         assert_eq!(adopted.process.identity(), uplink.process.identity());
         assert_eq!((&adopted.ifname, adopted.dns), (&uplink.ifname, uplink.dns));
 
         // A pasta of a former nethost is not taken for this one's, and does not stay.
         nethost.stop().await.unwrap();
         let next = nethost::find_or_start(dir.path(), Path::new(EXE), ordinary_user()).await.unwrap();
-        assert!(pasta::adopt(dir.path()).unwrap().is_none());
+        assert!(adopt().await.unwrap().is_none());
         let second = pasta::start(&next, dir.path(), ordinary_user()).await.unwrap();
         assert!(Process::adopt(uplink.process.identity()).unwrap().is_none());
         assert_eq!(ask(&next.space(), "tcp/10.9.0.2/7777", "").await, "from outside");

@@ -168,6 +168,7 @@ fn network_name(e: &network::Error) -> &'static str {
         | E::Leases { .. }
         | E::Store(_)
         | E::TearDown(_)
+        | E::Unsure { .. }
         | E::Remains { .. } => warren!("BackendFailed"),
     }
 }
@@ -181,7 +182,7 @@ impl From<domain::Error> for Error {
 fn domain_name(e: &domain::Error) -> &'static str {
     use domain::Error as E;
     match e {
-        E::Denied { .. } | E::NetworkInactive { .. } => warren!("WrongState"),
+        E::Denied { .. } | E::NetworkInactive { .. } | E::Lost { .. } => warren!("WrongState"),
         E::NotSupported { .. } | E::Ground { .. } => warren!("NotSupported"),
         E::Config { .. } | E::Plug { source: PortError::Address { .. }, .. } => warren!("InvalidConfig"),
         E::Changed { .. } => warren!("Conflict"),
@@ -226,6 +227,7 @@ fn domain_name(e: &domain::Error) -> &'static str {
         | E::Firmware { .. }
         | E::NoVariables
         | E::Remains { .. }
+        | E::Unsure(_)
         | E::Store(_) => warren!("BackendFailed"),
     }
 }

@@ -24,7 +24,7 @@ use crate::store::Envelope;
 
 const MAILBOX: usize = 64;
 /// Why a guest is off that was running when the daemon ended.
-const LOST: &str = "QEMU ended while Warren was not running";
+pub(super) const LOST: &str = "QEMU ended while Warren was not running";
 
 pub(super) type Reply<T> = crate::mailbox::Reply<T, Error>;
 
@@ -106,6 +106,8 @@ pub(super) struct Actor {
     pub(super) differs: bool,
     /// A change of what is stored is being written, or what a teardown has left removed.
     pub(super) changing: bool,
+    /// It could not be found out yet whether a guest runs.
+    pub(super) unsure: bool,
     /// What has come meanwhile and has to wait for it.
     pub(super) waiting: VecDeque<Message>,
     pub(super) starting: Option<(Reply<()>, StartOptions)>,
@@ -133,13 +135,7 @@ pub fn spawn(context: Context, seed: Seed) -> Handle {
     let (reports, reported) = mpsc::channel(report::QUEUE);
     let Seed { definition, uuid, envelope, shares, recovered } = seed;
     context.kept.count(&context.store, &uuid, envelope.owner);
-    let (state, cause) = match &recovered {
-        Recovered::Adopted(adopted) => (adopted.state(), Reason::Adopted.into()),
-        Recovered::Lost => (State::Crashed, Cause::new(Reason::Failed, LOST)),
-        Recovered::Ending { lost: true, .. } => (State::Stopping, Cause::new(Reason::Failed, LOST)),
-        Recovered::Ending { .. } => (State::Stopping, Reason::None.into()),
-        Recovered::Off => (State::Shutoff, Reason::None.into()),
-    };
+    let (state, cause) = recovered.state();
     let mut actor = Actor {
         context,
         uuid,
@@ -152,6 +148,7 @@ pub fn spawn(context: Context, seed: Seed) -> Handle {
         live: None,
         differs: false,
         changing: false,
+        unsure: false,
         waiting: VecDeque::new(),
         starting: None,
         cancel: watch::Sender::new(false),
@@ -199,7 +196,20 @@ impl Actor {
                 });
             }
             Recovered::Lost | Recovered::Off => {}
+            Recovered::Unsure => {
+                // All that would change or use it waits.
+                (self.unsure, self.changing) = (true, true);
+                self.recover_again();
+            }
         }
+    }
+
+    /// What could not be found out is known now.
+    pub(super) fn recovered(&mut self, recovered: Recovered) {
+        (self.unsure, self.changing) = (false, false);
+        (self.state, self.cause) = recovered.state();
+        self.begin(recovered);
+        self.publish();
     }
 
     async fn run(&mut self, mut messages: mpsc::Receiver<Message>, mut reported: mpsc::Receiver<Report>) {
@@ -329,7 +339,7 @@ impl Actor {
             return drop(reply.send(Err(e)));
         }
         let Some(qmp) = self.guest.as_ref().and_then(|g| g.qmp.clone()) else {
-            return drop(reply.send(Err(Error::NoMonitor)));
+            return drop(reply.send(Err(self.no_monitor())));
         };
         self.set_reboot(command == Command::Reboot);
         // QEMU tells of it before it answers.

@@ -21,7 +21,7 @@ pub(super) struct Attached {
     pub(super) console: Console,
 }
 
-fn socket(alias: &str) -> String {
+pub(super) fn socket(alias: &str) -> String {
     format!("{alias}.sock")
 }
 
@@ -34,7 +34,12 @@ pub(super) fn listen(dir: &Path, def: &DomainDef) -> Result<Vec<(String, OwnedFd
     char_devices(def).into_iter().filter(|d| d.has_socket()).map(open).collect()
 }
 
-/// Begins to read all consoles.
+/// The names of all of them.
+pub(super) fn sockets(def: &DomainDef) -> Vec<String> {
+    char_devices(def).into_iter().filter(|d| d.has_socket()).map(|d| socket(&d.alias)).collect()
+}
+
+/// Begins to read all consoles. One that cannot be reached does not keep the others from it.
 pub(super) async fn attach(
     context: &Context,
     uuid: &Uuid,
@@ -42,9 +47,14 @@ pub(super) async fn attach(
     guest: &mut Guest,
 ) -> Result<(), Error> {
     let dir = context.scope.domain_run_dir(uuid);
+    let mut result = Ok(());
     for device in char_devices(def).into_iter().filter(|d| d.is_read()) {
-        let stream = unix::connect(&dir, &socket(&device.alias)).await.map_err(Error::Run)?;
-        guest.consoles.push(Attached { alias: device.alias, console: Console::attach(stream) });
+        match unix::connect(&dir, &socket(&device.alias)).await {
+            Ok(stream) => {
+                guest.consoles.push(Attached { alias: device.alias, console: Console::attach(stream) });
+            }
+            Err(e) => result = Err(Error::Run(e)),
+        }
     }
-    Ok(())
+    result
 }

@@ -194,6 +194,15 @@ pub struct Xml {
 }
 
 impl Snapshot {
+    /// What a guest was given at its start is not known where the record of that was lost.
+    pub(super) fn refuse_rebuilt(&self, uuid: &uuid::Uuid) -> Result<(), Error> {
+        if !self.assigned.as_ref().is_some_and(|live| live.rebuilt) {
+            return Ok(());
+        }
+        let name = self.definition.name().to_string();
+        Err(Error::Lost { name, record: format!("domains/{uuid}/state.json").into() })
+    }
+
     /// The document, with what was assigned. For the desk.
     pub(super) fn doc(&self) -> Result<DomainDoc, Error> {
         let doc = self.definition.doc()?;

@@ -5,6 +5,7 @@
 //! goes on after a failure and tells all of them.
 
 use std::fs::File;
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,7 +18,8 @@ use uuid::Uuid;
 
 use super::consoles::Attached;
 use super::demand::Demand;
-use super::{Context, Error, nics, nvram};
+use super::{Context, Error, NOBODY, nics, nvram};
+use crate::desk::off_thread;
 use crate::ledger::Share;
 use crate::model::DomainDef;
 use crate::store::{self, NvramFile, StoreError};
@@ -27,6 +29,9 @@ use crate::sys::qmp::Qmp;
 /// How long QEMU has between SIGTERM and SIGKILL.
 pub(super) const GRACE: Duration = Duration::from_secs(5);
 
+/// How long what was begun for a guest may take when it is to be given back.
+const AT_WORK: Duration = Duration::from_secs(10);
+
 /// What RUN says of a guest that runs, or was about to.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -35,7 +40,7 @@ pub(super) struct Live {
     /// Whether the start was finished and its end not begun.
     pub(super) active: bool,
     pub(super) name: String,
-    /// The uid of the domain's owner; a record of a former version has none.
+    /// The uid of the domain's owner; not known from a record of a former version, or one that was lost.
     pub(super) owner: Option<u32>,
     /// QEMU's uid, where it is not the service's.
     pub(super) uid: Option<u32>,
@@ -60,6 +65,9 @@ pub(super) struct Live {
     pub(super) copies: u64,
     /// What this start has made in STATE; nothing once it was finished.
     pub(super) made: Vec<NvramFile>,
+    /// The record was lost while the guest ran: this is what could be found again.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(super) rebuilt: bool,
     /// The definition as it runs, in the record of a former version: now it is in a file of its own.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(super) xml: String,
@@ -110,8 +118,10 @@ pub(super) struct Guest {
     pub(super) writing: Option<JoinHandle<Result<Option<File>, StoreError>>>,
     /// What it takes of its owner's.
     pub(super) shares: Vec<Share>,
-    /// Held while something is written for it off the thread.
+    /// Held while something is done for it off the thread: files written, QEMU forked.
     pub(super) at_work: Arc<Mutex<()>>,
+    /// Files of its runtime directory that are lost, and what cannot be done without them.
+    pub(super) lost: Vec<PathBuf>,
 }
 
 /// The name under which a domain holds the ground.
@@ -124,30 +134,42 @@ pub(super) fn identity_file(dir: &Path) -> PathBuf {
     dir.join("qemu.stat")
 }
 
+/// The FIFO that is QEMU's standard error.
+pub(super) fn stderr_fifo(dir: &Path) -> PathBuf {
+    dir.join("stderr")
+}
+
 /// The file that has the document of a guest as it runs: written once, before anything else of it.
 pub(super) fn definition_file(dir: &Path) -> PathBuf {
     dir.join("definition.xml")
 }
 
 /// The document that a guest runs with.
-pub(super) fn text_as_it_runs(dir: &Path, live: &Live) -> Option<String> {
-    if !live.xml.is_empty() {
-        return Some(live.xml.clone());
-    }
-    fs_err::read_to_string(definition_file(dir)).ok()
+pub(super) fn text_as_it_runs(dir: &Path, live: &Live) -> io::Result<String> {
+    if live.xml.is_empty() { fs_err::read_to_string(definition_file(dir)) } else { Ok(live.xml.clone()) }
 }
 
 impl Guest {
+    /// For whom it counts, and whose rights it has.
+    pub(super) fn owner(&self) -> u32 {
+        self.live.owner.unwrap_or(NOBODY)
+    }
+
+    /// The file of that name, if it is lost.
+    pub(super) fn lost_file(&self, name: &str) -> Option<&Path> {
+        self.lost.iter().map(PathBuf::as_path).find(|path| path.file_name().is_some_and(|n| n == name))
+    }
+
     /// Takes what it will need of its owner's share.
     pub(super) fn take_demand(&mut self, context: &Context, def: &DomainDef) -> Result<(), Error> {
-        let owner = self.live.owner.unwrap_or(0);
+        let owner = self.owner();
         self.shares = Demand::of(def).take(&context.ledger, owner)?;
         Ok(())
     }
 
     /// The same for a guest that runs already.
     pub(super) fn note_demand(&mut self, context: &Context, def: &DomainDef) {
-        let owner = self.live.owner.unwrap_or(0);
+        let owner = self.owner();
         self.shares = Demand::of(def).note(&context.ledger, owner);
     }
 
@@ -164,7 +186,11 @@ impl Guest {
     /// Gives everything back; QEMU is ended first if it is still there.
     pub(super) async fn give_back(mut self, context: &Context, uuid: &Uuid) -> Vec<String> {
         let mut problems = Vec::new();
-        drop(self.at_work.lock().await);
+        // What was begun for it may go on for a while after nobody waits for it any more.
+        if tokio::time::timeout(AT_WORK, self.at_work.lock()).await.is_err() {
+            problems.push("its start is still at work, on a disk that does not answer, say".to_owned());
+            return problems;
+        }
         self.qmp = None;
         self.consoles.clear();
         if let Some(process) = self.process.take()
@@ -192,7 +218,9 @@ impl Guest {
         if let Err(e) = context.loopback.close(uuid).await {
             problems.push(crate::chain(&e));
         }
-        match store::remove_live(&context.scope.domain_run_dir(uuid)) {
+        // QEMU's uid may have filled it.
+        let dir = context.scope.domain_run_dir(uuid);
+        match off_thread(move || store::remove_live(&dir)).await {
             Ok(()) => self.live.uid.into_iter().for_each(|uid| context.uids.give_back(uid)),
             Err(e) => {
                 problems.push(format!("the runtime files: {}", crate::chain(&e)));

@@ -161,6 +161,7 @@ impl Handle {
     /// The document's text, as stored or as it runs, for `by`.
     pub async fn xml(&self, live: bool, by: u32) -> Result<Xml, Error> {
         let seen = self.look(live).await?;
+        seen.refuse_rebuilt(&self.uuid)?;
         if let Some(text) = seen.plain() {
             return Ok(Xml { public: text.to_owned(), whole: None });
         }
@@ -170,6 +171,7 @@ impl Handle {
     /// Its devices, for `by`.
     pub async fn info(&self, by: u32) -> Result<Info, Error> {
         let seen = self.look(true).await?;
+        seen.refuse_rebuilt(&self.uuid)?;
         let (bytes, failure) = (seen.definition.bytes(), seen.failure);
         let find = move || Ok::<_, Error>(info::of(seen.definition.doc()?.def(), seen.assigned.as_deref()));
         Ok(Info { failure, ..self.desk.run(by, bytes, find).await? })

@@ -69,6 +69,9 @@ impl Actor {
     }
 
     pub(super) fn stop(&mut self, graceful: bool, reply: Reply<()>) {
+        if self.unsure {
+            return drop(reply.send(Err(Error::Unsure(self.name()))));
+        }
         let (next, effect) = match self.step(Event::Stop) {
             Ok(step) => step,
             Err(e) => return drop(reply.send(Err(e))),

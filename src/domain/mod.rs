@@ -6,7 +6,8 @@
 //!
 //! [`state`] says what may happen, `actor` and `life` make it happen, `change` changes what is stored, `start` holds
 //! the steps of a start, `nics` those of each NIC, `guest` what a running guest holds and its undoing, `demand` what it
-//! counts for, `recover` the adoption of guests that a former service started, `resync` how much of QEMU's news is
+//! counts for, `recover` the adoption of guests that a former service started, `find` and `lost` what becomes of those
+//! whose records are lost, `resync` how much of QEMU's news is
 //! taken, and `report` and `events` what they mean.
 
 mod actor;
@@ -20,6 +21,7 @@ mod displays;
 mod early;
 mod events;
 mod files;
+mod find;
 mod firmware;
 mod guest;
 mod handle;
@@ -28,6 +30,7 @@ mod kept;
 mod life;
 mod live;
 mod loopback;
+mod lost;
 mod nics;
 mod nvram;
 mod open;
@@ -65,6 +68,7 @@ pub use actor::{Seed, spawn};
 pub use commands::Command;
 pub use definition::{Definition, Edition, Xml};
 pub use files::images_of;
+pub use find::{Found, running};
 pub use handle::{Compared, Handle, NetworkRights, StartOptions};
 pub use info::{ConsoleInfo, DiskInfo, GraphicsInfo, Info, NicInfo};
 pub use kept::Kept;
@@ -73,6 +77,9 @@ pub use recover::{Recovered, recorded_uid, recover, what_runs};
 pub use start::planned;
 pub use state::State;
 pub use view::View;
+
+/// Who owns a domain of which no record says whose it is: a user with no rights.
+pub const NOBODY: u32 = 65_534;
 
 /// Why a domain did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -155,6 +162,12 @@ pub enum Error {
     Qmp { command: &'static str, source: QmpError },
     #[error("QEMU does not answer")]
     NoMonitor,
+    #[error(
+        "the domain '{name}' runs, but '{}', which this needs, was lost; stop it and start it again", .record.display()
+    )]
+    Lost { name: String, record: PathBuf },
+    #[error("it is not known yet whether the domain '{0}' runs, since that cannot be found out; try again")]
+    Unsure(String),
     #[error("QEMU could not be ended")]
     End(#[from] ProcessError),
     #[error("the start was cancelled")]

@@ -12,7 +12,7 @@ use serde_json::json;
 use super::Error;
 use super::actor::{Actor, Reply};
 use super::commands::{DEADLINE, execute_with};
-use super::consoles::Attached;
+use super::consoles::{self, Attached};
 use super::state::Denial;
 use crate::ledger::Resource;
 use crate::sys::qmp::Qmp;
@@ -29,6 +29,10 @@ impl Actor {
         let asked = |a: &&Attached| device.is_empty() || a.alias == device;
         let Some(Attached { console, .. }) = consoles.iter().find(asked) else {
             let known = list(consoles.iter().map(|a| a.alias.as_str()));
+            let socket = consoles::socket(if device.is_empty() { "serial0" } else { device });
+            if let Some(lost) = self.lost(&socket) {
+                return Err(lost);
+            }
             return Err(Error::NoSuchConsole { name: self.name(), device: device.to_owned(), known });
         };
         if force {
@@ -48,7 +52,7 @@ impl Actor {
             let (name, device) = (self.name(), device.to_owned());
             return drop(reply.send(Err(Error::NoSuchDisplay { name, device, known })));
         };
-        let Some(qmp) = guest.qmp.clone() else { return drop(reply.send(Err(Error::NoMonitor))) };
+        let Some(qmp) = guest.qmp.clone() else { return drop(reply.send(Err(self.no_monitor()))) };
         // Both ends are the service's until QEMU has one, and it need not answer.
         let share = match self.context.ledger.take(by, Resource::Descriptors, 2) {
             Ok(share) => share,

@@ -6,10 +6,9 @@
 use uuid::Uuid;
 
 use super::actor::{Actor, Reply};
-use super::recover::recorded;
 use super::report::Report;
 use super::state::Event;
-use super::{Context, Error};
+use super::{Context, Error, lost};
 
 /// Whether RUN knows of something.
 pub(super) fn is_there(context: &Context, uuid: &Uuid) -> bool {
@@ -21,7 +20,7 @@ pub(super) async fn clear(context: &Context, uuid: &Uuid) -> Vec<String> {
     if !is_there(context, uuid) {
         return Vec::new();
     }
-    match recorded(context, uuid) {
+    match lost::recorded(context, uuid, None).await {
         Ok(guest) => guest.give_back(context, uuid).await,
         Err(e) => vec![format!("QEMU: {}", crate::chain(&e))],
     }

@@ -43,6 +43,8 @@ pub(super) enum Report {
     /// QEMU was asked to end and did not.
     StillThere(Error),
     GivenBack,
+    /// What could not be found out when the daemon started.
+    Recovered(Box<super::Recovered>),
     /// What is stored of the domain was changed, or was not.
     Changed(Box<Change>),
     /// What a teardown had left was tried again.
@@ -94,6 +96,10 @@ impl Actor {
                 self.answer_stops_with(&text);
             }
             Report::GivenBack => self.given_back(),
+            Report::Recovered(recovered) => {
+                self.recovered(*recovered);
+                self.go_on();
+            }
             Report::Changed(change) => {
                 if self.changed(*change) {
                     return true;

@@ -16,7 +16,7 @@ use super::demand::Demand;
 use super::files::{OpenedFiles, open_files};
 use super::guest::{Guest, Live, LiveDevice, definition_file, identity_file};
 use super::nics::{self, NicDescriptor};
-use super::{Context, Error, StartOptions, confine, consoles, displays, early, firmware, remains};
+use super::{Context, Error, StartOptions, confine, consoles, displays, early, firmware, guest, remains};
 use crate::desk::{Desk, off_thread};
 use crate::model::{DiskFormat, DomainDef, Finding, IfName, Image, Severity};
 use crate::plan::host::QemuFacts;
@@ -314,7 +314,7 @@ async fn spawn_qemu(
     let assigned = planned.assigned.into_iter();
     guest.live.devices =
         assigned.map(|a| LiveDevice { path: a.path, alias: a.alias, pci: a.pci.map(place) }).collect();
-    let (read_end, write_end) = stderr_fifo(&dir.join("stderr")).map_err(Error::Run)?;
+    let (read_end, write_end) = stderr_fifo(&guest::stderr_fifo(&dir)).map_err(Error::Run)?;
     let mut spawn = Spawn::lasting(&qemu.path, identity_file(&dir))
         .args(planned.argv)
         .run_as(guest.live.uid.map(|uid| context.scope.guest_user(uid)))

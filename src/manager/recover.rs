@@ -30,17 +30,20 @@ use crate::sys::memory;
 /// The network that is there from the start.
 const DEFAULT_NETWORK: &str = include_str!("../../examples/default.xml");
 
-/// How long the daemon's start waits for all that it takes over; it takes some tenths of a second.
+/// How long the daemon's start waits, in all, for networks that are taken over and for what is removed; for a domain
+/// [`domain::recover`] has limits of its own.
 const PATIENCE: Duration = Duration::from_millis(800);
 
 impl Manager {
     /// Fills the registry from the disk and takes over what a previous daemon left running.
     pub async fn recover(self: &Arc<Self>) -> Result<(), Error> {
-        self.mark_uids();
+        // Those that run are known before anything is taken for a leftover.
+        let running = domain::running(&self.domain_context()).await.map_err(domain::Error::Run)?;
+        self.mark_uids(&running)?;
         self.forwarding.begin().await;
         let begun = tokio::time::Instant::now();
-        let mut beside = self.recover_networks()?;
-        beside.extend(self.recover_domains().await?);
+        let mut beside = self.recover_networks().await?;
+        beside.extend(self.recover_domains(&running).await?);
         let networks = self.networks();
         let (ground, forwarding) = (self.ground.clone(), self.forwarding.clone());
         let loopback = self.loopback.clone();
@@ -64,12 +67,16 @@ impl Manager {
     }
 
     /// Before anything starts, no uid is free that a guest or a dnsmasq of a former service may have.
-    fn mark_uids(&self) {
+    fn mark_uids(&self, running: &[domain::Found]) -> Result<(), Error> {
         let (networks, domains) = (self.network_context(), self.domain_context());
-        let live = |kind| store::live_uuids(&self.scope.dirs.run, kind).into_iter();
-        let of_networks = live(Kind::Network).filter_map(|uuid| network::recorded_uid(&networks, &uuid));
-        let of_domains = live(Kind::Domain).filter_map(|uuid| domain::recorded_uid(&domains, &uuid));
-        of_networks.chain(of_domains).for_each(|uid| self.uids.mark(uid));
+        let live = |kind| store::live_uuids(&self.scope.dirs.run, kind);
+        let of_networks = live(Kind::Network)?.into_iter();
+        let of_networks = of_networks.filter_map(|uuid| network::recorded_uid(&networks, &uuid));
+        let of_domains = live(Kind::Domain)?.into_iter();
+        let of_domains = of_domains.filter_map(|uuid| domain::recorded_uid(&domains, &uuid));
+        let of_running = running.iter().map(domain::Found::uid);
+        of_networks.chain(of_domains).chain(of_running).for_each(|uid| self.uids.mark(uid));
+        Ok(())
     }
 
     /// What is defined; what cannot be used is kept aside.
@@ -100,56 +107,69 @@ impl Manager {
     }
 
     /// Answers what goes on beside.
-    fn recover_networks(&self) -> Result<Vec<JoinHandle<()>>, Error> {
+    async fn recover_networks(&self) -> Result<Vec<JoinHandle<()>>, Error> {
         let context = self.network_context();
         let mut known = self.load(Kind::Network, network::Definition::read)?;
-        for uuid in self.unknown(Kind::Network, known.iter().map(|(_, uuid, _)| *uuid)) {
+        for uuid in self.unknown(Kind::Network, known.iter().map(|(_, uuid, _)| *uuid))? {
             if let Some(definition) = network::what_stands(&context, &uuid) {
                 let envelope = self.define_again(Kind::Network, &uuid, self.scope.uid, definition.xml());
                 known.push((definition, uuid, envelope));
             }
         }
+        let standing = network::standing(&context).await;
         for (definition, uuid, envelope) in known {
-            let left = network::left(&context, &uuid, true);
+            let left = network::left(&context, &uuid, true, standing.contains(&uuid));
             let shares = self.noted(envelope.owner, definition.bytes());
             self.enter_network(network::Seed { definition, uuid, envelope, shares, left });
         }
         let mut beside = Vec::new();
-        for uuid in self.unknown(Kind::Network, self.networks().iter().map(network::Handle::uuid)) {
-            let Some(left) = network::left(&context, &uuid, false) else { continue };
+        for uuid in self.unknown(Kind::Network, self.networks().iter().map(network::Handle::uuid))? {
+            let Some(left) = network::left(&context, &uuid, false, false) else { continue };
             let context = context.clone();
-            beside.push(tokio::spawn(async move { drop(left.recover(&context, &uuid, None).await) }));
+            beside.push(tokio::spawn(async move {
+                if let Err(e) = left.recover(&context, &uuid, None).await {
+                    tracing::error!("what the network {uuid} left is not removed: {}", crate::chain(&e));
+                }
+            }));
         }
         Ok(beside)
     }
 
-    /// As [`Self::recover_networks`].
-    async fn recover_domains(&self) -> Result<Vec<JoinHandle<()>>, Error> {
+    /// As [`Self::recover_networks`]. `running`: the guests that run, with a record or not.
+    async fn recover_domains(&self, running: &[domain::Found]) -> Result<Vec<JoinHandle<()>>, Error> {
         let context = self.domain_context();
         let mut known = self.load(Kind::Domain, domain::Definition::read)?;
-        for uuid in self.unknown(Kind::Domain, known.iter().map(|(_, uuid, _)| *uuid)) {
-            if let Some((definition, owner)) = domain::what_runs(&context, &uuid) {
+        let unknown = |known: Vec<Uuid>| {
+            let mut unknown = self.unknown(Kind::Domain, known.iter().copied())?;
+            unknown.extend(running.iter().map(|found| found.uuid).filter(|uuid| !known.contains(uuid)));
+            unknown.sort_unstable();
+            unknown.dedup();
+            Ok::<_, Error>(unknown)
+        };
+        for uuid in unknown(known.iter().map(|(_, uuid, _)| *uuid).collect())? {
+            if let Some((definition, owner)) = domain::what_runs(&context, &uuid, running).await {
                 let envelope = self.define_again(Kind::Domain, &uuid, owner, definition.xml());
                 known.push((definition, uuid, envelope));
             }
         }
         // All at once: whoever waits for the service does not wait for each guest that hangs.
-        let recover =
-            known.iter().map(|(definition, uuid, _)| domain::recover(&context, uuid, Some(definition)));
+        let recover = known.iter().map(|(definition, uuid, envelope)| {
+            domain::recover(&context, uuid, Some((definition, envelope.owner)), running)
+        });
         let recovered = join_all(recover).await;
         for ((definition, uuid, envelope), recovered) in known.into_iter().zip(recovered) {
             let recovered = recovered.unwrap_or_else(|e| {
-                tracing::error!(domain = %definition.name(), "could not be taken over: {}", crate::chain(&e));
-                domain::Recovered::Off
+                tracing::error!(domain = %definition.name(), "not taken over yet: {}", crate::chain(&e));
+                domain::Recovered::Unsure
             });
             let shares = self.noted(envelope.owner, definition.bytes());
             self.enter_domain(domain::Seed { definition, uuid, envelope, shares, recovered });
         }
         let mut beside = Vec::new();
-        for uuid in self.unknown(Kind::Domain, self.domains().iter().map(domain::Handle::uuid)) {
-            let context = context.clone();
+        for uuid in unknown(self.domains().iter().map(domain::Handle::uuid).collect())? {
+            let (context, running) = (context.clone(), running.to_vec());
             beside.push(tokio::spawn(async move {
-                match domain::recover(&context, &uuid, None).await {
+                match domain::recover(&context, &uuid, None, &running).await {
                     Ok(recovered) => recovered.settled().await,
                     Err(e) => {
                         tracing::error!("what the domain {uuid} left is not removed: {}", crate::chain(&e));
@@ -161,21 +181,24 @@ impl Manager {
     }
 
     /// The UUIDs that RUN speaks of and the registry does not know.
-    fn unknown(&self, kind: Kind, known: impl Iterator<Item = Uuid>) -> Vec<Uuid> {
+    fn unknown(&self, kind: Kind, known: impl Iterator<Item = Uuid>) -> Result<Vec<Uuid>, Error> {
         let known: HashSet<Uuid> = known.collect();
-        let mut live = store::live_uuids(&self.scope.dirs.run, kind);
+        let mut live = store::live_uuids(&self.scope.dirs.run, kind)?;
         live.retain(|uuid| !known.contains(uuid));
-        live
+        Ok(live)
     }
 
     /// What runs has lost its definition, which is broken, say, or of a newer version: the document that it runs with
     /// is its definition now.
     fn define_again(&self, kind: Kind, uuid: &Uuid, owner: u32, xml: &str) -> Envelope {
-        let object = format!("{}/{uuid}", kind.dir());
-        tracing::error!("{object} runs and its definition is lost: it is defined anew as it runs");
+        let path = self.store.path(kind, uuid);
+        tracing::error!(
+            "'{}' is lost or broken; what it defined runs, and is defined anew as it runs",
+            path.display()
+        );
         let envelope = first_envelope(owner);
         if let Err(e) = self.store.save(kind, uuid, &envelope, xml) {
-            tracing::error!("{object} is not kept: {}", crate::chain(&e));
+            tracing::error!("it is not kept: {}", crate::chain(&e));
         }
         envelope
     }

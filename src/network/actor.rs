@@ -14,7 +14,7 @@ use super::bring_up::{self, Up};
 use super::leases::{LeaseChange, Leases, NetworkLease};
 use super::port::KeptPorts;
 use super::presence::Presence;
-use super::recover::{Adopted, Left, NO_DNSMASQ};
+use super::recover::{ATTEMPT, Left, NO_DNSMASQ};
 use super::state::{self, Denial, Effect, Event, State};
 use super::{Context, Definition, Error, Handle, View};
 use crate::ledger::DocumentShares;
@@ -141,16 +141,19 @@ pub(super) struct Actor {
     pub(super) envelope: Envelope,
     pub(super) shares: DocumentShares,
     state: State,
-    cause: Cause,
+    pub(super) cause: Cause,
     pub(super) up: Option<Up>,
     /// Whether what runs says something else than what is stored.
     pub(super) differs: bool,
     pub(super) ports: BTreeMap<(Uuid, Mac), PortRequest>,
     kept: KeptPorts,
-    warnings: Vec<String>,
+    pub(super) warnings: Vec<String>,
     revivals: Backoff,
     /// When a dnsmasq that has ended is started again, and how it ended.
     revival: Option<(Instant, String)>,
+    /// What a previous daemon left, while that could not be taken over, and when it is tried again.
+    pub(super) left: Option<(Left, Instant)>,
+    pub(super) attempts: Backoff,
     pub(super) leases: Leases,
     pub(super) presence: Presence,
     view: watch::Sender<Arc<View>>,
@@ -181,6 +184,8 @@ pub fn spawn(context: Context, seed: Seed) -> Handle {
         warnings: Vec::new(),
         revivals: Backoff::new(REVIVAL.0, REVIVAL.1),
         revival: None,
+        left: None,
+        attempts: Backoff::new(ATTEMPT.0, ATTEMPT.1),
         leases: Leases::new(Vec::new()),
         presence: Presence::default(),
         view: watch::Sender::new(Arc::new(View {
@@ -205,8 +210,7 @@ pub fn spawn(context: Context, seed: Seed) -> Handle {
         Handle { uuid, mailbox, view, leases, desk: actor.context.desk.clone(), kept: actor.kept.clone() };
     tokio::spawn(async move {
         if let Some(left) = left {
-            let left = left.recover(&actor.context, &uuid, Some(&actor.definition)).await;
-            actor.take_over(left);
+            actor.recover(left).await;
         }
         actor.run(messages).await;
     });
@@ -224,6 +228,7 @@ impl Actor {
                 }
             };
             let revival = self.revival.as_ref().map(|(at, _)| tokio::time::Instant::from_std(*at));
+            let attempt = self.left.as_ref().map(|(_, at)| tokio::time::Instant::from_std(*at));
             tokio::select! {
                 message = messages.recv() => match message {
                     Some(message) => if self.handle(message).await { return },
@@ -234,6 +239,8 @@ impl Actor {
                 exit = dnsmasq_exit => self.dnsmasq_ended(format!("{exit:?}")),
                 () = tokio::time::sleep_until(revival.unwrap_or_else(tokio::time::Instant::now)), if revival.is_some()
                     => self.revive_dnsmasq().await,
+                () = tokio::time::sleep_until(attempt.unwrap_or_else(tokio::time::Instant::now)), if attempt.is_some()
+                    => self.recover_again().await,
             }
         }
     }
@@ -300,7 +307,7 @@ impl Actor {
     }
 
     /// Enters a state and tells everybody.
-    fn enter(&mut self, state: State, cause: impl Into<Cause>) {
+    pub(super) fn enter(&mut self, state: State, cause: impl Into<Cause>) {
         self.state = state;
         self.cause = cause.into();
         self.publish();
@@ -380,7 +387,11 @@ impl Actor {
     }
 
     async fn stop(&mut self, force: bool) -> Result<(), Error> {
+        self.recover_again().await;
         let (next, _) = self.step(Event::Stop)?;
+        if self.left.is_some() {
+            return Err(Error::Unsure { name: self.name(), why: self.cause.failure.clone() });
+        }
         if !force && !self.ports.is_empty() {
             let mut domains: Vec<String> =
                 self.ports.values().map(|p| format!("'{}'", p.domain_name)).collect();
@@ -409,7 +420,7 @@ impl Actor {
     }
 
     /// Leases of a network that is active are told of as they come and go.
-    fn follow_leases(&mut self) {
+    pub(super) fn follow_leases(&mut self) {
         let Some(up) = self.up.as_ref().filter(|up| up.dnsmasq.is_some()) else { return };
         self.leases.follow(&self.context.scope.network_run_dir(&self.uuid), &up.definition);
     }
@@ -443,21 +454,6 @@ impl Actor {
         let netlink = up.space.netlink().await.map_err(failed)?;
         let Some(bridge) = netlink.link(&up.bridge).await.map_err(failed)? else { return Ok(Vec::new()) };
         netlink.neighbours(bridge.index).await.map_err(failed)
-    }
-
-    /// What a previous daemon left is known now.
-    fn take_over(&mut self, adopted: Option<Adopted>) {
-        let (state, cause) = match adopted {
-            Some(Adopted { up, differs, warnings, failure, leases }) => {
-                (self.up, self.differs, self.warnings) = (Some(up), differs, warnings);
-                self.count();
-                self.leases.know(leases, &self.context.scope.network_run_dir(&self.uuid));
-                self.follow_leases();
-                (State::Active, Cause::new(Reason::Adopted, failure))
-            }
-            None => (State::Inactive, Reason::None.into()),
-        };
-        self.enter(state, cause);
     }
 
     fn dnsmasq_ended(&mut self, exit: String) {

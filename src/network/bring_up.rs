@@ -4,22 +4,22 @@
 //! step that fails undoes all before it. Must never leave something in the kernel that RUN does not
 //! know of: what is about to be made is recorded first.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::forwarding::Needs;
+use super::record::{forget, half_made, load, save, uid_of};
 use super::{Context, Definition, Error};
 use crate::desk::off_thread;
 use crate::model::{Mac, NetworkDef};
 use crate::plan;
 use crate::scope::ScopeKind;
-use crate::store;
 use crate::sys::dnsmasq::{self, Dnsmasq, DnsmasqSpec};
 use crate::sys::netlink::{BridgeSpec, Link, Netlink, Route};
 use crate::sys::netspace::NetSpace;
 use crate::sys::nft;
+use crate::sys::process::RunAs;
 use crate::sys::unix;
 use crate::uids::Purpose;
 
@@ -27,20 +27,6 @@ use crate::uids::Purpose;
 const BRIDGES: u32 = 4096;
 /// What generated bridge names look like.
 const TEMPLATE: &str = "wbr%d";
-
-/// What RUN says of a network that is up, or was about to be.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Live {
-    pub(super) boot_id: String,
-    /// Whether the start was finished.
-    pub(super) active: bool,
-    pub(super) bridge: String,
-    /// dnsmasq's uid, where it has its own; a record of a former version has none.
-    #[serde(default)]
-    pub(super) uid: Option<u32>,
-    /// The definition as it runs.
-    pub(super) xml: String,
-}
 
 /// A network that is up.
 #[derive(Debug)]
@@ -147,6 +133,25 @@ pub(super) async fn revive_dnsmasq(context: &Context, uuid: &Uuid, up: &mut Up) 
     Ok(())
 }
 
+/// The user of a network's dnsmasq, which has this uid of its own or none.
+pub(super) fn dnsmasq_user(context: &Context, uid: Option<u32>) -> Option<RunAs> {
+    uid.map(|uid| context.scope.service_user(uid)).or_else(|| context.scope.helper_user())
+}
+
+/// The dnsmasq of a network that runs, by its record or without.
+pub(super) async fn find_dnsmasq(
+    context: &Context,
+    uuid: &Uuid,
+    uid: Option<u32>,
+) -> std::io::Result<Option<Dnsmasq>> {
+    let (dir, user) = (context.scope.network_run_dir(uuid), dnsmasq_user(context, uid));
+    let at = dir.clone();
+    match off_thread(move || dnsmasq::find(&at, user.map(|user| user.uid))).await? {
+        Some(identity) => dnsmasq::adopt(&dir, identity),
+        None => Ok(None),
+    }
+}
+
 /// Starts dnsmasq if the definition asks for DHCP or DNS.
 async fn start_dnsmasq(
     context: &Context,
@@ -163,7 +168,7 @@ async fn start_dnsmasq(
     let Some(plan) = plan::dnsmasq::plan(def, bridge, &files, upstream) else {
         return Ok(None);
     };
-    let run_as = uid.map(|uid| context.scope.service_user(uid)).or_else(|| context.scope.helper_user());
+    let run_as = dnsmasq_user(context, uid);
     // Lines of the user's own may name any file.
     let roots = def.ips.iter().filter_map(|ip| ip.tftp_root.as_deref()).map(PathBuf::from);
     let reads = def.dnsmasq_options.is_empty().then(|| roots.collect());
@@ -256,6 +261,11 @@ pub(super) fn alias(uuid: &Uuid) -> String {
     format!("warren:{uuid}")
 }
 
+/// Whose alias that is.
+pub(super) fn uuid_of_alias(alias: &str) -> Option<Uuid> {
+    Uuid::try_parse(alias.strip_prefix("warren:")?).ok()
+}
+
 async fn settings(
     context: &Context,
     uuid: &Uuid,
@@ -305,28 +315,6 @@ async fn verify(
     Ok(())
 }
 
-async fn save(
-    context: &Context,
-    uuid: &Uuid,
-    definition: &Definition,
-    bridge: &str,
-    uid: Option<u32>,
-    active: bool,
-) -> Result<(), Error> {
-    let dir = context.scope.network_run_dir(uuid);
-    let mode = if context.scope.is_root() { 0o711 } else { 0o700 };
-    let (boot_id, bridge) = (context.boot_id.to_string(), bridge.to_owned());
-    let definition = definition.clone();
-    let write = move || {
-        for path in [dir.parent().unwrap_or(&dir), &dir] {
-            unix::make_dir(path, mode)
-                .map_err(|source| store::StoreError::Write { path: path.to_owned(), source })?;
-        }
-        store::save_live(&dir, &Live { boot_id, active, bridge, uid, xml: definition.xml().to_owned() })
-    };
-    Ok(off_thread(write).await?)
-}
-
 /// Undoes all that [`up`] makes, as far as it is there; goes on after a failure and tells them all. While something
 /// is left, RUN knows of it.
 pub(super) async fn down(
@@ -343,8 +331,17 @@ pub(super) async fn down(
         }
     };
     let dir = context.scope.network_run_dir(uuid);
+    let uid = off_thread({
+        let dir = dir.clone();
+        move || uid_of(&dir)
+    })
+    .await;
     let dnsmasq = async {
-        match dnsmasq.map_or_else(|| dnsmasq::adopt(&dir), |d| Ok(Some(d))) {
+        let found = match dnsmasq {
+            Some(dnsmasq) => Ok(Some(dnsmasq)),
+            None => find_dnsmasq(context, uuid, uid).await,
+        };
+        match found {
             Ok(Some(dnsmasq)) => dnsmasq.stop().await.map_err(|e| crate::chain(&e)),
             Ok(None) => Ok(()),
             Err(e) => Err(crate::chain(&e)),
@@ -359,8 +356,7 @@ pub(super) async fn down(
     note("the rules", nft::delete_table(space, "inet", &table).await.map_err(|e| crate::chain(&e)));
     let forwarding = context.forwarding.switch_off(uuid).await;
     note("the host's forwarding", forwarding.map_err(|e| crate::chain(&e)));
-    let uid = recorded_uid(context, uuid);
-    let record = if problems.is_empty() { forget(dir).await } else { half_made(&dir) };
+    let record = if problems.is_empty() { forget(dir).await } else { half_made(dir).await };
     match (record, uid) {
         (Ok(()), Some(uid)) if problems.is_empty() => context.uids.give_back(uid),
         (record, _) => {
@@ -385,24 +381,6 @@ pub(super) async fn clear(context: &Context, uuid: &Uuid, def: &NetworkDef) -> R
     Ok(down(context, uuid, &space, def.mac, None).await)
 }
 
-/// dnsmasq can fill its directory, so this may take a while.
-async fn forget(dir: PathBuf) -> Result<(), store::StoreError> {
-    tokio::task::spawn_blocking(move || store::remove_live(&dir)).await.unwrap_or(Ok(()))
-}
-
-/// The uid that RUN records for a network's dnsmasq.
-pub fn recorded_uid(context: &Context, uuid: &Uuid) -> Option<u32> {
-    store::load_live::<Live>(&context.scope.network_run_dir(uuid)).ok()??.uid
-}
-
-/// Nobody is to take it over as it is.
-fn half_made(dir: &Path) -> Result<(), store::StoreError> {
-    match store::load_live::<Live>(dir)? {
-        Some(live) => store::save_live(dir, &Live { active: false, ..live }),
-        None => Ok(()),
-    }
-}
-
 /// Removes the bridge that RUN names, if it is ours: by alias, or, where the daemon died between making
 /// it and naming it, by the MAC of the definition that it was made with.
 async fn remove_bridge(
@@ -412,7 +390,7 @@ async fn remove_bridge(
     mac: Option<Mac>,
 ) -> Result<(), Error> {
     let failed = |source| Error::Netlink { step: "removing the bridge", source };
-    let recorded = store::load_live::<Live>(&context.scope.network_run_dir(uuid)).ok().flatten();
+    let recorded = load(context, uuid).await.ok().flatten();
     let netlink = space.netlink().await.map_err(failed)?;
     for link in netlink.links().await.map_err(failed)? {
         let by_alias = link.alias.as_deref() == Some(alias(uuid).as_str());

@@ -15,7 +15,7 @@ use tokio::sync::Mutex;
 use crate::pace::Backoff;
 use crate::scope::{Scope, ScopeKind};
 use crate::sys::nethost::{self, Nethost, NethostError};
-use crate::sys::netlink::NetlinkError;
+use crate::sys::netlink::{Link, NetlinkError};
 use crate::sys::netspace::NetSpace;
 use crate::sys::pasta::{self, Pasta};
 
@@ -124,6 +124,18 @@ impl Ground {
         }
     }
 
+    /// All links of the network that is there: the host's, or that of a nethost that lives. None is started.
+    pub async fn links_that_stand(&self) -> Result<Vec<Link>, GroundError> {
+        let space = match self.inner.scope.kind {
+            ScopeKind::System => NetSpace::host(),
+            ScopeKind::Session => match nethost::find(&self.inner.scope.dirs.run).await? {
+                Some(nethost) => nethost.space(),
+                None => return Ok(Vec::new()),
+            },
+        };
+        Ok(space.netlink().await?.links().await?)
+    }
+
     /// Whom dnsmasq asks: pasta's forwarder in session scope; `None`: what the host's resolv.conf says.
     pub async fn upstream_dns(&self) -> Option<IpAddr> {
         let held = self.inner.held.lock().await;
@@ -183,7 +195,8 @@ impl Held {
         let run = &inner.scope.dirs.run;
         match nethost::find(run).await {
             Ok(Some(nethost)) => {
-                let uplink = pasta::adopt(run).ok().flatten().ok_or_else(String::new);
+                let uplink =
+                    pasta::adopt(run, inner.helper_uid()).await.ok().flatten().ok_or_else(String::new);
                 lower(SessionGround { nethost, uplink }).await;
             }
             Ok(None) => nethost::forget(run),
@@ -195,6 +208,11 @@ impl Held {
 impl Inner {
     fn holders(&self) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
         self.holders.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// The user as which nethost and pasta run.
+    fn helper_uid(&self) -> u32 {
+        self.scope.helper_user().map_or(self.scope.uid, |user| user.uid)
     }
 
     async fn raise(self: &Arc<Self>) -> Result<SessionGround, GroundError> {
@@ -209,7 +227,7 @@ impl Inner {
 
     async fn raise_uplink(&self, nethost: &Nethost) -> Result<Pasta, String> {
         let run = &self.scope.dirs.run;
-        if let Ok(Some(pasta)) = pasta::adopt(run) {
+        if let Ok(Some(pasta)) = pasta::adopt(run, self.helper_uid()).await {
             return Ok(pasta);
         }
         pasta::start(nethost, run, self.scope.helper_user()).await.map_err(|e| {

@@ -18,6 +18,7 @@ mod leases;
 mod live;
 mod port;
 mod presence;
+mod record;
 mod recover;
 pub mod state;
 mod view;
@@ -39,12 +40,12 @@ use crate::sys::nft::NftError;
 use crate::uids::{Exhausted, Uids};
 
 pub use actor::{Info, PortRequest, Seed, spawn};
-pub use bring_up::recorded_uid;
 pub use definition::Definition;
 pub use handle::Handle;
 pub use leases::{LeaseChange, NetworkLease};
 pub use port::{Port, PortError, plug};
-pub use recover::{Left, left, what_stands};
+pub use record::recorded_uid;
+pub use recover::{Left, left, standing, what_stands};
 pub use state::State;
 pub use view::View;
 
@@ -115,6 +116,8 @@ pub enum Error {
     TearDown(Vec<String>),
     #[error("the network '{name}' stays defined, since something of it is left: {}", .left.join("; "))]
     Remains { name: String, left: Vec<String> },
+    #[error("it is not known whether the network '{name}' is up: {why}; try again")]
+    Unsure { name: String, why: String },
     #[error("the network '{0}' is gone")]
     Gone(String),
 }

@@ -17,7 +17,8 @@ use super::dirs::Dir;
 use super::landlock::{Landlock, resolv_conf};
 use super::netspace::NetSpace;
 use super::process::{
-    Process, ProcessError, RunAs, Spawn, SpawnError, StderrTail, read_identity, reopen_fifo, stderr_fifo,
+    Identity, Process, ProcessError, RunAs, Seen, Spawn, SpawnError, StderrTail, note_identity, processes,
+    read_identity, reopen_fifo, stderr_fifo,
 };
 
 const CONF_DIR: &str = "conf";
@@ -106,13 +107,18 @@ fn identity_file(dir: &Path) -> PathBuf {
     dir.join("dnsmasq.stat")
 }
 
+/// Whose the leases are: the uid of a dnsmasq that runs, or ran, there.
+pub fn owner_of_leases(dir: &Path) -> Option<u32> {
+    Dir::open(dir).and_then(|dir| dir.dir(LEASE_DIR)).and_then(|leases| leases.owner()).ok()
+}
+
 /// Starts dnsmasq; done when it says that it has started.
 pub async fn start(space: &NetSpace, spec: &DnsmasqSpec) -> Result<Dnsmasq, DnsmasqError> {
     let conf = write_files(spec).map_err(DnsmasqError::Files)?;
     let (reading, writing) = stderr_fifo(&spec.dir.join("dnsmasq.log")).map_err(DnsmasqError::Files)?;
     let process = Spawn::lasting("dnsmasq", identity_file(&spec.dir))
         .arg("--keep-in-foreground")
-        .arg(format!("--conf-file={}", conf.display()))
+        .arg(conf_argument(&conf))
         // It stays the user that it is, rather than looking for one of its own.
         .args(["--user=", "--group=", "--pid-file="])
         .run_as(spec.run_as.clone())
@@ -187,13 +193,77 @@ fn rules(dir: &Path, reads: &[PathBuf]) -> Landlock {
     reads.iter().chain(&resolv_conf()).fold(rules, Landlock::read)
 }
 
-/// The dnsmasq that a former daemon started.
-pub fn adopt(dir: &Path) -> io::Result<Option<Dnsmasq>> {
-    let Some(identity) = read_identity(&identity_file(dir))? else { return Ok(None) };
+fn conf_argument(conf: &Path) -> String {
+    format!("--conf-file={}", conf.display())
+}
+
+/// The dnsmasq that a former daemon started. `uid`: its user, where that is another than the daemon's; by it and by its
+/// configuration it is found again where its record is lost. It reads much then: not for the thread that answers callers.
+pub fn find(dir: &Path, uid: Option<u32>) -> io::Result<Option<Identity>> {
+    let record = identity_file(dir);
+    if let Some(identity) = read_identity(&record)?
+        && Process::adopt(identity)?.is_some()
+    {
+        return Ok(Some(identity));
+    }
+    let uid = uid.unwrap_or_else(|| rustix::process::geteuid().as_raw());
+    let conf = conf_argument(&dir.join(CONF_DIR).join("dnsmasq.conf"));
+    let is_it = |seen: &Seen| seen.is_program("dnsmasq") && seen.args.iter().any(|arg| *arg == *conf);
+    let Some(seen) = processes(|of| of == uid)?.into_iter().find(is_it) else { return Ok(None) };
+    let (pid, shown) = (seen.identity.pid, record.display());
+    tracing::error!(
+        "'{shown}' is lost or broken; dnsmasq (process {pid}) was found by its arguments and is taken over"
+    );
+    if let Err(e) = note_identity(&record, seen.identity) {
+        tracing::warn!("'{shown}' cannot be written again: {e}");
+    }
+    Ok(Some(seen.identity))
+}
+
+/// The dnsmasq that [`find`] has found.
+pub fn adopt(dir: &Path, identity: Identity) -> io::Result<Option<Dnsmasq>> {
     let Some(process) = Process::adopt(identity)? else { return Ok(None) };
     let log = reopen_fifo(&dir.join("dnsmasq.log"));
     let log = log.ok().map(|fd| StderrTail::start(fd, format!("dnsmasq of {}", dir.display())));
     Ok(Some(Dnsmasq { process, _log: log }))
+}
+
+/// The leases of a dnsmasq whose lease file was removed: it goes on with that, though it has no name any more. `None`:
+/// the file is there. It may take a while, and what it reads is of dnsmasq's own user.
+pub fn nameless_leases(dir: &Path, dnsmasq: Identity) -> io::Result<Option<Vec<u8>>> {
+    use std::io::Read;
+    use std::os::unix::fs::OpenOptionsExt;
+    if lease_file(dir).try_exists()? {
+        return Ok(None);
+    }
+    for entry in std::fs::read_dir(format!("/proc/{}/fd", dnsmasq.pid))? {
+        let path = entry?.path();
+        let ends = format!("/{LEASE_DIR}/{LEASES} (deleted)");
+        if !std::fs::read_link(&path).is_ok_and(|to| to.to_string_lossy().ends_with(&ends)) {
+            continue;
+        }
+        let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
+        let file = std::fs::File::options().read(true).custom_flags(flags).open(&path)?;
+        let is = file.metadata()?;
+        if !is.is_file() || is.len() > LEASES_LIMIT {
+            continue;
+        }
+        let mut leases = Vec::new();
+        file.take(LEASES_LIMIT).read_to_end(&mut leases)?;
+        return Ok(Some(leases));
+    }
+    Err(io::ErrorKind::NotFound.into())
+}
+
+/// Writes a lease file for a dnsmasq that is to be started, as this user.
+pub fn restore_leases(dir: &Path, leases: &[u8], run_as: Option<&RunAs>) -> io::Result<()> {
+    let owner = run_as.map(|user| (user.uid, user.gid));
+    let dir = Dir::open(dir)?;
+    dir.remove(LEASE_DIR)?;
+    // Nobody else writes there before it is given away.
+    let new = dir.make(LEASE_DIR, 0o700, None)?;
+    new.write(LEASES, leases, 0o600, owner)?;
+    new.give(0o700, owner)
 }
 
 impl Dnsmasq {

@@ -20,8 +20,8 @@ use super::nethost::Nethost;
 use super::netlink::NetlinkError;
 use super::netspace::NetSpace;
 use super::process::{
-    Identity, Process, ProcessError, RunAs, Spawn, SpawnError, StderrTail, read_identity, reopen_fifo,
-    stderr_fifo,
+    Identity, Process, ProcessError, RunAs, Seen, Spawn, SpawnError, StderrTail, note_identity, processes,
+    read_identity, reopen_fifo, stderr_fifo,
 };
 use super::{resolve, unix};
 
@@ -107,24 +107,59 @@ pub async fn start(nethost: &Nethost, run_dir: &Path, run_as: Option<RunAs>) -> 
     started
 }
 
-/// The uplink whose traces stand in `run_dir`, if it lives and serves the nethost whose traces stand
-/// there too.
-pub fn adopt(run_dir: &Path) -> io::Result<Option<Pasta>> {
-    let Some(identity) = read_identity(&run_dir.join(IDENTITY))? else { return Ok(None) };
-    let record = match fs::read(run_dir.join(RECORD)) {
-        Ok(text) => serde_json::from_slice::<Record>(&text).map_err(io::Error::other)?,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(e),
+/// The uplink whose traces stand in `run_dir`, if it lives and serves the nethost whose traces stand there too. One
+/// whose records are lost is found by its arguments; `uid` is the user that it runs as.
+pub async fn adopt(run_dir: &Path, uid: u32) -> io::Result<Option<Pasta>> {
+    let Some(nethost) = super::nethost::identity(run_dir)? else { return Ok(None) };
+    let found = match recorded(run_dir, nethost)? {
+        Some(found) => Some(found),
+        None => without_record(run_dir, nethost, uid).await?,
     };
-    if super::nethost::identity(run_dir)? != Some(record.nethost) {
-        return Ok(None);
-    }
-    let Some(process) = Process::adopt(identity)? else { return Ok(None) };
+    let Some((process, dns)) = found else { return Ok(None) };
     match reopen_fifo(&run_dir.join(STDERR)) {
         Ok(fd) => drop(StderrTail::start(fd, "pasta".to_owned())),
         Err(e) => tracing::warn!("what pasta says cannot be read: {e}"),
     }
-    Ok(Some(Pasta { process, ifname: INTERFACE.to_owned(), dns: record.dns, dir: run_dir.to_owned() }))
+    Ok(Some(Pasta { process, ifname: INTERFACE.to_owned(), dns, dir: run_dir.to_owned() }))
+}
+
+fn recorded(run_dir: &Path, nethost: Identity) -> io::Result<Option<(Process, IpAddr)>> {
+    let Some(identity) = read_identity(&run_dir.join(IDENTITY))? else { return Ok(None) };
+    let record = match fs::read(run_dir.join(RECORD)) {
+        Ok(text) => serde_json::from_slice::<Record>(&text).ok(),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+        Err(e) => return Err(e),
+    };
+    let Some(record) = record.filter(|record| record.nethost == nethost) else { return Ok(None) };
+    Ok(Process::adopt(identity)?.map(|process| (process, record.dns)))
+}
+
+/// A pasta in the namespaces of that nethost, whose records are written again.
+async fn without_record(
+    run_dir: &Path,
+    nethost: Identity,
+    uid: u32,
+) -> io::Result<Option<(Process, IpAddr)>> {
+    let seen =
+        tokio::task::spawn_blocking(move || processes(|of| of == uid)).await.map_err(io::Error::other)??;
+    let serves = |seen: &Seen| {
+        let dns = seen.value("--dns-forward")?.parse().ok()?;
+        let args = arguments(nethost.pid, dns);
+        let same = seen.args.iter().skip(1).eq(args.iter().map(std::ffi::OsStr::new));
+        (seen.is_program("pasta") && same).then_some((seen.identity, dns))
+    };
+    let Some((identity, dns)) = seen.iter().find_map(serves) else { return Ok(None) };
+    let Some(process) = Process::adopt(identity)? else { return Ok(None) };
+    let (stat, json) = (run_dir.join(IDENTITY), run_dir.join(RECORD));
+    tracing::error!(
+        "'{}' or '{}' is lost or broken; pasta (process {}) was found by its arguments and is taken over",
+        stat.display(),
+        json.display(),
+        identity.pid
+    );
+    let record = serde_json::to_vec(&Record { nethost, dns })?;
+    note_identity(&stat, identity).and_then(|()| unix::write_private(&json, &record))?;
+    Ok(Some((process, dns)))
 }
 
 async fn launch(

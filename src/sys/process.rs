@@ -7,6 +7,7 @@
 mod child;
 mod descriptors;
 mod launch;
+mod lookup;
 mod output;
 mod record;
 mod spawn;
@@ -28,6 +29,7 @@ use tokio::sync::OnceCell;
 use launch::Born;
 
 pub use descriptors::most_descriptors;
+pub use lookup::{Seen, note_identity, processes};
 pub use output::{Leash, Output};
 pub use record::{Purpose, keep_records};
 pub use spawn::{Limit, RunAs, Spawn, SpawnError};
@@ -58,9 +60,12 @@ impl Identity {
     }
 
     fn of_pid(pid: i32) -> io::Result<Option<Self>> {
-        match fs_err::read_to_string(format!("/proc/{pid}/stat")) {
+        match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
             Ok(line) => Ok(Self::of_stat(&line)),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            // It may end between the opening and the reading.
+            Err(e) if e.kind() == io::ErrorKind::NotFound || e.raw_os_error() == Some(libc::ESRCH) => {
+                Ok(None)
+            }
             Err(e) => Err(e),
         }
     }

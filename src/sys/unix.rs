@@ -109,6 +109,26 @@ pub fn receive_message(socket: BorrowedFd<'_>, limit: usize) -> io::Result<(Vec<
     Ok((text, fds.pop()))
 }
 
+/// From now on each message that comes says which process has sent it: see [`receive_sender`].
+pub fn ask_for_senders(socket: BorrowedFd<'_>) -> io::Result<()> {
+    Ok(rustix::net::sockopt::set_socket_passcred(socket, true)?)
+}
+
+/// Receives a message, and answers the pid of its sender, which the kernel knows; `None`: of a process that is not seen
+/// from here.
+pub fn receive_sender(socket: BorrowedFd<'_>, limit: usize) -> io::Result<Option<i32>> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1), ScmCredentials(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut text = vec![0; limit];
+    let mut into = [IoSliceMut::new(&mut text)];
+    let got = rustix::net::recvmsg(socket, &mut into, &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    let sender = control.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmCredentials(sender) => Some(sender.pid.as_raw_nonzero().get()),
+        _ => None,
+    });
+    if got.bytes == 0 { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(sender) }
+}
+
 fn socket(kind: SocketType) -> io::Result<OwnedFd> {
     Ok(rustix::net::socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)?)
 }
@@ -247,6 +267,20 @@ mod tests {
         }
         drop(server);
         assert_eq!(receive_message(client.as_fd(), 8).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+    }
+
+    #[test]
+    fn the_kernel_says_who_has_sent_a_message() {
+        let dir = tempfile::tempdir().unwrap();
+        let listener = listen_seqpacket(dir.path(), "s").unwrap();
+        let client = connect_seqpacket(dir.path(), "s", Duration::from_secs(10)).unwrap();
+        let server = rustix::net::accept_with(&listener, rustix::net::SocketFlags::CLOEXEC).unwrap();
+        ask_for_senders(client.as_fd()).unwrap();
+        send_message(server.as_fd(), b"text", None).unwrap();
+        let me = std::process::id().cast_signed();
+        assert_eq!(receive_sender(client.as_fd(), 8).unwrap(), Some(me));
+        drop(server);
+        assert_eq!(receive_sender(client.as_fd(), 8).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
     }
 
     #[test]

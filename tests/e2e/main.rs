@@ -36,6 +36,7 @@ mod kept_apart;
 mod leftovers;
 mod life;
 mod load;
+mod lost_records;
 mod network_rights;
 mod networks;
 mod nics;

@@ -12,7 +12,7 @@ use rustix::fs::{Mode, OFlags};
 
 use super::wire::{Answer, MESSAGE_MAX, Request};
 use super::{ANSWER_DEADLINE, SOCKET};
-use crate::sys::process::{Identity, Process};
+use crate::sys::process::{Identity, Process, Seen};
 use crate::sys::{received, tap, unix};
 
 /// Asks one nethost. Every request fails after 5 s.
@@ -84,6 +84,29 @@ impl NethostClient {
         let dir = self.dir.clone();
         tokio::task::spawn_blocking(move || exchange(&dir, &request)).await.map_err(io::Error::other)?
     }
+}
+
+/// The process that answers at the nethost's socket, which nobody but the nethost has; `None`: nobody does.
+pub(super) async fn who_answers(dir: &Path) -> io::Result<Option<Identity>> {
+    let dir = dir.to_owned();
+    tokio::task::spawn_blocking(move || {
+        let sender = match sender(&dir) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            sender => sender?,
+        };
+        let seen = sender.map_or(Ok(None), Seen::of)?;
+        let is_nethost = |seen: &Seen| seen.args.get(1).is_some_and(|mode| mode == "nethost");
+        Ok(seen.filter(is_nethost).map(|seen| seen.identity))
+    })
+    .await
+    .map_err(io::Error::other)?
+}
+
+fn sender(dir: &Path) -> io::Result<Option<i32>> {
+    let socket = unix::connect_seqpacket(dir, SOCKET, ANSWER_DEADLINE).map_err(|e| unreached(&e))?;
+    unix::ask_for_senders(socket.as_fd())?;
+    unix::send_message(socket.as_fd(), &Request::Ping.encode()?, None).map_err(|e| unreached(&e))?;
+    unix::receive_sender(socket.as_fd(), MESSAGE_MAX).map_err(|e| unreached(&e))
 }
 
 fn exchange(dir: &Path, request: &Request) -> io::Result<(String, Option<OwnedFd>)> {

@@ -26,7 +26,9 @@ pub(crate) use client::NethostClient;
 pub use server::serve;
 
 use super::netspace::NetSpace;
-use super::process::{Identity, Process, ProcessError, RunAs, Spawn, SpawnError, read_identity};
+use super::process::{
+    Identity, Process, ProcessError, RunAs, Spawn, SpawnError, note_identity, read_identity,
+};
 use super::unix;
 
 /// How long a request may take.
@@ -65,10 +67,10 @@ pub enum NethostError {
     #[error("'{}' cannot be used for the nethost", .path.display())]
     Run { path: PathBuf, source: io::Error },
     #[error(
-        "the nethost (process {pid}) lives but does not answer; end it with 'kill {pid}' to have networks \
-         again, which unplugs the guests that run on them"
+        "the nethost (process {pid}) lives but does not answer at '{}'; end it with 'kill {pid}' to have networks \
+         again, which unplugs the guests that run on them", .path.display()
     )]
-    Silent { pid: i32, source: io::Error },
+    Silent { pid: i32, path: PathBuf, source: io::Error },
 }
 
 /// A nethost that lives, or lived when it was found.
@@ -99,18 +101,34 @@ impl Nethost {
     }
 }
 
-/// The nethost whose traces stand in `run_dir`; `None`: none, or it has ended.
+/// The nethost whose traces stand in `run_dir`; `None`: none, or it has ended. One whose record is lost is found by
+/// who answers at its socket.
 pub async fn find(run_dir: &Path) -> Result<Option<Nethost>, NethostError> {
     let path = run_dir.join(IDENTITY);
     let unusable = |source| NethostError::Run { path: path.clone(), source };
-    let Some(identity) = identity(run_dir).map_err(unusable)? else { return Ok(None) };
-    let Some(process) = Process::adopt(identity).map_err(unusable)? else { return Ok(None) };
+    let adopt = |identity| Process::adopt(identity).map_err(unusable);
+    let recorded = identity(run_dir).map_err(unusable)?;
+    let process = match recorded.map_or(Ok(None), adopt)? {
+        Some(process) => process,
+        None => {
+            let at_socket = |source| NethostError::Run { path: run_dir.join(SOCKET), source };
+            let Some(found) = client::who_answers(run_dir).await.map_err(at_socket)? else { return Ok(None) };
+            let Some(process) = adopt(found)? else { return Ok(None) };
+            let (pid, shown) = (found.pid, path.display());
+            tracing::error!(
+                "'{shown}' is lost or broken; the nethost (process {pid}) answers and is taken over"
+            );
+            note_identity(&path, found).map_err(unusable)?;
+            process
+        }
+    };
+    let identity = process.identity();
     let client = NethostClient::new(run_dir, identity);
     if let Err(source) = client.ping().await {
         // One that could not settle ends at once, which looks like silence for a moment.
         return match Process::adopt(identity) {
             Ok(None) => Ok(None),
-            _ => Err(NethostError::Silent { pid: identity.pid, source }),
+            _ => Err(NethostError::Silent { pid: identity.pid, path: run_dir.join(SOCKET), source }),
         };
     }
     Ok(Some(Nethost { process, client: Arc::new(client), dir: run_dir.to_owned() }))

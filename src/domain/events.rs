@@ -45,6 +45,8 @@ pub(super) struct Memory {
     restarts: Backoff,
     /// A restart of the guest has begun, or waits for its time.
     restarting: bool,
+    /// Why the guest was switched off last while that is so, and the place of that in what QEMU has sent.
+    missed: Option<(u64, String)>,
     /// QEMU is about to be told again what it does where the guest resets itself.
     resets: Option<AbortHandle>,
     /// How often the monitor is reached again after it was closed.
@@ -58,6 +60,7 @@ impl Memory {
         Self {
             restarts: Backoff::new(RESTART.0, RESTART.1),
             restarting: false,
+            missed: None,
             resets: None,
             closings: Backoff::new(Duration::from_secs(1), PAUSE_MOST),
             flooded: None,
@@ -77,6 +80,16 @@ fn lifecycle(def: &Definition, reason: &str, reboot: bool) -> (LifecycleAction, 
         "host-signal" | "host-qmp-quit" => (LifecycleAction::Destroy, Reason::Shutdown),
         _ if reboot => (def.on_reboot(), Reason::Reboot),
         _ => (def.on_poweroff(), Reason::Shutdown),
+    }
+}
+
+/// Why a guest was switched off before the answer at `seq`, which says no more than that it is; or after it.
+fn parted(missed: Option<(u64, String)>, seq: u64) -> (Option<String>, Option<String>) {
+    match missed {
+        // The echo of our own reset.
+        Some((_, reason)) if reason == "host-qmp-system-reset" => (None, None),
+        Some((at, reason)) if at > seq => (None, Some(reason)),
+        missed => (missed.map(|(_, reason)| reason), None),
     }
 }
 
@@ -112,8 +125,9 @@ impl Actor {
 
     /// The guest is off and QEMU halted (`-no-shutdown`): what the definition says is done.
     pub(super) fn powered_off(&mut self, reason: &str) {
-        // Told twice, or the echo of the reset that is under way.
+        // Told twice, the echo of the reset that is under way, or news: its end tells.
         if self.memory.restarting {
+            self.memory.missed = Some((self.known_to, reason.to_owned()));
             return;
         }
         let def = self.live.as_ref().unwrap_or(&self.definition);
@@ -171,6 +185,7 @@ impl Actor {
 
     pub(super) fn restarted(&mut self, outcome: Result<Status, Error>) {
         self.memory.restarting = false;
+        let missed = self.memory.missed.take();
         if let Some(qmp) = self.guest.as_ref().and_then(|g| g.qmp.clone())
             && self.is_kept_from_reset()
         {
@@ -185,11 +200,23 @@ impl Actor {
             return;
         }
         match outcome {
-            Ok(status) => self.status(&status, Some(Reason::Reboot.into())),
-            Err(e) if self.memory.lines.admits(Instant::now()) => {
-                tracing::warn!(domain = %self.name(), "the guest is not restarted: {}", crate::chain(&e));
+            Ok(status) => {
+                let (before, after) = parted(missed, status.seq);
+                self.status(&Status { shutdown: before, ..status }, Some(Reason::Reboot.into()));
+                if let Some(reason) = after {
+                    self.powered_off(&reason);
+                }
             }
-            Err(_) => {}
+            Err(e) => {
+                if self.memory.lines.admits(Instant::now()) {
+                    tracing::warn!(
+                        domain = %self.name(),
+                        "the guest is not restarted, which is tried again: {}",
+                        crate::chain(&e)
+                    );
+                }
+                self.start_again(Reason::Reboot);
+            }
         }
     }
 
@@ -235,5 +262,15 @@ mod tests {
         assert_eq!(action("", "guest-shutdown", true), A::Restart);
         assert_eq!(action("<on_reboot>preserve</on_reboot>", "guest-shutdown", true), A::Preserve);
         assert_eq!(action("<on_crash>preserve</on_crash>", "guest-panic", false), A::Preserve);
+    }
+
+    #[test]
+    fn a_guest_that_switches_itself_off_during_its_restart_is_heard() {
+        let missed = |at, reason: &str| parted(Some((at, reason.to_owned())), 7);
+        let why = || Some("guest-shutdown".to_owned());
+        assert_eq!(missed(8, "guest-shutdown"), (None, why()), "its answer does not know of it");
+        assert_eq!(missed(6, "guest-shutdown"), (why(), None), "its answer says whether it is off");
+        assert_eq!(missed(8, "host-qmp-system-reset"), (None, None));
+        assert_eq!(parted(None, 7), (None, None));
     }
 }

@@ -315,7 +315,10 @@ async fn spawn_qemu(
     guest.live.devices =
         assigned.map(|a| LiveDevice { path: a.path, alias: a.alias, pci: a.pci.map(place) }).collect();
     let (read_end, write_end) = stderr_fifo(&guest::stderr_fifo(&dir)).map_err(Error::Run)?;
+    // A start that is cut off waits until QEMU is there, and can be ended, or is not to come.
+    let at_work = guest.at_work.clone().lock_owned().await;
     let mut spawn = Spawn::lasting(&qemu.path, identity_file(&dir))
+        .hold(at_work)
         .args(planned.argv)
         .run_as(guest.live.uid.map(|uid| context.scope.guest_user(uid)))
         .no_privileges()

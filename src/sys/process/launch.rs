@@ -57,19 +57,22 @@ impl Drop for Born {
 }
 
 /// Starts a child. When the receiver is gone before its answer comes, the child is killed.
-pub(super) fn launch(spawn: Spawn) -> io::Result<oneshot::Receiver<Result<Born, SpawnError>>> {
+pub(super) fn launch(mut spawn: Spawn) -> io::Result<oneshot::Receiver<Result<Born, SpawnError>>> {
     let (answer, receiver) = oneshot::channel();
     let stays = spawn.dies_with_daemon();
     let runtime = tokio::runtime::Handle::try_current().map_err(io::Error::other)?;
     std::thread::Builder::new().name("child".to_owned()).stack_size(STACK).spawn(move || {
         // To look at a nethost takes its pidfd.
         let _inside = runtime.enter();
+        let held = spawn.held.take();
         let born = spawn.fork();
         let watched = match &born {
             Ok(Born { pidfd: Some(pidfd), .. }) if stays => pidfd.try_clone(),
             _ => Err(io::ErrorKind::NotFound.into()),
         };
+        // One that nobody waits for dies here.
         drop(answer.send(born));
+        drop(held);
         // Without a descriptor for it the child dies here, as it would with the daemon.
         if let Ok(pidfd) = watched {
             wait(&pidfd);

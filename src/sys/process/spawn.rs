@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use command_fds::FdMapping;
+use tokio::sync::OwnedMutexGuard;
 
 use super::Process;
 use super::launch::launch;
@@ -84,6 +85,7 @@ pub struct Spawn {
     pub(super) streams: [Option<OwnedFd>; 3],
     pub(super) limits: Vec<(Limit, u64)>,
     pub(super) on_record: OnRecord,
+    pub(super) held: Option<OwnedMutexGuard<()>>,
 }
 
 impl Spawn {
@@ -115,6 +117,7 @@ impl Spawn {
             streams: [None, None, None],
             limits: Vec::new(),
             on_record,
+            held: None,
         }
     }
 
@@ -205,6 +208,12 @@ impl Spawn {
     /// What it may use of the machine, unless the daemon itself has less.
     pub fn limit(mut self, limit: Limit, most: u64) -> Self {
         self.limits.push((limit, most));
+        self
+    }
+
+    /// Kept until the child is there, or is gone again since its caller waits no longer.
+    pub fn hold(mut self, held: OwnedMutexGuard<()>) -> Self {
+        self.held = Some(held);
         self
     }
 
@@ -354,6 +363,20 @@ mod tests {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         }
+    }
+
+    #[tokio::test]
+    async fn a_child_that_is_born_after_its_caller_has_left_is_gone_when_its_hold_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let record = dir.path().join("stat");
+        let hold = std::sync::Arc::new(tokio::sync::Mutex::new(()));
+        let spawn = Spawn::lasting("sleep", record.clone()).arg("60").hold(hold.clone().lock_owned().await);
+        let mut spawn = Box::pin(spawn.spawn());
+        assert!(futures_util::poll!(&mut spawn).is_pending());
+        drop(spawn);
+        drop(hold.lock().await);
+        let identity = super::super::read_identity(&record).unwrap().expect("it was born");
+        assert!(Process::adopt(identity).unwrap().is_none());
     }
 
     #[tokio::test]

@@ -15,6 +15,8 @@ use rustix::io::Errno;
 
 /// How many names are read of a directory before they are removed.
 const BATCH: usize = 1024;
+/// How many names are removed at once: who fills a directory cannot keep anybody busy for longer than that.
+const MOST: usize = 1 << 20;
 /// How often a directory is emptied in which somebody makes new files meanwhile.
 const ROUNDS: usize = 8;
 
@@ -124,16 +126,22 @@ impl Dir {
     }
 
     /// Removes what has that name, with all that is in it; what is not there is as good. However deep and full it
-    /// is, it takes no more descriptors and stack than this.
+    /// is, it takes no more descriptors and stack than this. Of very many files not all are removed: that is an error,
+    /// and the next call goes on.
     pub fn remove(&self, name: &str) -> io::Result<()> {
+        self.remove_some(name, MOST)
+    }
+
+    fn remove_some(&self, name: &str, most: usize) -> io::Result<()> {
         match rustix::fs::unlinkat(&self.fd, component(name)?, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => return Ok(()),
             // Each file system has its own word for a directory.
             Err(Errno::ISDIR | Errno::PERM) => {}
             Err(e) => return Err(e.into()),
         }
+        let mut left = most;
         for _ in 0..ROUNDS {
-            self.dir(name)?.empty()?;
+            self.dir(name)?.empty(&mut left)?;
             match rustix::fs::unlinkat(&self.fd, name, AtFlags::REMOVEDIR) {
                 Ok(()) | Err(Errno::NOENT) => return Ok(()),
                 Err(Errno::NOTEMPTY | Errno::EXIST) => {}
@@ -143,16 +151,23 @@ impl Dir {
         Err(Errno::NOTEMPTY.into())
     }
 
-    /// Removes all that is in it. Directories that are not empty come up into this one first, so that there is one
-    /// level and no recursion.
-    fn empty(&self) -> io::Result<()> {
+    /// Removes all that is in it, but no more than so `many`. Directories that are not empty come up into this one
+    /// first, so that there is one level and no recursion.
+    fn empty(&self, many: &mut usize) -> io::Result<()> {
         let mut lifted = 0u64;
+        let mut count = || {
+            *many = many
+                .checked_sub(1)
+                .ok_or_else(|| io::Error::other("very many files are in it; not all are removed yet"))?;
+            Ok::<_, io::Error>(())
+        };
         loop {
             let names = self.names()?;
             if names.is_empty() {
                 return Ok(());
             }
             for name in names {
+                count()?;
                 if self.remove_simple(&name)? {
                     continue;
                 }
@@ -164,13 +179,27 @@ impl Dir {
                         break;
                     }
                     for name in inner {
+                        count()?;
                         if !sub.remove_simple(&name)? {
-                            lifted += 1;
-                            rustix::fs::renameat(&sub.fd, &*name, &self.fd, format!(".lifted-{lifted}"))?;
+                            lifted = self.lift(&sub, &name, lifted)?;
                         }
                     }
                 }
                 self.remove_simple(&name)?;
+            }
+        }
+    }
+
+    /// Moves a directory up into this one, under a number that is free; answers that.
+    fn lift(&self, sub: &Self, name: &std::ffi::CStr, last: u64) -> io::Result<u64> {
+        let mut number = last;
+        loop {
+            number += 1;
+            match rustix::fs::renameat(&sub.fd, name, &self.fd, format!(".lifted-{number}")) {
+                Ok(()) => return Ok(number),
+                // Of an earlier call that has not come to its end.
+                Err(Errno::NOTEMPTY | Errno::EXIST | Errno::NOTDIR) => {}
+                Err(e) => return Err(e.into()),
             }
         }
     }
@@ -320,6 +349,23 @@ mod tests {
         assert_eq!(std::fs::read_dir(temp.path()).unwrap().count(), 1);
         assert!(temp.path().join("kept/file").exists());
         dir.remove("kept/file").unwrap_err();
+    }
+
+    #[test]
+    fn who_fills_a_directory_keeps_nobody_busy_and_it_is_removed_in_the_end() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = Dir::open(temp.path()).unwrap();
+        let at = dir.make("tree", 0o700, None).unwrap();
+        for n in 0..25 {
+            let sub = at.make(&format!("d{n}"), 0o700, None).unwrap().make("e", 0o700, None).unwrap();
+            sub.write("f", b"", 0o600, None).unwrap();
+        }
+        let mut calls = 1;
+        while dir.remove_some("tree", 20).is_err() {
+            calls += 1;
+            assert!(calls < 20, "each call goes on where the last one stopped");
+        }
+        assert!(calls > 3 && !temp.path().join("tree").exists(), "{calls}");
     }
 
     #[test]

@@ -116,6 +116,8 @@ pub(super) struct Guest {
     pub(super) copies: Option<Share>,
     /// What is being written into STATE.
     pub(super) writing: Option<JoinHandle<Result<Option<File>, StoreError>>>,
+    /// What was counted for files in STATE may not be what is there.
+    pub(super) recount: bool,
     /// What it takes of its owner's.
     pub(super) shares: Vec<Share>,
     /// Held while something is done for it off the thread: files written, QEMU forked.

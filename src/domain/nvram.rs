@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::guest::Guest;
 use super::{Context, Error};
+use crate::desk::off_thread;
 use crate::ledger::Share;
 use crate::store::NvramFile;
 
@@ -36,6 +37,8 @@ pub(super) async fn write(
         return Ok(None);
     }
     let bytes = note.as_ref().map_or(0, |note| note.len() as u64) + template.as_ref().map_or(0, |t| t.1);
+    // Whatever comes between, what is there in the end is counted.
+    guest.recount = true;
     context.kept.add(uuid, owner, bytes)?;
     let new = [(note.is_some(), NvramFile::Firmware), (template.is_some(), NvramFile::Vars)];
     for (_, file) in new.into_iter().filter(|(written, _)| *written) {
@@ -58,7 +61,8 @@ pub(super) async fn write(
     // A start that is cancelled meanwhile waits for it before it removes what was made.
     let written = guest.writing.insert(tokio::task::spawn_blocking(job)).await;
     guest.writing = None;
-    context.kept.count(&context.store, uuid, owner);
+    count(context, uuid, owner).await;
+    guest.recount = false;
     Ok(written.map_err(|e| Error::Run(std::io::Error::other(e)))??)
 }
 
@@ -69,11 +73,16 @@ pub(super) async fn undo(context: &Context, uuid: &Uuid, guest: &mut Guest) -> R
     }
     let Some(owner) = guest.live.owner else { return Ok(()) };
     let made = std::mem::take(&mut guest.live.made);
-    if made.is_empty() {
+    if made.is_empty() && !guest.recount {
         return Ok(());
     }
     let (store, domain) = (context.store.clone(), *uuid);
-    let removed = tokio::task::spawn_blocking(move || store.remove_nvram(&domain, &made)).await;
-    context.kept.count(&context.store, uuid, owner);
-    Ok(removed.map_err(|e| Error::Run(std::io::Error::other(e)))??)
+    let removed = off_thread(move || store.remove_nvram(&domain, &made)).await;
+    count(context, uuid, owner).await;
+    Ok(removed?)
+}
+
+async fn count(context: &Context, uuid: &Uuid, owner: u32) {
+    let (context, uuid) = (context.clone(), *uuid);
+    off_thread(move || context.kept.count(&context.store, &uuid, owner)).await;
 }

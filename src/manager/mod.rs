@@ -1,8 +1,9 @@
 //! The registry of networks and domains.
 //!
 //! Owns which objects there are, the rules of their names and UUIDs, their definition, their recovery
-//! after a restart, their autostart, and the jobs. Must never decide who may call, and never hold a lock
-//! while a network or a domain works.
+//! after a restart, their autostart, and the jobs. Must never decide who may call. The registry itself is locked for a
+//! look or an entry only; who defines or forgets an object waits for the one before, of the same kind, whose object
+//! has to take its new definition first.
 
 mod addresses;
 mod define;
@@ -359,7 +360,7 @@ impl Manager {
             || self.networks().into_iter().any(active)
     }
 
-    /// The path of a stored definition, for messages.
+    /// Keeps a stored definition that cannot be used out of the way, and says so.
     fn set_aside(&self, kind: Kind, uuid: &Uuid, why: &str) {
         let path = self.store.path(kind, uuid);
         tracing::error!("'{}' is kept aside, since it cannot be used: {why}", path.display());

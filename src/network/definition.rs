@@ -95,7 +95,7 @@ impl Definition {
         self.0.forward_mode
     }
 
-    /// The same of a bridge that Warren makes.
+    /// `<bridge name>` where Warren makes that bridge; `None` where it is the host's own, or is named at the start.
     pub fn own_bridge(&self) -> Option<&str> {
         (self.0.owns_bridge && !self.0.bridge.is_empty()).then_some(self.0.bridge.as_str())
     }

@@ -3,6 +3,7 @@
 //! Owns what is found again without it: the process, its uid, the TAPs of its NICs; and which verbs are refused since
 //! they need more. Must never take the rest for known, nor end a guest because a file is missing.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use super::{Context, Error, consoles, host_side};
 use crate::desk::off_thread;
 use crate::model::{DomainDef, InterfaceKind};
 use crate::store::{self, StoreError};
+use crate::sys::listeners;
 use crate::sys::netlink::Link;
 use crate::sys::process::{self, Process};
 use crate::sys::unix;
@@ -145,6 +147,12 @@ pub(super) async fn complete(context: &Context, uuid: &Uuid, def: &DomainDef, gu
         guest.live.nics = nics(def, uuid, &links.unwrap_or_default());
     }
     guest.live.networks = networks(def);
+    if let Some(uid) = guest.live.uid {
+        match off_thread(move || listeners::of_user(uid)).await {
+            Ok(listens) => guest.live.displays = displays(def, listens),
+            Err(e) => tracing::error!(domain = %uuid, "where its displays listen is not known: {e}"),
+        }
+    }
     let (dir, live) = (context.scope.domain_run_dir(uuid), guest.live.clone());
     let saved = off_thread(move || {
         unix::make_dir(&dir, 0o700).map_err(|source| StoreError::Write { path: dir.clone(), source })?;
@@ -187,6 +195,18 @@ fn networks(def: &DomainDef) -> Vec<String> {
         _ => None,
     };
     def.interfaces().filter_map(network).collect()
+}
+
+/// What a guest listens on is its displays, unless the document says that it is a NIC: too much is kept for its owner
+/// rather than too little.
+fn displays(def: &DomainDef, mut listens: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let server = |nic: &crate::model::InterfaceDef| match &nic.kind {
+        InterfaceKind::Server(at) => Some(at.port),
+        _ => None,
+    };
+    let servers: Vec<u16> = def.interfaces().filter_map(server).collect();
+    listens.retain(|at| !servers.contains(&at.port()));
+    listens
 }
 
 /// Notes which sockets cannot be reached any more.
@@ -241,5 +261,13 @@ mod tests {
         assert_eq!(targets, [Some("wtap0"), None, Some("wtap1")]);
         assert_eq!(found[2].downscript.as_deref(), Some(Path::new("/d")));
         assert_eq!(networks(doc.def()), ["a"]);
+        let listens: Vec<SocketAddr> =
+            vec!["127.0.0.1:5900".parse().unwrap(), "0.0.0.0:5558".parse().unwrap()];
+        assert_eq!(displays(doc.def(), listens.clone()), listens);
+        let server = text.replace(
+            "<interface type='user'/>",
+            "<interface type='server'><source port='5558'/></interface>",
+        );
+        assert_eq!(displays(DomainDoc::parse(&server).unwrap().def(), listens.clone()), listens[..1]);
     }
 }

@@ -228,20 +228,28 @@ pub fn adopt(dir: &Path, identity: Identity) -> io::Result<Option<Dnsmasq>> {
     Ok(Some(Dnsmasq { process, _log: log }))
 }
 
-/// The leases of a dnsmasq whose lease file was removed: it goes on with that, though it has no name any more. `None`:
-/// the file is there. It may take a while, and what it reads is of dnsmasq's own user.
+/// The leases of a dnsmasq whose lease file was removed: it goes on with that, though it has no name any more, whatever
+/// stands there now. `None`: it has the file that is there. It may take a while.
 pub fn nameless_leases(dir: &Path, dnsmasq: Identity) -> io::Result<Option<Vec<u8>>> {
+    match read_nameless(dnsmasq) {
+        Ok(Some(leases)) => Ok(Some(leases)),
+        // Another user's descriptors are not seen without the right to trace it.
+        _ if lease_file(dir).try_exists()? => Ok(None),
+        Ok(None) => Err(io::ErrorKind::NotFound.into()),
+        Err(e) => Err(e),
+    }
+}
+
+fn read_nameless(dnsmasq: Identity) -> io::Result<Option<Vec<u8>>> {
     use std::io::Read;
     use std::os::unix::fs::OpenOptionsExt;
-    if lease_file(dir).try_exists()? {
-        return Ok(None);
-    }
+    let ends = format!("/{LEASE_DIR}/{LEASES} (deleted)");
     for entry in std::fs::read_dir(format!("/proc/{}/fd", dnsmasq.pid))? {
         let path = entry?.path();
-        let ends = format!("/{LEASE_DIR}/{LEASES} (deleted)");
         if !std::fs::read_link(&path).is_ok_and(|to| to.to_string_lossy().ends_with(&ends)) {
             continue;
         }
+        // What dnsmasq has open there may be anything.
         let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
         let file = std::fs::File::options().read(true).custom_flags(flags).open(&path)?;
         let is = file.metadata()?;
@@ -252,7 +260,7 @@ pub fn nameless_leases(dir: &Path, dnsmasq: Identity) -> io::Result<Option<Vec<u
         file.take(LEASES_LIMIT).read_to_end(&mut leases)?;
         return Ok(Some(leases));
     }
-    Err(io::ErrorKind::NotFound.into())
+    Ok(None)
 }
 
 /// Writes a lease file for a dnsmasq that is to be started, as this user.

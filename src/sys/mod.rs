@@ -14,6 +14,7 @@ pub mod file_watch;
 pub mod firmware;
 pub mod images;
 pub mod landlock;
+pub mod listeners;
 pub mod memory;
 pub mod nethost;
 pub mod netlink;

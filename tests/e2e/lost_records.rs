@@ -74,7 +74,7 @@ impl Before {
             return fs::rename(aside(), &path).expect("root may");
         }
         let name = path.display();
-        let _ = fs::remove_file(&path);
+        // In its place, where it is: dnsmasq has one of them open.
         fs::write(&path, content).expect("root may");
         world.sh(&format!("chown {uid}:{gid} {name}; chmod {mode:o} {name}; rm -f {name}.broken"));
     }
@@ -104,6 +104,8 @@ struct Standing {
     links: String,
     dnsmasq: String,
     helpers: String,
+    /// All words of the firewall's rules.
+    rules: Vec<String>,
 }
 
 /// Two guests on a network.
@@ -135,7 +137,9 @@ impl Rig {
         let net = client.define_network(NET).await.expect("a valid document");
         let guest = GuestXml::new("guest").on_network("net").to_string();
         let guest = client.define_domain(&guest).await.expect("a valid document");
-        let other = GuestXml::new("other").diskless().on_network("net").to_string();
+        let other =
+            GuestXml::new("other").diskless().on_network("net").with("<graphics type='vnc' port='-1'/>");
+        let other = other.to_string();
         let other = client.define_domain(&other).await.expect("a valid document");
         let (mut console, _) = guest.boot().await;
         let address = console.lease("eth0").await;
@@ -152,7 +156,10 @@ impl Rig {
             run(&format!("{inside}ip -o link show | grep -o '^[0-9]*: w[a-z]*[0-9]*.*master [a-z0-9]*'"));
         let links = links.lines().next().unwrap_or_default().to_owned();
         let helpers = run("pgrep -f 'warrend nethost'; pgrep -x 'pasta|pasta.avx2'");
-        Standing { pid, uid: uid_of(pid), links, dnsmasq: run("pgrep -x dnsmasq"), helpers }
+        let rules = run(&format!("{inside}nft list ruleset"));
+        let mut rules: Vec<_> = rules.split([' ', ',', '\n', '\t']).map(str::to_owned).collect();
+        rules.sort();
+        Standing { pid, uid: uid_of(pid), links, dnsmasq: run("pgrep -x dnsmasq"), helpers, rules }
     }
 
     /// Damages one file while the daemon is dead, and looks what the next one makes of it.
@@ -293,10 +300,11 @@ impl Rig {
             self.service.kill_and_restart(&self.world).await;
             let now = self.standing().await;
             assert_eq!((&now.links, now.pid, now.uid), (&before.links, before.pid, before.uid), "{gone}");
+            assert_eq!(now.rules, before.rules, "{gone}");
             assert_eq!(self.net.state().await, "active", "{gone}");
             let leases: Vec<_> =
                 self.net.leases().await.iter().map(|lease| text(&lease["address"])).collect();
-            assert_eq!(leases, [self.address.as_str()], "{gone}: dnsmasq has its leases");
+            assert!(leases.contains(&self.address), "{gone}: dnsmasq has its leases: {leases:?}");
             for object in [&self.guest, &self.other] {
                 assert_eq!(object.state().await, "running", "{gone}");
                 assert_eq!(text(&object.property("StateReason").await), "adopted", "{gone}");

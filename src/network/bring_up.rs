@@ -138,18 +138,17 @@ pub(super) fn dnsmasq_user(context: &Context, uid: Option<u32>) -> Option<RunAs>
     uid.map(|uid| context.scope.service_user(uid)).or_else(|| context.scope.helper_user())
 }
 
-/// The dnsmasq of a network that runs, by its record or without.
+/// The dnsmasq of a network that runs, by its record or without, and its uid where it has one of its own.
 pub(super) async fn find_dnsmasq(
     context: &Context,
     uuid: &Uuid,
-    uid: Option<u32>,
-) -> std::io::Result<Option<Dnsmasq>> {
-    let (dir, user) = (context.scope.network_run_dir(uuid), dnsmasq_user(context, uid));
-    let at = dir.clone();
-    match off_thread(move || dnsmasq::find(&at, user.map(|user| user.uid))).await? {
-        Some(identity) => dnsmasq::adopt(&dir, identity),
-        None => Ok(None),
-    }
+) -> std::io::Result<Option<(Dnsmasq, Option<u32>)>> {
+    let (dir, own) = (context.scope.network_run_dir(uuid), context.scope.uid);
+    let (at, reserved) = (dir.clone(), context.scope.reserved_uids());
+    let of = move |uid| if reserved.is_empty() { uid == own } else { reserved.contains(&uid) };
+    let Some(seen) = off_thread(move || dnsmasq::find(&at, of)).await? else { return Ok(None) };
+    let uid = Some(seen.uid).filter(|uid| context.scope.service_uids().contains(uid));
+    Ok(dnsmasq::adopt(&dir, seen.identity)?.map(|dnsmasq| (dnsmasq, uid)))
 }
 
 /// Starts dnsmasq if the definition asks for DHCP or DNS.
@@ -339,7 +338,7 @@ pub(super) async fn down(
     let dnsmasq = async {
         let found = match dnsmasq {
             Some(dnsmasq) => Ok(Some(dnsmasq)),
-            None => find_dnsmasq(context, uuid, uid).await,
+            None => find_dnsmasq(context, uuid).await.map(|found| found.map(|(dnsmasq, _)| dnsmasq)),
         };
         match found {
             Ok(Some(dnsmasq)) => dnsmasq.stop().await.map_err(|e| crate::chain(&e)),

@@ -213,13 +213,21 @@ impl Stands {
         let Running { definition, def, differs, broken } = runs;
         let dir = context.scope.network_run_dir(uuid);
         let mut found = Findings::default();
-        let uid = match &live {
+        let recorded = match &live {
             Some(live) => live.uid,
             None => {
                 let dir = dir.clone();
                 off_thread(move || record::uid_of(&dir)).await
             }
         };
+        let (dnsmasq, shown) = match bring_up::find_dnsmasq(context, uuid).await {
+            Ok(found) => found.unzip(),
+            Err(e) => {
+                tracing::warn!(network = %uuid, "dnsmasq is not found again: {e}");
+                (None, None)
+            }
+        };
+        let uid = recorded.or(shown.flatten());
         if let Some(uid) = uid {
             context.uids.mark(uid);
         }
@@ -230,7 +238,7 @@ impl Stands {
                 found.add("it will not be found again", crate::chain(&e));
             }
         }
-        let mut up = Up { bridge, space, dnsmasq: None, uid, definition, mac: def.mac };
+        let mut up = Up { bridge, space, dnsmasq, uid, definition, mac: def.mac };
         if let Err(e) = shield(&up.space, &up.bridge, &def).await {
             found.add("guests may change the network's MTU", crate::chain(&e));
         }
@@ -238,10 +246,6 @@ impl Stands {
             && let Err(e) = nft::apply(&up.space, &rules.to_string()).await
         {
             found.add("the firewall's rules may be gone, and cannot be made again", crate::chain(&e));
-        }
-        match bring_up::find_dnsmasq(context, uuid, uid).await {
-            Ok(dnsmasq) => up.dnsmasq = dnsmasq,
-            Err(e) => tracing::warn!(network = %uuid, "dnsmasq is not found again: {e}"),
         }
         if let Some(detail) = leases_without_name(context, uuid, &mut up).await {
             found.add("the record of its leases was lost", detail);

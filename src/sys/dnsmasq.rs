@@ -197,19 +197,18 @@ fn conf_argument(conf: &Path) -> String {
     format!("--conf-file={}", conf.display())
 }
 
-/// The dnsmasq that a former daemon started. `uid`: its user, where that is another than the daemon's; by it and by its
-/// configuration it is found again where its record is lost. It reads much then: not for the thread that answers callers.
-pub fn find(dir: &Path, uid: Option<u32>) -> io::Result<Option<Identity>> {
+/// The dnsmasq that a former daemon started, and its user. Where its record is lost it is found again by its
+/// configuration among the processes `of` such users. It reads much then: not for the thread that answers callers.
+pub fn find(dir: &Path, of: impl Fn(u32) -> bool) -> io::Result<Option<Seen>> {
     let record = identity_file(dir);
     if let Some(identity) = read_identity(&record)?
         && Process::adopt(identity)?.is_some()
     {
-        return Ok(Some(identity));
+        return Seen::of(identity.pid);
     }
-    let uid = uid.unwrap_or_else(|| rustix::process::geteuid().as_raw());
     let conf = conf_argument(&dir.join(CONF_DIR).join("dnsmasq.conf"));
     let is_it = |seen: &Seen| seen.is_program("dnsmasq") && seen.args.iter().any(|arg| *arg == *conf);
-    let Some(seen) = processes(|of| of == uid)?.into_iter().find(is_it) else { return Ok(None) };
+    let Some(seen) = processes(of)?.into_iter().find(is_it) else { return Ok(None) };
     let (pid, shown) = (seen.identity.pid, record.display());
     tracing::error!(
         "'{shown}' is lost or broken; dnsmasq (process {pid}) was found by its arguments and is taken over"
@@ -217,7 +216,7 @@ pub fn find(dir: &Path, uid: Option<u32>) -> io::Result<Option<Identity>> {
     if let Err(e) = note_identity(&record, seen.identity) {
         tracing::warn!("'{shown}' cannot be written again: {e}");
     }
-    Ok(Some(seen.identity))
+    Ok(Some(seen))
 }
 
 /// The dnsmasq that [`find`] has found.

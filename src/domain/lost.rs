@@ -26,7 +26,7 @@ const LOOK: Duration = Duration::from_secs(2);
 
 /// What `state.json` says.
 enum Record {
-    Known(Live),
+    Known(Box<Live>),
     /// It is of another boot.
     Former,
     Lost(String),
@@ -35,7 +35,7 @@ enum Record {
 impl Record {
     fn read(context: &Context, dir: &Path) -> Result<Self, Error> {
         Ok(match store::load_live::<Live>(dir) {
-            Ok(Some(live)) if live.boot_id == *context.boot_id => Self::Known(live),
+            Ok(Some(live)) if live.boot_id == *context.boot_id => Self::Known(Box::new(live)),
             Ok(Some(_)) => Self::Former,
             Ok(None) => Self::Lost("there is none".to_owned()),
             Err(StoreError::Broken { reason, .. }) => Self::Lost(reason),
@@ -59,7 +59,7 @@ pub(super) async fn recorded(
         && let Some(process) = Process::adopt(identity).map_err(Error::Run)?
         && let Record::Known(live) = record
     {
-        return Ok(Guest { live, process: Some(process), ..Guest::default() });
+        return Ok(Guest { live: *live, process: Some(process), ..Guest::default() });
     }
     let looked;
     let running = match running {
@@ -76,7 +76,7 @@ pub(super) async fn recorded(
         return Ok(without_record(context, &dir, record, identity, found, process));
     }
     let live = match record {
-        Record::Known(live) => live,
+        Record::Known(live) => *live,
         Record::Former => Live::default(),
         Record::Lost(_) => Live { boot_id: context.boot_id.to_string(), ..Live::default() },
     };
@@ -104,7 +104,7 @@ fn without_record(
     };
     let why = match record {
         Record::Known(live) => {
-            guest.live = live;
+            guest.live = *live;
             None
         }
         Record::Former => Some("it is of another boot".to_owned()),

@@ -85,7 +85,7 @@ async fn end(record: PathBuf) {
     let name = record.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let found = read_identity(&record).and_then(|noted| noted.map_or(Ok(None), Process::adopt));
     match found {
-        Ok(None) => {}
+        Ok(None) => say_if_broken(&record),
         Ok(Some(process)) => {
             let pid = process.identity().pid;
             tracing::warn!("the previous daemon left '{name}' (process {pid}) running; it is ended");
@@ -104,6 +104,14 @@ async fn end(record: PathBuf) {
         }
     }
     remove(&record);
+}
+
+/// An empty one is of a child that never came so far, and one of a child that has ended is as it should be.
+fn say_if_broken(record: &Path) {
+    let is_empty = std::fs::metadata(record).is_ok_and(|meta| meta.len() == 0);
+    if !is_empty && read_identity(record).is_ok_and(|noted| noted.is_none()) {
+        tracing::error!("'{}' is broken: what it was for may still run, and is not known", record.display());
+    }
 }
 
 fn remove(record: &Path) {

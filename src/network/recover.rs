@@ -231,12 +231,15 @@ impl Stands {
         if let Some(uid) = uid {
             context.uids.mark(uid);
         }
-        if let Some(why) = lost.or(broken.map(|e| e.to_string())) {
+        let why = lost.or(broken.map(|e| e.to_string()));
+        // A record of a former version has no uid.
+        let to_record = why.is_some() || recorded != uid;
+        if let Some(why) = why {
             let file = dir.join("state.json");
             found.add(LOST, format!("'{}': {why}; the definition that is stored counts", file.display()));
-            if let Err(e) = record::save(context, uuid, &definition, &bridge, uid, true).await {
-                found.add("it will not be found again", crate::chain(&e));
-            }
+        }
+        if to_record && let Err(e) = record::save(context, uuid, &definition, &bridge, uid, true).await {
+            found.add("it will not be found again", crate::chain(&e));
         }
         let mut up = Up { bridge, space, dnsmasq, uid, definition, mac: def.mac };
         if let Err(e) = shield(&up.space, &up.bridge, &def).await {

@@ -185,27 +185,6 @@ fn run_dir(object: &Object) -> String {
 }
 
 #[test]
-fn what_stands_is_removed_though_its_record_is_broken() {
-    world(async |world: World| {
-        let mut service = Service::system(&world).await;
-        let client = service.client.clone();
-        let (net, guest) = network_and_guest(&client).await;
-        let before = HostState::now(&world);
-        for broken in ["printf '{\"boot_id\"' > $f", ": > $f", "rm $f", "head -c 64 /dev/urandom > $f"] {
-            guest.start().await;
-            service.daemon.kill();
-            for object in [&net, &guest] {
-                world.sh(&format!("f={}/state.json; {broken}", run_dir(object)));
-            }
-            service.kill_and_restart(&world).await;
-            assert_eq!([net.state().await, guest.state().await], ["inactive", "shutoff"], "{broken}");
-            before.restored(&world).await;
-        }
-        guest.start().await;
-    });
-}
-
-#[test]
 fn what_runs_stays_though_its_definition_is_lost() {
     world(async |world: World| {
         let mut people = People::new(&world).await;

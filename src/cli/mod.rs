@@ -30,8 +30,8 @@ use error::CliError;
 
 /// Runs `warrenctl` with the arguments of this process.
 ///
-/// The exit status is the contract with scripts: 0 done, 1 the service said no (its error's name and
-/// message are on stderr), 2 wrong usage, 3 the service cannot be reached.
+/// The exit status is the contract with scripts: 0 done, 1 the service said no (its message
+/// is on stderr, with `--json` the error's name too), 2 wrong usage, 3 the service cannot be reached.
 pub fn main() -> ExitCode {
     if complete::answer() {
         return ExitCode::SUCCESS;

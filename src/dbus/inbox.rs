@@ -9,7 +9,7 @@
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroU32;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
@@ -70,6 +70,16 @@ struct Calls {
 /// Whether it is counted as under way until it is answered.
 fn is_answered(call: &Message) -> bool {
     !call.primary_header().flags().contains(Flags::NO_REPLY_EXPECTED)
+}
+
+/// In a thread that may wait for it. One that cannot be had leaves them open, which holds nobody up.
+fn close_elsewhere(message: Message) {
+    let message = Arc::new(Mutex::new(Some(message)));
+    let there = message.clone();
+    let close = move || drop(there.lock().unwrap_or_else(PoisonError::into_inner).take());
+    if std::thread::Builder::new().name("closes".to_owned()).spawn(close).is_err() {
+        std::mem::forget(message);
+    }
 }
 
 fn taken_by(call: &Message) -> usize {
@@ -178,9 +188,15 @@ impl Inbox {
 
     /// A message has come.
     pub(super) fn put(&self, message: Message) {
+        // To close what somebody else has opened can take as long as that one wishes. Where the bus lets descriptors
+        // through, they are closed when no other part of this service has the message any more.
+        let closed_elsewhere = (!message.data().fds().is_empty()).then(|| message.clone());
         if let Some(refusal) = self.lock().put(message, ROOM) {
             // Nobody listens any more only when the service ends.
             let _ = self.refusals.send(refusal);
+        }
+        if let Some(message) = closed_elsewhere {
+            close_elsewhere(message);
         }
         self.more.notify_one();
     }

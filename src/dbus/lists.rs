@@ -43,8 +43,8 @@ pub(super) async fn networks(call: &Call<'_>) -> Result<Listed, Error> {
         let view = handle.view();
         let mut told = public_network(&view);
         if sight.network(&view.access)
-            // One that is being forgotten has no addresses.
-            && let Ok(info) = handle.info().await
+            // One that is being forgotten has no addresses, and one that is being started is not waited for.
+            && let Ok(Ok(info)) = tokio::time::timeout(NEIGHBOURS, handle.info()).await
         {
             let addresses: Vec<String> = info.addresses.iter().map(ToString::to_string).collect();
             told.extend(dict([("addresses", addresses.into())]));
@@ -92,26 +92,29 @@ fn public_network(view: &network::View) -> Dict {
     ])
 }
 
-/// Of one that is being forgotten, nothing.
+/// Of one that is being forgotten, nothing; of one whose record is lost, what is known without it.
 async fn private_domain(call: &Call<'_>, handle: &domain::Handle) -> Dict {
-    let by = call.caller.uid;
-    let Ok(info) = handle.info(by).await else { return Dict::new() };
-    let manager = &call.service.manager;
+    let (by, manager) = (call.caller.uid, &call.service.manager);
     // A network that is being started is not waited for: its leases are known without it.
     let addresses = match tokio::time::timeout(NEIGHBOURS, manager.addresses(handle, by)).await {
         Ok(addresses) => addresses,
         Err(_) => manager.leased_addresses(handle).await,
     };
-    let addresses = addresses.unwrap_or_default();
-    let mut networks: Vec<String> = Vec::new();
-    for nic in info.interfaces.into_iter().filter(|nic| nic.kind == "network") {
-        if !networks.contains(&nic.network) {
-            networks.push(nic.network);
-        }
+    let mut told = Dict::new();
+    if let Ok(addresses) = addresses {
+        told.extend(dict([("addresses", list(addresses.iter().map(address).collect()))]));
     }
-    dict([
-        ("addresses", list(addresses.iter().map(address).collect())),
-        ("graphics", list(info.graphics.into_iter().map(graphics).collect())),
-        ("networks", Variant::from(networks)),
-    ])
+    if let Ok(info) = handle.info(by).await {
+        let mut networks: Vec<String> = Vec::new();
+        for nic in info.interfaces.into_iter().filter(|nic| nic.kind == "network") {
+            if !networks.contains(&nic.network) {
+                networks.push(nic.network);
+            }
+        }
+        told.extend(dict([
+            ("graphics", list(info.graphics.into_iter().map(graphics).collect())),
+            ("networks", Variant::from(networks)),
+        ]));
+    }
+    told
 }

@@ -200,8 +200,12 @@ impl ManagerInterface {
             }
             Err(e) => return Err(e.into()),
         };
-        let (argv, qmp) = (report.argv.into(), report.qmp.into());
-        Ok(dict([("findings", findings(report.findings)), ("argv", argv), ("qmp", qmp)]))
+        Ok(dict([
+            ("findings", findings(report.findings)),
+            ("argv", report.argv.into()),
+            ("options", report.options.into()),
+            ("qmp", report.qmp.into()),
+        ]))
     }
 
     #[zbus(out_args("network"))]

@@ -80,7 +80,7 @@ pub(super) async fn rules(
     let instead = (context.scope.kind == ScopeKind::System).then(|| context.scope.dirs.run.clone());
     // Links are followed on the disk.
     let rules = move || {
-        let rules = system(Landlock::new().execute(program).write(own).itself().alone());
+        let rules = system(Landlock::new().execute(program).sockets(own).itself().alone());
         let rules = instead.iter().fold(rules, Landlock::or_own_root);
         let rules = shown.into_iter().fold(rules, |rules, (fd, writable)| rules.opened(fd, writable));
         reach.into_iter().fold(rules, |rules, reach| match reach {

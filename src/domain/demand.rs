@@ -25,6 +25,9 @@ const RUNNING: u64 = 3;
 /// Descriptors of each start: firmware, sockets of helpers, the monitor, displays, and what a new process takes.
 const STARTING: u64 = 24;
 
+/// Buffers of `<readahead>` that QEMU's curl driver has for a disk (`CURL_NUM_STATES`).
+const READS_AHEAD: u64 = 8;
+
 /// A guest's part of each resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Demand {
@@ -90,7 +93,12 @@ fn memory(def: &DomainDef) -> u64 {
     });
     let images = def.disks().flat_map(|disk| disk.source.iter().flat_map(Image::chain)).map(|image| {
         let counts = image.format == DiskFormat::Qcow2 && matches!(image.location, Location::Network(_));
-        if counts { NETWORK_IMAGE.saturating_add(image.metadata_cache.unwrap_or(0)) } else { 0 }
+        let tables = if counts { NETWORK_IMAGE.saturating_add(image.metadata_cache.unwrap_or(0)) } else { 0 };
+        let ahead = match &image.location {
+            Location::Network(source) => source.readahead.unwrap_or(0).saturating_mul(READS_AHEAD),
+            _ => 0,
+        };
+        tables.saturating_add(ahead)
     });
     let all = plugged.chain(translation_cache(def)).chain(video).chain(images).chain([OVERHEAD]);
     all.fold(def.initial_memory().0, u64::saturating_add)

@@ -4,15 +4,16 @@
 //! program of the user, may have started.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 
 use super::Context;
-use super::guest::stderr_fifo;
+use super::guest::{identity_file, stderr_fifo};
 use crate::desk::off_thread;
 use crate::scope::{Scope, ScopeKind};
-use crate::sys::process::{Seen, processes};
+use crate::store::{Kind, live_uuids};
+use crate::sys::process::{Identity, Seen, processes, read_identity};
 
 /// A QEMU that runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,9 +89,28 @@ pub async fn running(context: &Context) -> io::Result<Vec<Found>> {
     off_thread(move || {
         let marks = Marks::of(&scope);
         let seen = processes(|uid| marks.may_be_guest(uid))?;
-        Ok(seen.into_iter().filter_map(|seen| marks.read(seen)).collect())
+        let found: Vec<Found> = seen.into_iter().filter_map(|seen| marks.read(seen)).collect();
+        Ok(without_pretenders(found, &recorded(&scope.dirs.run)))
     })
     .await
+}
+
+/// Whose QEMU each process is by the records of domains, as far as those can be read.
+fn recorded(run: &Path) -> Vec<(Identity, Uuid)> {
+    let of = |uuid: Uuid| {
+        let dir = run.join("domains").join(uuid.to_string());
+        Some((read_identity(&identity_file(&dir)).ok()??, uuid))
+    };
+    live_uuids(run, Kind::Domain).unwrap_or_default().into_iter().filter_map(of).collect()
+}
+
+/// A process can write over its own arguments: one that a record names as another domain's is that one's.
+fn without_pretenders(mut found: Vec<Found>, recorded: &[(Identity, Uuid)]) -> Vec<Found> {
+    found.retain(|found| {
+        let mut records = recorded.iter().filter(|(identity, _)| *identity == found.seen.identity);
+        records.all(|(_, uuid)| *uuid == found.uuid)
+    });
+    found
 }
 
 /// The uid of its own that a guest has, by what its process shows.
@@ -106,10 +126,7 @@ pub(super) fn of_domain<'a>(found: &'a [Found], uuid: &Uuid) -> Option<&'a Found
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
-    use crate::sys::process::Identity;
 
     const UUID: Uuid = Uuid::from_u128(7);
 
@@ -137,6 +154,20 @@ mod tests {
         assert_eq!(found(true, &args, None), Some(("a,b".into(), true)), "nobody else has such a uid");
         assert_eq!(found(true, &args[..3], Some(&own)), None);
         assert_eq!(found(true, &["qemu", "-uuid", &uuid], Some(&own)), None);
+    }
+
+    #[test]
+    fn what_a_record_names_as_anothers_is_no_other_domains() {
+        let pretender = |uuid: Uuid| {
+            let seen = seen(150, &["qemu"], None);
+            Found { uuid, name: "n".into(), seen, sure: true }
+        };
+        let (mine, others) = (UUID, Uuid::from_u128(8));
+        let identity = pretender(mine).seen.identity;
+        let left = |uuid, recorded: &[_]| without_pretenders(vec![pretender(uuid)], recorded).len();
+        assert_eq!(left(mine, &[]), 1, "its record is lost");
+        assert_eq!(left(mine, &[(identity, mine)]), 1);
+        assert_eq!(left(others, &[(identity, mine)]), 0);
     }
 
     #[test]

@@ -305,6 +305,10 @@ impl Actor {
                     Err(e) => tracing::error!(domain = %uuid, "not taken over yet: {}", crate::chain(&e)),
                 }
             };
+            // The rules were made without it.
+            if let Err(e) = context.loopback.open(&uuid).await {
+                tracing::error!(domain = %uuid, "its rules of the loopback are not made yet: {}", crate::chain(&e));
+            }
             let _ = reports.send(Report::Recovered(Box::new(recovered))).await;
         });
     }

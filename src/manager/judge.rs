@@ -28,6 +28,8 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// A domain: QEMU's program and arguments; descriptors are numbered as at a start.
     pub argv: Vec<String>,
+    /// A domain: options that are not among the arguments, as QEMU reads them.
+    pub options: String,
     /// A domain: what QEMU is told over QMP before the guest runs, each command as JSON.
     pub qmp: Vec<String>,
     /// A network: dnsmasq's configuration.
@@ -117,6 +119,7 @@ impl Manager {
                 Ok(planned) => {
                     if !doc.has_errors() {
                         report.argv = planned.argv;
+                        report.options = planned.options;
                         let commands = planned.settings.iter();
                         let text = |(execute, arguments): &(_, _)| {
                             serde_json::json!({ "execute": execute, "arguments": arguments }).to_string()

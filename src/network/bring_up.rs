@@ -144,8 +144,11 @@ pub(super) async fn find_dnsmasq(
     uuid: &Uuid,
 ) -> std::io::Result<Option<(Dnsmasq, Option<u32>)>> {
     let (dir, own) = (context.scope.network_run_dir(uuid), context.scope.uid);
-    let (at, reserved) = (dir.clone(), context.scope.reserved_uids());
-    let of = move |uid| if reserved.is_empty() { uid == own } else { reserved.contains(&uid) };
+    let (at, reserved, guests) = (dir.clone(), context.scope.reserved_uids(), context.scope.guest_uids());
+    // What runs as a guest may say of itself what it likes.
+    let of = move |uid| {
+        if reserved.is_empty() { uid == own } else { reserved.contains(&uid) && !guests.contains(&uid) }
+    };
     let Some(seen) = off_thread(move || dnsmasq::find(&at, of)).await? else { return Ok(None) };
     let uid = Some(seen.uid).filter(|uid| context.scope.service_uids().contains(uid));
     Ok(dnsmasq::adopt(&dir, seen.identity)?.map(|dnsmasq| (dnsmasq, uid)))

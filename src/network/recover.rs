@@ -220,11 +220,15 @@ impl Stands {
                 off_thread(move || record::uid_of(&dir)).await
             }
         };
-        let (dnsmasq, shown) = match bring_up::find_dnsmasq(context, uuid).await {
-            Ok(found) => found.unzip(),
+        // Where it could not be looked for, it may run: a second one is not started.
+        let (dnsmasq, shown, may_run) = match bring_up::find_dnsmasq(context, uuid).await {
+            Ok(found) => {
+                let (dnsmasq, shown) = found.unzip();
+                (dnsmasq, shown, false)
+            }
             Err(e) => {
-                tracing::warn!(network = %uuid, "dnsmasq is not found again: {e}");
-                (None, None)
+                found.add(NO_DNSMASQ, crate::chain(&e));
+                (None, None, true)
             }
         };
         let uid = recorded.or(shown.flatten());
@@ -254,6 +258,7 @@ impl Stands {
             found.add("the record of its leases was lost", detail);
         }
         if up.dnsmasq.is_none()
+            && !may_run
             && let Err(e) = bring_up::revive_dnsmasq(context, uuid, &mut up).await
         {
             found.add(NO_DNSMASQ, crate::chain(&e));

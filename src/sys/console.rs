@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -13,6 +13,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot};
+
+use super::unix::take_no_descriptors;
 
 /// Output that is kept for those who come later, in bytes.
 const HISTORY: usize = 64 << 10;
@@ -82,6 +84,7 @@ impl Console {
     fn open_with(&self, kept: impl Send + 'static, farewell: Duration) -> io::Result<OwnedFd> {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
         ours.set_nonblocking(true)?;
+        take_no_descriptors(ours.as_fd());
         let ours = UnixStream::from_std(ours)?;
         let (sender, output) = mpsc::channel(CLIENT_QUEUE);
         let (cut_off, is_cut_off) = oneshot::channel();

@@ -76,6 +76,11 @@ impl Landlock {
         self.allow(path, writing())
     }
 
+    /// A directory to make and remove sockets in.
+    pub fn sockets(self, path: impl AsRef<Path>) -> Self {
+        self.allow(path, make_bitflags!(AccessFs::{MakeSock | RemoveFile | ReadDir}))
+    }
+
     /// A directory that is open already, wherever it is: as [`Self::write`], or as [`Self::read`].
     pub fn opened(mut self, directory: OwnedFd, writable: bool) -> Self {
         let rights = if writable { writing() } else { reading() };

@@ -60,8 +60,9 @@ impl Identity {
     }
 
     fn of_pid(pid: i32) -> io::Result<Option<Self>> {
-        match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
-            Ok(line) => Ok(Self::of_stat(&line)),
+        // A process can have any bytes for its name.
+        match std::fs::read(format!("/proc/{pid}/stat")) {
+            Ok(line) => Ok(Self::of_stat(&String::from_utf8_lossy(&line))),
             // It may end between the opening and the reading.
             Err(e) if e.kind() == io::ErrorKind::NotFound || e.raw_os_error() == Some(libc::ESRCH) => {
                 Ok(None)

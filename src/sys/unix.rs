@@ -27,7 +27,21 @@ pub fn listen(dir: &Path, name: &str) -> io::Result<OwnedFd> {
 /// Connects to the stream socket `name` in `dir`.
 pub async fn connect(dir: &Path, name: &str) -> io::Result<tokio::net::UnixStream> {
     let (_dir, path) = through_descriptor(dir, name)?;
-    tokio::net::UnixStream::connect(&path).await
+    let stream = tokio::net::UnixStream::connect(&path).await?;
+    take_no_descriptors(stream.as_fd());
+    Ok(stream)
+}
+
+/// Lets nobody send a descriptor to this socket (`SO_PASSRIGHTS`, Linux 6.16): one that is not fetched is closed by
+/// whoever reads the bytes, which can take as long as its sender wishes. An older kernel does not know it.
+pub fn take_no_descriptors(socket: BorrowedFd<'_>) {
+    /// `include/uapi/asm-generic/socket.h`
+    const SO_PASSRIGHTS: libc::c_int = 83;
+    let (no, size) = (0i32, size_of::<i32>() as libc::socklen_t);
+    // SAFETY: a descriptor that is open, and an int that lives as long as the call, with its size.
+    unsafe {
+        libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, SO_PASSRIGHTS, (&raw const no).cast(), size);
+    }
 }
 
 /// As [`listen`], of a socket that keeps messages apart (`SOCK_SEQPACKET`).

@@ -155,7 +155,7 @@ other_host_is_reached() {
     install -d -m 0700 -o bob /home/bob/.ssh
     install -m 0600 -o bob /home/alice/.ssh/id_ed25519.pub /home/bob/.ssh/authorized_keys
     systemctl start ssh.service
-    uuid=$($as_bob vm list | awk '$1 == "probe" && $2 == "running" { print $NF }')
+    uuid=$($as_bob vm list --long | awk '$1 == "probe" && $2 == "running" { print $NF }')
     answer=$($as_bob vm stop "$uuid" 2>&1) && return 1
     grep -Ei 'denied|authentication|authorization' <<<"$answer"
     systemctl stop ssh.service

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
+use warren::plan::qemu::Planned;
 use warren::xml::{Document, Element};
 
 /// A `-netdev` or `-device` with its properties, nested ones by dotted names.
@@ -68,9 +69,40 @@ pub fn of_text(text: &str) -> Vec<Item> {
         .collect()
 }
 
-/// The items of arguments.
-pub fn of_args(args: &[String]) -> Vec<Item> {
-    args.windows(2).filter_map(|pair| item(&pair[0], &pair[1])).collect()
+/// The items of what is run: of the arguments, and of the options that are not among them, since everybody can see
+/// arguments. Those stand before the device that they are for, as libvirt has them.
+pub fn of_planned(planned: &Planned) -> Vec<Item> {
+    let mut unseen: BTreeMap<String, Item> =
+        planned.sealed.iter().flat_map(|file| of_options(&String::from_utf8_lossy(&file.content))).collect();
+    let mut items = Vec::new();
+    for pair in planned.argv.windows(2) {
+        let Some(item) = item(&pair[0], &pair[1]) else { continue };
+        items.extend(item.properties.get("netdev").and_then(|id| unseen.remove(id)));
+        items.push(item);
+    }
+    items.extend(unseen.into_values());
+    items
+}
+
+/// The network devices in a file for `-readconfig`, by their ids.
+fn of_options(text: &str) -> Vec<(String, Item)> {
+    let mut found = Vec::new();
+    for section in text.split("\n[").map(|s| s.trim_start_matches('[')) {
+        let Some((id, options)) = section.strip_prefix("netdev \"").and_then(|s| s.split_once("\"]")) else {
+            continue;
+        };
+        let option = |line: &str| {
+            let (name, value) = line.trim().split_once(" = ")?;
+            Some((name.to_owned(), Value::from(value.trim_matches('"'))))
+        };
+        let mut netdev: serde_json::Map<String, Value> = options.lines().filter_map(option).collect();
+        if let Some(forward) = netdev.remove("guestfwd") {
+            netdev.insert("guestfwd".into(), serde_json::json!([{ "str": forward }]));
+        }
+        netdev.insert("id".into(), id.into());
+        found.extend(item("-netdev", &Value::Object(netdev).to_string()).map(|item| (id.to_owned(), item)));
+    }
+    found
 }
 
 /// The drivers that the items need.
@@ -134,7 +166,13 @@ pub fn difference(doc: &Document, expected: &[Item], ours: &[Item], nics_only: b
     let places = Places::of(doc.root());
     let wanted = |items: &[Item]| -> Vec<Item> {
         let is_nic = |i: &&Item| i.option == "netdev" || i.properties.contains_key("netdev");
-        items.iter().filter(|i| !nics_only || is_nic(i)).cloned().collect()
+        // A network device that is no device's has no place among them.
+        let id = |i: &Item, name: &str| i.properties.get(name).cloned();
+        let used: Vec<_> = items.iter().filter_map(|i| id(i, "netdev")).collect();
+        let is_alone = |i: &&Item| i.option == "netdev" && id(i, "id").is_none_or(|id| !used.contains(&id));
+        let wanted = items.iter().filter(|i| !nics_only || is_nic(i));
+        let (alone, others): (Vec<&Item>, Vec<&Item>) = wanted.partition(is_alone);
+        others.into_iter().chain(alone).cloned().collect()
     };
     let (mut expected, mut ours) = (wanted(expected), wanted(ours));
     let names = |items: &[Item]| items.iter().map(|i| i.kind.clone()).collect::<Vec<_>>();

@@ -83,7 +83,7 @@ fn devices(text: &str, expected: &str, nics_only: bool) -> Verdict {
     }
     // What a start cannot serve yet is planned all the same. Places that Warren has chosen are its own.
     let given = Document::parse(text).expect("what is defined is XML");
-    match argv::difference(&given, &expected, &argv::of_args(&planned.argv), nics_only) {
+    match argv::difference(&given, &expected, &argv::of_planned(&planned), nics_only) {
         None => Verdict::Right,
         Some(difference) if planned.findings.is_empty() => Verdict::Wrong(difference),
         Some(difference) => Verdict::Wrong(format!("{difference}; {}", refused())),

@@ -9,7 +9,7 @@ use rand::rngs::StdRng;
 use warren::model::{DocError, DomainDoc, Finding, Severity};
 use warren::plan::complete::{self, CompleteError, DomainFacts};
 use warren::plan::host::{MachineFacts, QemuFacts};
-use warren::plan::qemu::{Handed, Planned};
+use warren::plan::qemu::{Handed, Planned, Sealed};
 use warren::plan::{check, qemu};
 use warren::xml::{Document, Element};
 
@@ -76,12 +76,15 @@ fn planned_as_before(given: &Document, doc: &DomainDoc) {
         }
     });
     edited.expect("a document with its own UUID and MACs");
-    let argv = |doc: &DomainDoc| plan(doc, everything()).argv;
     // An empty address of a server is any, by QEMU's word as by its number.
-    let any = |argv: Vec<String>| {
-        argv.iter().map(|a| a.replace("\"listen\":\":", "\"listen\":\"0.0.0.0:")).collect::<Vec<_>>()
+    let run = |doc: &DomainDoc| {
+        let planned = plan(doc, everything());
+        let any = |file: &Sealed| {
+            String::from_utf8_lossy(&file.content).replace("listen = \":", "listen = \"0.0.0.0:")
+        };
+        (planned.argv, planned.sealed.iter().map(any).collect::<Vec<_>>())
     };
-    assert_eq!(any(argv(doc)), any(argv(&before)), "completed, it is run otherwise");
+    assert_eq!(run(doc), run(&before), "completed, it is run otherwise");
 }
 
 fn errors(findings: Vec<Finding>) -> Vec<Finding> {

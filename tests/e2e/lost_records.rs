@@ -19,7 +19,7 @@ const NET: &str = "<network><name>net</name><forward/><ip address='' netmask=''>
 
 type Properties = HashMap<String, OwnedVariant>;
 
-const SOON: Duration = Duration::from_secs(5);
+const SOON: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Damage {

@@ -43,6 +43,9 @@ find_busybox() {
 # Copies the module and, before it, what it depends on; a driver that the kernel does not have, or
 # has built in, is left out.
 declare -A placed=()
+# Not every user's PATH has what reads modules.
+PATH=$PATH:/usr/sbin:/sbin
+command -v modinfo >/dev/null || die "modinfo is missing: install kmod"
 place_module() {
     local name=$1 file dependency
     [ -z "${placed[$name]:-}" ] || return 0

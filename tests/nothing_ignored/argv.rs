@@ -46,10 +46,6 @@ const SEEN: &[(&str, &str)] = &[
     ("/domain/devices/filesystem/target/@dir", "as above; a name"),
     ("/domain/devices/graphics/@keymap", "a model"),
     ("/domain/devices/graphics/@listen", "the kernel shows everybody who listens where, in /proc/net"),
-    ("/domain/devices/interface/source/@address", "as above"),
-    ("/domain/devices/interface/source/local/@address", "as above"),
-    ("/domain/devices/interface/ip/@address", "of a network that is inside QEMU"),
-    ("/domain/devices/channel/target/@address", "as above"),
     ("/domain/qemu:commandline/**", "arguments are what it asks for, and it takes host-access"),
 ];
 

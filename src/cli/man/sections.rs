@@ -9,7 +9,7 @@ const EXIT_STATUS: Section = (
     "EXIT STATUS",
     &[
         ("0", "Done."),
-        ("1", "The service said no; its error's name and message are on standard error."),
+        ("1", "The service said no; its message is on standard error, with --json the error's name too."),
         ("2", "Wrong usage."),
         ("3", "The service cannot be reached, or gave no answer within 25 seconds."),
     ],
@@ -59,18 +59,18 @@ const JSON: Section = (
         ("list", "An array of objects, each with its properties, also with --names or --quiet."),
         (
             "show, define, edit",
-            "The properties of one object; of a machine 'show' adds interfaces, disks, graphics and consoles, where \
-             the caller may see them.",
+            "The properties of one object; of a machine 'show' adds interfaces, disks, graphics and consoles, and \
+             of both failure, where the caller may see them.",
         ),
         ("show --xml", "object, xml."),
         (
             "start, stop, undefine, shutdown, reboot, reset, suspend, resume, autostart, access, job cancel, job wait",
             "verb, object (its path on the bus), state: done; with --no-wait state may be running, and job is the \
-             path of the job. 'define --dry-run' has the state 'not done'.",
+             path of the job. 'start --wait-address' answers as 'addresses'. 'define --dry-run' has the state 'not done'.",
         ),
         (
             "check",
-            "findings (each severity, path, line, column, message, remedy), and argv, dnsmasq, ruleset.",
+            "findings (each severity, path, line, column, message, remedy), and argv, options, qmp, dnsmasq, ruleset.",
         ),
         ("leases", "An array: address, prefix, mac, hostname, client-id, expires-usec, domain, interface."),
         (
@@ -79,7 +79,7 @@ const JSON: Section = (
         ),
         ("display", "An array: type, uri."),
         ("status", "version, scope, features, warnings."),
-        ("host", "cpus, memory-bytes, emulators, bridges, interfaces, firewall-backend."),
+        ("host", "cpus, memory-bytes, emulators, firmware, bridges, interfaces, firewall-backend, warnings."),
         ("permissions", "From each polkit action to yes, no or challenge."),
         ("job list", "An array: job (its path), operation, object, state, progress (0 to 1, -1 unknown)."),
         (

@@ -53,7 +53,7 @@ fn paragraph(source: &Source, finding: &Map) -> String {
     text + &source.excerpt(at("line"), at("column"), &part("path")).unwrap_or_default()
 }
 
-/// The command line, one argument a line, the commands over QMP, and the texts for dnsmasq and nft.
+/// The command line, one argument a line, the commands over QMP, and the texts for QEMU, dnsmasq and nft.
 fn planned(report: &Map) -> String {
     let mut page = String::new();
     for key in ["argv", "qmp"] {
@@ -63,7 +63,7 @@ fn planned(report: &Map) -> String {
             page += &format!("\n{key}:\n  {}\n", lines.join("\n  "));
         }
     }
-    for key in ["dnsmasq", "ruleset"] {
+    for key in ["options", "dnsmasq", "ruleset"] {
         let text = output::part(report, key);
         if !text.is_empty() {
             page += &format!("\n{key}:\n  {}\n", text.trim_end().replace('\n', "\n  "));

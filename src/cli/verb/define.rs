@@ -51,8 +51,12 @@ pub(in crate::cli) async fn run(
 
 /// For the end of an error: what was done before it, and how to go on.
 async fn defined(kind: Kind, object: &Object) -> String {
-    let name =
-        object.properties().await.map(|properties| output::part(&properties, "Name")).unwrap_or_default();
+    let properties = object.properties().await.unwrap_or_default();
+    let part = |name| output::part(&properties, name);
+    let (name, state) = (part("Name"), part("State"));
+    if !matches!(state.as_str(), "shutoff" | "inactive" | "crashed") {
+        return format!("\nThe {} {name} is defined, and {state} as before.", kind.noun());
+    }
     format!(
         "\nThe {} {name} is defined, and not started. Start it with: warrenctl {} start {name}",
         kind.noun(),

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use super::chardev::{self, AGENT, Use};
-use super::{Handed, Plan, isa};
+use super::{Handed, Plan, isa, nic};
 use crate::model::{
     Address, ChannelDef, ChannelTarget, ConsoleDef, ConsoleTarget, ParallelDef, SerialDef, SerialTarget,
     SmartcardDef, SmartcardMode,
@@ -54,7 +54,7 @@ pub(super) fn channel(plan: &mut Plan<'_>, handed: &Handed, channel: &ChannelDef
     match &channel.target {
         ChannelTarget::Guestfwd { address, port } => {
             let forward = format!("tcp:{address}:{port}-chardev:{chardev}");
-            plan.args.json("-netdev", &json!({ "type": "user", "guestfwd": [{ "str": forward }], "id": id }));
+            nic::backend(plan, &channel.info.path, &json!({ "type": "user", "guestfwd": forward, "id": id }));
         }
         ChannelTarget::Virtio(name) => {
             let mut device = json!({ "driver": "virtserialport" });

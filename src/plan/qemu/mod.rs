@@ -124,6 +124,8 @@ pub struct Planned {
     pub argv: Vec<String>,
     /// What QEMU reads from descriptors of its own, since everybody can see its arguments.
     pub sealed: Vec<Sealed>,
+    /// Of these the options that would otherwise be arguments, as `-readconfig` takes them.
+    pub options: String,
     /// QMP commands with their arguments, for when QEMU is up and before the guest runs. Those up to
     /// [`EXIT_PRECONFIG`], if it is among them, are for the time before there is a machine.
     pub settings: Vec<(&'static str, serde_json::Value)>,
@@ -159,11 +161,12 @@ pub fn plan(def: &DomainDef, uuid: &Uuid, qemu: &QemuFacts, handed: &Handed) -> 
     let mut plan = Plan::new(def, qemu, machine, layout, handed);
     plan.findings = findings;
     whole(&mut plan, uuid, handed);
-    let sealed = plan.point_to_the_unseen();
+    let (sealed, options) = plan.point_to_the_unseen();
     direct::add(&mut plan);
     Planned {
         argv: plan.args.done(),
         sealed,
+        options,
         settings: plan.settings,
         assigned: plan.assigned,
         findings: plan.findings,

@@ -176,14 +176,21 @@ fn addresses_of_socket_interfaces() {
         nic(InterfaceKind::Client(at("", 3))),
     ]);
     let nics = vec![NicFd::None, NicFd::None, NicFd::None, NicFd::Client(9)];
-    let argv = run(&def, &handed(nics, 0)).unwrap();
-    let expected = [
-        r#"{"type":"socket","listen":":5555","id":"hostnet0"}"#,
-        r#"{"type":"socket","mcast":"239.0.0.1:5558","id":"hostnet1"}"#,
-        r#"{"type":"socket","udp":"10.0.0.2:1","localaddr":"127.0.0.1:2","id":"hostnet2"}"#,
-        r#"{"type":"socket","fd":"9","id":"hostnet3"}"#,
-    ];
-    assert_eq!(values(&argv, "-netdev"), expected);
+    let planned = plan(&def, &Uuid::nil(), &facts("x86_64", false), &handed(nics, 0));
+    assert_eq!(planned.findings, []);
+    assert_eq!(values(&planned.argv, "-netdev"), [r#"{"type":"socket","fd":"9","id":"hostnet3"}"#]);
+    insta::assert_snapshot!(String::from_utf8_lossy(&planned.sealed[0].content), @r#"
+    [netdev "hostnet0"]
+      type = "socket"
+      listen = ":5555"
+    [netdev "hostnet1"]
+      type = "socket"
+      mcast = "239.0.0.1:5558"
+    [netdev "hostnet2"]
+      type = "socket"
+      udp = "10.0.0.2:1"
+      localaddr = "127.0.0.1:2"
+    "#);
 
     for (address, says) in [("::1", "no IPv4 address"), ("a b", "no address"), ("h,fd=3", "no address")] {
         let def = domain(vec![nic(InterfaceKind::Server(at(address, 1)))]);

@@ -114,11 +114,11 @@ impl Plan<'_> {
         Ok(())
     }
 
-    /// Adds the arguments that lead to what is not among them; gives the files.
-    pub(super) fn point_to_the_unseen(&mut self) -> Vec<Sealed> {
+    /// Adds the arguments that lead to what is not among them; gives the files, and what is in the one of options.
+    pub(super) fn point_to_the_unseen(&mut self) -> (Vec<Sealed>, String) {
         let config = std::mem::take(&mut self.unseen.config);
         if !config.is_empty() {
-            let path = self.sealed(config.into_bytes());
+            let path = self.sealed(config.clone().into_bytes());
             self.args.pair("-readconfig", path);
         }
         let early = std::mem::take(&mut self.unseen.early);
@@ -127,6 +127,6 @@ impl Plan<'_> {
             let end = (EXIT_PRECONFIG, json!({}));
             self.settings.splice(0..0, early.into_iter().chain([end]));
         }
-        std::mem::take(&mut self.unseen.sealed)
+        (std::mem::take(&mut self.unseen.sealed), config)
     }
 }

@@ -48,8 +48,10 @@ impl Seen {
         use std::io::Read;
         let read = || -> io::Result<Option<Self>> {
             let Some(identity) = Identity::of_pid(pid)? else { return Ok(None) };
-            let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-            let Some(uid) = uid_of_status(&status).filter(|uid| of(*uid)) else { return Ok(None) };
+            let status = std::fs::read(format!("/proc/{pid}/status"))?;
+            let Some(uid) = uid_of_status(&String::from_utf8_lossy(&status)).filter(|uid| of(*uid)) else {
+                return Ok(None);
+            };
             let mut line = Vec::new();
             std::fs::File::open(format!("/proc/{pid}/cmdline"))?.take(ARGUMENTS).read_to_end(&mut line)?;
             let args = arguments_of(&line);
@@ -118,12 +120,15 @@ mod tests {
     use super::super::{Purpose, Spawn, read_identity, stderr_fifo};
     use super::*;
 
+    /// It has a name that is no text, and waits without a child.
+    const NAMELESS: &str = "printf '\\377' >/proc/$$/comm; kill -STOP $$; :";
+
     #[tokio::test]
     async fn a_process_without_a_record_is_found_by_what_it_shows() {
         let dir = tempfile::tempdir().unwrap();
         let fifo = dir.path().canonicalize().unwrap().join("stderr");
         let (_read, write) = stderr_fifo(&fifo).unwrap();
-        let process = Spawn::brief("sh", Purpose::Script).args(["-c", "sleep 600; :", "x", "-uuid", "901s"]);
+        let process = Spawn::brief("sh", Purpose::Script).args(["-c", NAMELESS, "x", "-uuid", "901s"]);
         let process = process.stderr(write).spawn().await.unwrap();
         std::fs::remove_file(&fifo).unwrap();
         let me = rustix::process::geteuid().as_raw();
@@ -131,7 +136,9 @@ mod tests {
         let seen = loop {
             let mut all = processes(|uid| uid == me).unwrap();
             all.retain(mine);
-            if let Some(seen) = all.pop() {
+            let comm = process.identity().pid;
+            let is_nameless = std::fs::read(format!("/proc/{comm}/comm")).is_ok_and(|name| name == b"\xff\n");
+            if let Some(seen) = all.pop().filter(|_| is_nameless) {
                 break seen;
             }
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;

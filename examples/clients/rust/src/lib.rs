@@ -80,7 +80,7 @@ pub mod manager {
         ///
         /// - `xml`: In libvirt's XML.
         /// - `options`: No option is known yet; an unknown key is InvalidArgs.
-        /// - `report`: findings aa{sv}, each with severity s (error, unsupported, warning), path s, line u, column u, message s, remedy s; and what would be run: argv as, and qmp as, what QEMU is then told, each command in JSON. What argv names as a file in /proc/self/fd is handed over open: others on the host can read argv.
+        /// - `report`: findings aa{sv}, each with severity s (error, unsupported, warning), path s, line u, column u, message s, remedy s; and what would be run: argv as; options s, which QEMU reads by -readconfig, since others on the host can read argv; and qmp as, what QEMU is then told, each command in JSON. What argv names as a file in /proc/self/fd is handed over open.
         #[zbus(allow_interactive_auth)]
         fn check_domain(&self, xml: &str, options: Options<'_>) -> Result<Map>;
 

@@ -1,5 +1,6 @@
 //! Interfaces: one `-netdev` and one `-device` each, so that every interface is a segment of its own. Options
-//! and their order are libvirt's.
+//! and their order are libvirt's; a `-netdev` with addresses is among the options of the file that QEMU reads, since
+//! everybody can read arguments.
 
 mod device;
 mod netdev;
@@ -27,7 +28,7 @@ pub(super) fn add(plan: &mut Plan<'_>, nic: &InterfaceDef, index: usize, handed:
         return;
     };
     netdev["id"] = host_id.as_str().into();
-    plan.args.json("-netdev", &netdev);
+    backend(plan, &nic.info.path, &netdev);
 
     let mut device = device::of(plan, nic);
     device["netdev"] = host_id.into();
@@ -37,6 +38,24 @@ pub(super) fn add(plan: &mut Plan<'_>, nic: &InterfaceDef, index: usize, handed:
         None => plan.error(&nic.info.path, "the interface has no MAC address yet", ""),
     }
     finish(plan, nic, index, device);
+}
+
+/// What a network device says of where it is, on the host or inside QEMU.
+const ADDRESSES: [&str; 6] = ["listen", "mcast", "udp", "net", "ipv6-prefix", "guestfwd"];
+
+/// The host's side of an interface, or of a channel.
+pub(super) fn backend(plan: &mut Plan<'_>, path: &str, netdev: &Value) {
+    if ADDRESSES.iter().all(|name| netdev.get(name).is_none()) {
+        return plan.args.json("-netdev", netdev);
+    }
+    let parts = netdev.as_object().into_iter().flatten().filter(|(name, _)| *name != "id");
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let options: Vec<(&str, String)> = parts.map(|(name, value)| (name.as_str(), text(value))).collect();
+    if plan.options("netdev", netdev["id"].as_str().unwrap_or_default(), &options).is_err() {
+        let message =
+            "an address or an alias as long as this cannot be handed to QEMU without showing it to everybody";
+        plan.unsupported(path, message, "write a shorter one");
+    }
 }
 
 /// A virtual function of a network card: no `-netdev`, for the card itself is the way out.

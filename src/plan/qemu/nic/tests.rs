@@ -34,7 +34,7 @@ fn planned(interfaces: &str, qemu: &QemuFacts) -> Planned {
     plan(doc.def(), &uuid::Uuid::nil(), qemu, &handed)
 }
 
-/// The arguments of interfaces, one a line.
+/// The arguments of interfaces, one a line, and then what is not among them.
 fn nics(interfaces: &str, qemu: &QemuFacts) -> String {
     let planned = planned(interfaces, qemu);
     assert_eq!(planned.findings, []);
@@ -45,7 +45,9 @@ fn nics(interfaces: &str, qemu: &QemuFacts) -> String {
         let usb_bus = w[1].contains(r#""driver":"piix3-usb-uhci""#);
         (of_nic && !usb_bus) || w[1].starts_with("socket,id=charnet")
     });
-    of_nics.map(|w| format!("{} {}", w[0], w[1])).collect::<Vec<_>>().join("\n")
+    let of_nics: Vec<String> = of_nics.map(|w| format!("{} {}", w[0], w[1])).collect();
+    let unseen = planned.sealed.iter().map(|file| String::from_utf8_lossy(&file.content).into_owned());
+    of_nics.into_iter().chain(unseen).collect::<Vec<_>>().join("\n")
 }
 
 #[test]
@@ -78,7 +80,6 @@ fn every_type_has_its_netdev() {
         <interface type='hostdev'><mac/><source><address type='pci' bus='3' slot='7' function='1'/></source><teaming type='transient' persistent='ua-a'/></interface>\
         <interface type='internal'><mac/><source name='i'/><rom file='/r' bar='on'/><mtu size='1400'/></interface>";
     insta::assert_snapshot!(nics(text, &qemu((7, 2, 0), false)), @r#"
-    -netdev {"type":"user","net":"10.9.0.0/24","ipv6-prefix":"fd00::","ipv6-prefixlen":64,"id":"hostnet0"}
     -device {"driver":"usb-net","netdev":"hostnet0","id":"net0","mac":"52:54:00:00:00:01","bus":"usb.0","port":"1"}
     -chardev socket,id=charnet1,path=/s,,t,server=on
     -netdev {"type":"vhost-user","chardev":"charnet1","id":"hostnet1"}
@@ -96,6 +97,11 @@ fn every_type_has_its_netdev() {
     -netdev {"type":"user","id":"hostnet6"}
     -device {"driver":"rtl8139","netdev":"hostnet6","id":"net6","mac":"52:54:00:00:00:01","bus":"pci.0","addr":"0x8","rombar":1,"romfile":"/r"}
     -device {"driver":"vfio-pci","host":"0000:03:07.1","id":"hostdev0","failover_pair_id":"ua-a","bus":"pci.0","addr":"0x9"}
+    [netdev "hostnet0"]
+      type = "user"
+      net = "10.9.0.0/24"
+      ipv6-prefix = "fd00::"
+      ipv6-prefixlen = "64"
     "#);
     let later = nics(text, &qemu((9, 2, 0), false));
     assert!(later.contains("path=/s,reconnect-ms=5000"), "{later}");

@@ -22,6 +22,7 @@ use super::{Context, Error, NOBODY, nics, nvram};
 use crate::desk::off_thread;
 use crate::ledger::Share;
 use crate::model::DomainDef;
+use crate::plan::qemu::Options;
 use crate::store::{self, NvramFile, StoreError};
 use crate::sys::process::{Process, StderrTail};
 use crate::sys::qmp::Qmp;
@@ -112,6 +113,8 @@ pub(super) struct Guest {
     pub(super) qmp: Option<Qmp>,
     pub(super) consoles: Vec<Attached>,
     pub(super) stderr: Option<StderrTail>,
+    /// What QEMU names by the line of a file, in this start.
+    pub(super) options: Option<Options>,
     /// What [`Live::copies`] counts for its owner.
     pub(super) copies: Option<Share>,
     /// What is being written into STATE.
@@ -182,7 +185,8 @@ impl Guest {
 
     /// What QEMU said last on its stderr.
     pub(super) fn last_words(&self) -> String {
-        self.stderr.as_ref().map_or_else(String::new, StderrTail::tail)
+        let words = self.stderr.as_ref().map_or_else(String::new, StderrTail::tail);
+        self.options.as_ref().map_or_else(|| words.clone(), |options| options.name_places_in(&words))
     }
 
     /// Gives everything back; QEMU is ended first if it is still there.

@@ -23,6 +23,7 @@ use crate::plan::qemu;
 use crate::plan::taps::{self, Naming};
 use crate::scope::ScopeKind;
 use crate::sys::bridge_helper;
+use crate::sys::connect::connect_as;
 use crate::sys::netlink::PortSpec;
 use crate::sys::netspace::NetSpace;
 use crate::sys::process::{Exit, Purpose, Spawn};
@@ -150,9 +151,7 @@ pub(super) async fn prepare(
             ethernet(context, uuid, nic, &name, &space, side).await?;
             return Ok(descriptor);
         }
-        InterfaceKind::Client(server) => {
-            NicDescriptor::Client(connect(context, nic, server, guest.live.owner.unwrap_or(0)).await?)
-        }
+        InterfaceKind::Client(server) => NicDescriptor::Client(connect(context, nic, server, guest).await?),
         // The start is refused where a type that needs more than this is there.
         _ => NicDescriptor::None,
     };
@@ -376,30 +375,40 @@ pub(super) async fn run_script(
     Err(Error::ScriptFailed { path: path.to_owned(), script: script.to_owned(), end, stderr: output.stderr })
 }
 
-/// QEMU 7.2 does not try again, so the connection is made here, where its failure can be told.
+/// QEMU 7.2 does not try again, so the connection is made here, where its failure can be told. It is one of the guest's
+/// user's: QEMU could lead it elsewhere, and is held to the rules of the loopback with it.
 async fn connect(
     context: &Context,
     nic: &InterfaceDef,
     server: &SocketAddress,
-    owner: u32,
+    guest: &Guest,
 ) -> Result<OwnedFd, Error> {
+    let (uid, owner) = (guest.live.uid, guest.live.owner.unwrap_or(0));
     let host = if server.address.is_empty() { "127.0.0.1" } else { &server.address };
     let peer = format!("{host}:{}", server.port);
     let path = || format!("{}/source", nic.info.path);
     let failed = |source| Error::Peer { path: path(), peer: peer.clone(), source };
     let attempt = async {
         let addresses = resolve(host, server.port, owner).await?;
-        tokio::net::TcpStream::connect(addresses.as_slice()).await?.into_std()
+        // The rules refuse it as if nothing were there.
+        if addresses.iter().any(|at| at.ip().is_loopback() && context.loopback.is_held(at)) {
+            return Ok(None);
+        }
+        let stream = connect_as(uid, addresses, CONNECT).await?;
+        stream.set_nonblocking(true)?;
+        Ok(Some(stream))
     };
     let stream = tokio::time::timeout(CONNECT, attempt)
         .await
         .map_err(|_| Error::NoPeer { path: path(), peer: peer.clone() })?
         .map_err(failed)?;
-    // We are root, and so may do what the guest may not.
+    let is_display = || Error::PeerIsDisplay { path: path(), peer: peer.clone() };
+    let stream = stream.ok_or_else(is_display)?;
+    // What listens there has come since the rules were made.
     if let (Ok(ours), Ok(peer_address)) = (stream.local_addr(), stream.peer_addr())
         && context.loopback.is_display(ours, peer_address)
     {
-        return Err(Error::PeerIsDisplay { path: path(), peer });
+        return Err(is_display());
     }
     // A connection that breaks later is the guest's cable pulled out; QEMU notices it by itself.
     Ok(stream.into())

@@ -20,7 +20,7 @@ use super::{Context, Error, StartOptions, confine, consoles, displays, early, fi
 use crate::desk::{Desk, off_thread};
 use crate::model::{DiskFormat, DomainDef, Finding, IfName, Image, Severity};
 use crate::plan::host::QemuFacts;
-use crate::plan::qemu::{self, FlashFd, Handed, ImageFd, NicFd};
+use crate::plan::qemu::{self, DisplayPlaces, FlashFd, Handed, ImageFd, NicFd};
 use crate::plan::taps::{self, Naming};
 use crate::scope::ScopeKind;
 use crate::store::{StoreError, remove_live, write_live};
@@ -91,12 +91,15 @@ async fn steps(
     nics::ready_networks(context, &def, owner, options).await?;
     begin(context, uuid, definition, &def, owner, guest).await?;
     let opened = open_files(context, uuid, &def, &qemu, owner, guest).await?;
+    // With them come the rules of the loopback, to which also what is connected for the guest is held.
+    let places = displays::places(context, uuid, &def, guest).await?;
     let mut nic_descriptors = Vec::new();
     for nic in def.interfaces() {
         nic_descriptors.push(nics::prepare(context, uuid, &def, &qemu, nic, naming, guest).await?);
         guest.save(context, uuid)?;
     }
-    let settings = spawn_qemu(context, uuid, &def, &qemu, opened, nic_descriptors, guest).await?;
+    let acquired = (opened, nic_descriptors, places);
+    let settings = spawn_qemu(context, uuid, &def, &qemu, acquired, guest).await?;
     own_scope(context, uuid, guest).await;
     let events = greet(context, uuid, guest).await?;
     let settings = early::build_machine(settings, guest).await?;
@@ -237,8 +240,7 @@ async fn spawn_qemu(
     uuid: &Uuid,
     def: &Arc<DomainDef>,
     qemu: &Arc<QemuFacts>,
-    opened: OpenedFiles,
-    nics: Vec<NicDescriptor>,
+    (opened, nics, displays): (OpenedFiles, Vec<NicDescriptor>, DisplayPlaces),
     guest: &mut Guest,
 ) -> Result<early::Settings, Error> {
     let dir = context.scope.domain_run_dir(uuid);
@@ -247,7 +249,6 @@ async fn spawn_qemu(
     let sockets = consoles::listen(&dir, def)?;
     let chars = sockets.into_iter().map(|(path, fd)| (path, numbers.give(fd))).collect();
     let display_dir = displays::place(&dir, def, guest)?.map(|fd| numbers.give(fd));
-    let displays = displays::places(context, uuid, def, guest).await?;
     let nics = nics.into_iter().map(|nic| match nic {
         NicDescriptor::None => NicFd::None,
         NicDescriptor::Tap { queues, vhost } => {
@@ -341,6 +342,7 @@ async fn spawn_qemu(
     for (fd, number) in numbers.fds {
         spawn = spawn.fd(fd, number);
     }
+    guest.options = Some(planned.options);
     guest.process = Some(spawn.spawn().await?);
     guest.stderr = Some(StderrTail::start(read_end, format!("QEMU of '{}'", def.name)));
     Ok(planned.settings)

@@ -119,7 +119,7 @@ impl Manager {
                 Ok(planned) => {
                     if !doc.has_errors() {
                         report.argv = planned.argv;
-                        report.options = planned.options;
+                        report.options = planned.options.text;
                         let commands = planned.settings.iter();
                         let text = |(execute, arguments): &(_, _)| {
                             serde_json::json!({ "execute": execute, "arguments": arguments }).to_string()

@@ -6,6 +6,7 @@
 
 pub mod advertised;
 pub mod bridge_helper;
+pub mod connect;
 pub mod console;
 pub mod copy;
 pub mod dirs;

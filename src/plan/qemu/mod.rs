@@ -62,7 +62,7 @@ pub use names::{CharDevice, char_devices};
 pub use nic::alias as nic_alias;
 pub use reach::{Reach, reach, unlimited, uses_ssh};
 use unseen::Unseen;
-pub use unseen::{EXIT_PRECONFIG, Sealed, most_sealed};
+pub use unseen::{EXIT_PRECONFIG, Options, Sealed, most_sealed};
 pub use video::held as video_memory;
 
 /// The program that runs the domain: the one that `<emulator>` names, else the first of `found` that has
@@ -124,8 +124,8 @@ pub struct Planned {
     pub argv: Vec<String>,
     /// What QEMU reads from descriptors of its own, since everybody can see its arguments.
     pub sealed: Vec<Sealed>,
-    /// Of these the options that would otherwise be arguments, as `-readconfig` takes them.
-    pub options: String,
+    /// Of these the options that would otherwise be arguments.
+    pub options: Options,
     /// QMP commands with their arguments, for when QEMU is up and before the guest runs. Those up to
     /// [`EXIT_PRECONFIG`], if it is among them, are for the time before there is a machine.
     pub settings: Vec<(&'static str, serde_json::Value)>,

@@ -26,6 +26,43 @@ pub struct Sealed {
     pub content: Vec<u8>,
 }
 
+/// The options that stand in a file instead of among the arguments.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Options {
+    /// How QEMU calls the file.
+    pub file: String,
+    /// What is in it, as `-readconfig` takes it.
+    pub text: String,
+}
+
+impl Options {
+    /// QEMU's words, with the options themselves where it names the line of a file that nobody can look at.
+    pub fn name_places_in(&self, words: &str) -> String {
+        let place = format!("{}:", self.file);
+        let named = |line: &str| {
+            let (before, after) = line.split_once(&place)?;
+            let (number, after) = after.split_once(':')?;
+            let section = self.section_of(number.parse().ok()?)?;
+            Some(format!("{before} {section}:{after}"))
+        };
+        let line = |line| named(line).unwrap_or_else(|| str::to_owned(line));
+        if self.text.is_empty() {
+            words.to_owned()
+        } else {
+            words.lines().map(line).collect::<Vec<_>>().join("\n")
+        }
+    }
+
+    /// The section that the line of this number is in, on one line.
+    fn section_of(&self, number: usize) -> Option<String> {
+        let lines: Vec<&str> = self.text.lines().collect();
+        let begins = |line: &&str| line.starts_with('[');
+        let first = lines.get(..number)?.iter().rposition(begins)?;
+        let rest = lines[first + 1..].iter().take_while(|line| !begins(line)).map(|line| line.trim());
+        Some(std::iter::once(lines[first]).chain(rest).collect::<Vec<_>>().join(" "))
+    }
+}
+
 /// How many such files a start may need at most, the one of options among them.
 pub fn most_sealed(def: &DomainDef) -> u64 {
     let images = def.disks().flat_map(|disk| disk.source.iter().flat_map(Image::chain));
@@ -115,11 +152,11 @@ impl Plan<'_> {
     }
 
     /// Adds the arguments that lead to what is not among them; gives the files, and what is in the one of options.
-    pub(super) fn point_to_the_unseen(&mut self) -> (Vec<Sealed>, String) {
-        let config = std::mem::take(&mut self.unseen.config);
-        if !config.is_empty() {
-            let path = self.sealed(config.clone().into_bytes());
-            self.args.pair("-readconfig", path);
+    pub(super) fn point_to_the_unseen(&mut self) -> (Vec<Sealed>, Options) {
+        let mut options = Options { text: std::mem::take(&mut self.unseen.config), ..Options::default() };
+        if !options.text.is_empty() {
+            options.file = self.sealed(options.text.clone().into_bytes());
+            self.args.pair("-readconfig", options.file.clone());
         }
         let early = std::mem::take(&mut self.unseen.early);
         if !early.is_empty() {
@@ -127,6 +164,25 @@ impl Plan<'_> {
             let end = (EXIT_PRECONFIG, json!({}));
             self.settings.splice(0..0, early.into_iter().chain([end]));
         }
-        (std::mem::take(&mut self.unseen.sealed), config)
+        (std::mem::take(&mut self.unseen.sealed), options)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn qemu_names_a_line_and_we_what_is_there() {
+        let text =
+            "[netdev \"a\"]\n  type = \"user\"\n[netdev \"b\"]\n  type = \"socket\"\n  listen = \":5555\"\n";
+        let options = Options { file: "/proc/self/fd/9".into(), text: text.into() };
+        assert_eq!(
+            options.name_places_in("x\nqemu:/proc/self/fd/9:5: can't bind\ny"),
+            "x\nqemu: [netdev \"b\"] type = \"socket\" listen = \":5555\": can't bind\ny"
+        );
+        for other in ["qemu:/proc/self/fd/8:5: no", "qemu:/proc/self/fd/9:99: no", "no"] {
+            assert_eq!(options.name_places_in(other), other);
+        }
     }
 }

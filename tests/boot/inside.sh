@@ -85,7 +85,7 @@ daemon_is_confined() {
 stranger_is_refused() {
     local answer
     answer=$(manager bob DefineDomain 'sa{sv}' "$(cat guest.xml)" 0 2>&1) && return 1
-    grep -Ei 'denied|authentication|authorization' <<<"$answer"
+    grep -E 'AccessDenied|InteractiveAuthorizationRequired' <<<"$answer"
 }
 
 user_starts_network() {
@@ -156,8 +156,8 @@ other_host_is_reached() {
     install -m 0600 -o bob /home/alice/.ssh/id_ed25519.pub /home/bob/.ssh/authorized_keys
     systemctl start ssh.service
     uuid=$($as_bob vm list --long | awk '$1 == "probe" && $2 == "running" { print $NF }')
-    answer=$($as_bob vm stop "$uuid" 2>&1) && return 1
-    grep -Ei 'denied|authentication|authorization' <<<"$answer"
+    answer=$($as_bob --json vm stop "$uuid" 2>&1) && return 1
+    grep -E 'AccessDenied|InteractiveAuthorizationRequired' <<<"$answer"
     systemctl stop ssh.service
     same_guest
 }

@@ -85,7 +85,7 @@ daemon_is_confined() {
 stranger_is_refused() {
     local answer
     answer=$(manager bob DefineDomain 'sa{sv}' "$(cat guest.xml)" 0 2>&1) && return 1
-    grep -E 'AccessDenied|InteractiveAuthorizationRequired' <<<"$answer"
+    grep -Ei 'denied|authentication|authorization' <<<"$answer"
 }
 
 user_starts_network() {

@@ -8,8 +8,9 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
+use std::mem::ManuallyDrop;
 use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
@@ -72,14 +73,12 @@ fn is_answered(call: &Message) -> bool {
     !call.primary_header().flags().contains(Flags::NO_REPLY_EXPECTED)
 }
 
-/// In a thread that may wait for it. One that cannot be had leaves them open, which holds nobody up.
+/// Closes the descriptors of a message in a thread of its own. Without a thread they stay open.
 fn close_elsewhere(message: Message) {
-    let message = Arc::new(Mutex::new(Some(message)));
-    let there = message.clone();
-    let close = move || drop(there.lock().unwrap_or_else(PoisonError::into_inner).take());
-    if std::thread::Builder::new().name("closes".to_owned()).spawn(close).is_err() {
-        std::mem::forget(message);
-    }
+    let message = ManuallyDrop::new(message);
+    let close = move || drop(ManuallyDrop::into_inner(message));
+    // What cannot be spawned is dropped here, and so closes nothing.
+    let _ = std::thread::Builder::new().name("closes".to_owned()).spawn(close);
 }
 
 fn taken_by(call: &Message) -> usize {

@@ -1,12 +1,13 @@
 //! `ListDomains` and `ListNetworks`: what a list of all objects shows, in one call.
 //!
-//! Owns who sees what: the public properties of every object are everybody's; addresses, displays and networks are told
-//! only to those who could ask each object for them without a person being asked. Must never wait for a guest.
+//! Owns who sees what. The public properties of every object are for everybody. Addresses, displays and networks are
+//! for callers who may ask each object for them without a prompt. Must never wait for a guest.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use zbus::message::Header;
 use zbus::{OwnedObjectPath, Variant};
 
 use super::dict::{Dict, dict, list};
@@ -14,30 +15,33 @@ use super::domain::{address, graphics};
 use super::error::Error;
 use super::paths;
 use super::service::Call;
-use crate::sys::process::started_usec;
+use crate::sys::process::{booted_usec, ticks_usec};
 use crate::{domain, network};
 
 /// How long a network may take to tell who has answered on it.
 const NEIGHBOURS: Duration = Duration::from_secs(1);
 
+/// About how many bytes of an answer one object is.
+const LISTED: usize = 1024;
+
 type Listed = HashMap<OwnedObjectPath, Dict>;
 
 /// Every domain.
-pub(super) async fn domains(call: &Call<'_>) -> Result<Listed, Error> {
-    let sight = call.sight().await?;
+pub(super) async fn domains(call: &Call<'_>, header: &Header<'_>) -> Result<Listed, Error> {
+    let (sight, booted) = (call.sight().await?, booted_usec());
     let of = async |handle: domain::Handle| {
         let view = handle.view();
-        let mut told = public_domain(&view);
+        let mut told = public_domain(&view, booted);
         if sight.domain(view.owner) {
             told.extend(private_domain(call, &handle).await);
         }
         (paths::domain(&view.uuid), told)
     };
-    Ok(join_all(call.service.manager.domains().into_iter().map(of)).await.into_iter().collect())
+    listed(call, header, join_all(call.service.manager.domains().into_iter().map(of)).await)
 }
 
 /// Every network.
-pub(super) async fn networks(call: &Call<'_>) -> Result<Listed, Error> {
+pub(super) async fn networks(call: &Call<'_>, header: &Header<'_>) -> Result<Listed, Error> {
     let sight = call.sight().await?;
     let of = async |handle: network::Handle| {
         let view = handle.view();
@@ -51,11 +55,18 @@ pub(super) async fn networks(call: &Call<'_>) -> Result<Listed, Error> {
         }
         (paths::network(&view.uuid), told)
     };
-    Ok(join_all(call.service.manager.networks().into_iter().map(of)).await.into_iter().collect())
+    listed(call, header, join_all(call.service.manager.networks().into_iter().map(of)).await)
 }
 
-fn public_domain(view: &domain::View) -> Dict {
-    let started = view.started_ticks.map_or(0, started_usec);
+/// The answer, which counts for the caller until it is out.
+fn listed(call: &Call<'_>, header: &Header<'_>, all: Vec<(OwnedObjectPath, Dict)>) -> Result<Listed, Error> {
+    call.answers_with(header, all.len() * LISTED)?;
+    Ok(all.into_iter().collect())
+}
+
+/// `booted`: when the host was, where that is known.
+fn public_domain(view: &domain::View, booted: Option<u64>) -> Dict {
+    let started = view.started_ticks.zip(booted).map_or(0, |(ticks, booted)| booted + ticks_usec(ticks));
     dict([
         ("name", view.name.clone().into()),
         ("uuid", view.uuid.to_string().into()),

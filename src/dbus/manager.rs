@@ -24,9 +24,6 @@ use crate::reason::Reason;
 /// What this service can do beyond the first release, one word each.
 const FEATURES: [&str; 0] = [];
 
-/// About how many bytes of an answer one object of a list is.
-const LISTED: usize = 1024;
-
 /// The root object.
 #[derive(Debug)]
 pub(super) struct ManagerInterface {
@@ -256,9 +253,7 @@ impl ManagerInterface {
     ) -> Result<HashMap<OwnedObjectPath, Dict>, Error> {
         let call = self.service.call(&header).await?;
         Options::none(options)?;
-        let listed = lists::domains(&call).await?;
-        call.answers_with(&header, listed.len() * LISTED)?;
-        Ok(listed)
+        lists::domains(&call, &header).await
     }
 
     #[zbus(out_args("networks"))]
@@ -269,9 +264,7 @@ impl ManagerInterface {
     ) -> Result<HashMap<OwnedObjectPath, Dict>, Error> {
         let call = self.service.call(&header).await?;
         Options::none(options)?;
-        let listed = lists::networks(&call).await?;
-        call.answers_with(&header, listed.len() * LISTED)?;
-        Ok(listed)
+        lists::networks(&call, &header).await
     }
 
     #[zbus(out_args("host"))]

@@ -87,7 +87,7 @@ pub struct Seed {
     pub envelope: Envelope,
     /// What it counts for.
     pub shares: DocumentShares,
-    /// What a former service left.
+    /// What a previous daemon left.
     pub recovered: super::Recovered,
 }
 

@@ -17,9 +17,6 @@ use crate::scope::ScopeKind;
 use crate::sys::landlock::{self, Landlock};
 use crate::sys::qemu_probe::standard_paths;
 
-/// Programs, modules, firmware, keymaps and libraries.
-const RUNS: [&str; 5] = ["/usr", "/lib", "/lib64", "/bin", "/sbin"];
-
 /// What libraries read: their loader's cache, names of hosts, certificates, the time zone; facts on CPUs and memory.
 const READS: [&str; 31] = [
     "/etc/ld.so.cache",
@@ -93,8 +90,7 @@ pub(super) async fn rules(
 }
 
 fn system(rules: Landlock) -> Landlock {
-    let rules = RUNS.iter().fold(rules, Landlock::execute);
-    let rules = READS.iter().fold(rules, Landlock::read);
+    let rules = READS.iter().fold(rules.programs(), Landlock::read);
     // A plain file is replaced by another when the host's network changes: a guest keeps the servers that it knows.
     let resolver = landlock::resolv_conf().filter(|place| place.starts_with("/run"));
     resolver.iter().fold(rules, Landlock::read).device("/dev/null")

@@ -1,7 +1,7 @@
 //! QEMU before it has a machine: what its command line must not show is handed over, then the machine is built.
 //!
-//! Owns which commands come then, and whose words are believed when QEMU ends instead. Must never go on with a
-//! machine that lacks something of it.
+//! Owns the commands of that time, and QEMU's own words when it ends instead. Must never go on when one of them
+//! has failed.
 
 use std::time::Duration;
 

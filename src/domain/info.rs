@@ -1,5 +1,5 @@
-//! What an authorised caller is told of a domain: its devices, and what went wrong. Owns the shape of `GetInfo`; must never
-//! ask QEMU: it is put together from the definition and from what was noted at the start.
+//! What `GetInfo` answers: a domain's devices, and what went wrong. Owns its shape. Must never ask QEMU: the answer
+//! comes from the definition and from what was noted at the start.
 
 use std::net::Ipv4Addr;
 

@@ -53,7 +53,7 @@ struct Kernel {
     settled: bool,
     /// It is as this daemon made it, with these guests.
     entered: Option<BTreeMap<Uuid, Reach>>,
-    /// Somebody sees to it that it will be.
+    /// A task tries again to make it so.
     mending: bool,
 }
 
@@ -81,7 +81,7 @@ impl Loopback {
         self.inner.held().insert(*uuid, reach);
     }
 
-    /// Makes the rules of a guest that is held. This goes on to its end, even if nobody waits for it any more.
+    /// Makes the rules of a guest that is held. It runs to its end, also when its caller is dropped.
     pub(super) async fn open(&self, uuid: &Uuid) -> Result<(), Error> {
         let (inner, uuid) = (self.inner.clone(), *uuid);
         let result = tokio::spawn(async move { inner.enter(uuid).await }).await;

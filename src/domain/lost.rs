@@ -15,6 +15,7 @@ use super::guest::{Guest, Live, LiveNic, holder, identity_file};
 use super::{Context, Error, consoles, host_side};
 use crate::desk::off_thread;
 use crate::model::{DomainDef, InterfaceKind};
+use crate::network;
 use crate::store::{self, StoreError};
 use crate::sys::listeners;
 use crate::sys::netlink::Link;
@@ -175,7 +176,7 @@ async fn links(context: &Context, uuid: &Uuid, def: &DomainDef) -> Vec<Link> {
 
 /// What is known again of the NICs: a TAP carries the domain's UUID, and the host's side of the NIC's address.
 fn nics(def: &DomainDef, uuid: &Uuid, links: &[Link]) -> Vec<LiveNic> {
-    let alias = format!("warren:{uuid}");
+    let alias = network::alias(uuid);
     let nic = |nic: &crate::model::InterfaceDef| {
         let mac = nic.mac.map(host_side);
         let is_it = |link: &&Link| link.alias.as_deref() == Some(&alias) && link.mac == mac && mac.is_some();

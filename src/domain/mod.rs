@@ -6,9 +6,8 @@
 //!
 //! [`state`] says what may happen, `actor` and `life` make it happen, `change` changes what is stored, `start` holds
 //! the steps of a start, `nics` those of each NIC, `guest` what a running guest holds and its undoing, `demand` what it
-//! counts for, `recover` the adoption of guests that a former service started, `find` and `lost` what becomes of those
-//! whose records are lost, `resync` how much of QEMU's news is
-//! taken, and `report` and `events` what they mean.
+//! counts for, `recover` the adoption of guests that a previous daemon started, `find` and `lost` that of guests whose
+//! records are lost, `resync` how much of QEMU's news is taken, and `report` and `events` what it means.
 
 mod actor;
 mod change;

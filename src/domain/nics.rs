@@ -233,7 +233,7 @@ async fn make_tap(space: &NetSpace, uuid: &Uuid, nic: &InterfaceDef, new: NewTap
     let name = taps.name.clone().unwrap_or_default();
     let made = netlink.link(&name).await.map_err(link)?;
     let index = made.map_or(0, |l| l.index);
-    netlink.set_alias(index, &format!("warren:{uuid}")).await.map_err(link)?;
+    netlink.set_alias(index, &network::alias(uuid)).await.map_err(link)?;
     netlink.set_mac(index, host_side(new.mac)).await.map_err(link)?;
     if let Some(mtu) = nic.mtu {
         netlink.set_mtu(index, mtu).await.map_err(link)?;

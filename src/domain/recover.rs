@@ -1,4 +1,4 @@
-//! The guests that a former service started.
+//! The guests that a previous daemon started.
 //!
 //! Owns the comparison of RUN with the processes that are there. Must never lose a guest that runs (one
 //! whose monitor is silent, or whose records are lost, is adopted all the same), never keep one whose start was not finished, and
@@ -173,7 +173,7 @@ impl Runs {
 }
 
 /// Looks at what RUN and the host say of a domain, of which this is stored, with its owner; adopts its guest or removes
-/// what is left of it. Neither waits long for what does not answer: that goes on beside, and holds up nobody else.
+/// what is left of it. Neither waits long for what does not answer: a task of its own does.
 pub async fn recover(
     context: &Context,
     uuid: &Uuid,
@@ -219,7 +219,7 @@ async fn remove(context: &Context, uuid: &Uuid, mut guest: Guest, known: bool) -
     let (context, uuid) = (context.clone(), *uuid);
     let mut rest = tokio::spawn(async move {
         for problem in guest.give_back(&context, &uuid).await {
-            tracing::warn!(domain = %uuid, "while removing what a former service left: {problem}");
+            tracing::warn!(domain = %uuid, "while removing what a previous daemon left: {problem}");
         }
     });
     match tokio::time::timeout(REMOVAL, &mut rest).await {

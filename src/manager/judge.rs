@@ -30,7 +30,7 @@ pub struct Report {
     pub argv: Vec<String>,
     /// A domain: options that are not among the arguments, as QEMU reads them.
     pub options: String,
-    /// A domain: what QEMU is told over QMP before the guest runs, each command as JSON.
+    /// A domain: the QMP commands that QEMU gets before the guest runs, as JSON.
     pub qmp: Vec<String>,
     /// A network: dnsmasq's configuration.
     pub dnsmasq: String,

@@ -66,7 +66,7 @@ impl Manager {
         Ok(())
     }
 
-    /// Before anything starts, no uid is free that a guest or a dnsmasq of a former service may have.
+    /// Before anything starts, no uid is free that a guest or a dnsmasq of a previous daemon may have.
     fn mark_uids(&self, running: &[domain::Found]) -> Result<(), Error> {
         let (networks, domains) = (self.network_context(), self.domain_context());
         let live = |kind| store::live_uuids(&self.scope.dirs.run, kind);

@@ -259,7 +259,7 @@ async fn make_bridge(
 }
 
 /// The alias by which everything of an object is found again in the kernel.
-pub(super) fn alias(uuid: &Uuid) -> String {
+pub fn alias(uuid: &Uuid) -> String {
     format!("warren:{uuid}")
 }
 

@@ -51,7 +51,7 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct Held {
-    /// Whether all that a former service left is known, so that nobody else may stand on it.
+    /// Whether all that a previous daemon left is known, so that nobody else may stand on it.
     settled: bool,
     session: Option<SessionGround>,
 }
@@ -112,7 +112,7 @@ impl Ground {
         }
     }
 
-    /// All that stands on what a former service left behind holds it by now: ends it if nobody does.
+    /// All that stands on what a previous daemon left behind holds it by now: ends it if nobody does.
     pub async fn clear_leftovers(&self) {
         if self.inner.scope.kind == ScopeKind::System {
             return;

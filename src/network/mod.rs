@@ -40,6 +40,7 @@ use crate::sys::nft::NftError;
 use crate::uids::{Exhausted, Uids};
 
 pub use actor::{Info, PortRequest, Seed, spawn};
+pub use bring_up::alias;
 pub use definition::Definition;
 pub use handle::Handle;
 pub use leases::{LeaseChange, NetworkLease};

@@ -26,7 +26,7 @@ use crate::sys::netlink::{Link, NetlinkError};
 use crate::sys::netspace::NetSpace;
 use crate::sys::nft;
 
-/// A network taken over from a former service.
+/// A network taken over from a previous daemon.
 #[derive(Debug)]
 pub struct Adopted {
     pub(super) up: Up,
@@ -157,7 +157,7 @@ impl Left {
         }
         // Without a record what stands is found by its alias, its table and the identity of its dnsmasq.
         for problem in bring_up::down(context, uuid, &space, mac, None).await {
-            tracing::warn!(network = %uuid, "while removing what a former service left: {problem}");
+            tracing::warn!(network = %uuid, "while removing what a previous daemon left: {problem}");
         }
         Ok(None)
     }

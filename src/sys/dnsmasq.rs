@@ -197,7 +197,7 @@ fn conf_argument(conf: &Path) -> String {
     format!("--conf-file={}", conf.display())
 }
 
-/// The dnsmasq that a former daemon started, and its user. Where its record is lost it is found again by its
+/// The dnsmasq that a previous daemon started, and its user. Where its record is lost it is found again by its
 /// configuration among the processes `of` such users. It reads much then: not for the thread that answers callers.
 pub fn find(dir: &Path, of: impl Fn(u32) -> bool) -> io::Result<Option<Seen>> {
     let record = identity_file(dir);

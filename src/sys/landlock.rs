@@ -93,13 +93,16 @@ impl Landlock {
         self.allow(path, make_bitflags!(AccessFs::{ReadFile | WriteFile | IoctlDev | Truncate}))
     }
 
+    /// Programs of the system with their modules, data and libraries, to be run.
+    pub fn programs(self) -> Self {
+        ["/usr", "/lib", "/lib64", "/bin", "/sbin"].into_iter().fold(self, Self::execute)
+    }
+
     /// What programs of the system need to start and to look things up: libraries, data, `/etc`, `/proc`, and the
     /// devices that anybody may use. Libraries and programs of the system can be run.
     pub fn system(self) -> Self {
-        let runs = ["/usr", "/lib", "/lib64", "/bin", "/sbin"];
         let looks = ["/etc", "/proc", "/sys/devices/system", "/dev/urandom", "/dev/random", "/dev/zero"];
-        let this = runs.into_iter().fold(self, Self::execute);
-        looks.into_iter().fold(this, Self::read).device("/dev/null")
+        looks.into_iter().fold(self.programs(), Self::read).device("/dev/null")
     }
 
     /// What the child's own `/proc/self` says, and nothing of other processes. It has its pid only after the fork.

@@ -95,7 +95,7 @@ struct Record {
     dns: IpAddr,
 }
 
-/// Gives the nethost a way out, and ends what a former service left. `run_as` is the nethost's user.
+/// Gives the nethost a way out, and ends what a previous daemon left. `run_as` is the nethost's user.
 /// Returns when the default route stands.
 pub async fn start(nethost: &Nethost, run_dir: &Path, run_as: Option<RunAs>) -> Result<Pasta, PastaError> {
     end_former(run_dir).await?;

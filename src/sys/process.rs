@@ -72,15 +72,17 @@ impl Identity {
     }
 }
 
-/// When a process with this start time was started, in microseconds since 1970, as the clock is set now; 0 where the
-/// kernel does not tell how long it runs.
-pub fn started_usec(start_time: u64) -> u64 {
-    let uptime = fs_err::read_to_string("/proc/uptime").unwrap_or_default();
-    let uptime = uptime.split(' ').next().and_then(|seconds| seconds.parse().ok());
-    let Some(uptime) = uptime.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()) else { return 0 };
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let since_boot = start_time.saturating_mul(1_000_000) / rustix::param::clock_ticks_per_second().max(1);
-    u64::try_from(now.saturating_sub(uptime).as_micros()).unwrap_or(0) + since_boot
+/// When the host was booted, in microseconds since 1970, as the clock is set now; `None` where the kernel does not tell.
+pub fn booted_usec() -> Option<u64> {
+    let uptime = fs_err::read_to_string("/proc/uptime").ok()?;
+    let uptime = Duration::try_from_secs_f64(uptime.split(' ').next()?.parse().ok()?).ok()?;
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    u64::try_from(now.saturating_sub(uptime).as_micros()).ok()
+}
+
+/// The kernel's clock ticks, as in [`Identity::start_time`], in microseconds.
+pub fn ticks_usec(ticks: u64) -> u64 {
+    ticks.saturating_mul(1_000_000) / rustix::param::clock_ticks_per_second().max(1)
 }
 
 /// The id that the kernel drew at this boot.

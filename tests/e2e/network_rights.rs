@@ -139,7 +139,7 @@ fn a_nic_has_neither_the_address_of_its_bridge_nor_none() {
     });
 }
 
-/// Bob may, and for `host-access` the answer comes when it is let.
+/// Bob may. The answer for `host-access` waits until the test allows it.
 const GATE: &str = r#"polkit.addRule(function(action, subject) {
     if (subject.user != "warren-bob" || action.id.indexOf("org.warren1.") != 0) return polkit.Result.NOT_HANDLED;
     if (action.id == "org.warren1.host-access") polkit.spawn(["/run/w/gate"]);

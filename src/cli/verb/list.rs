@@ -9,7 +9,7 @@ use crate::cli::kind::Kind;
 use crate::cli::output;
 use crate::cli::proxy::Map;
 
-/// A column's title and the key of what stands in it.
+/// A column: its title, and the key of its values.
 type Column = (&'static str, &'static str);
 
 /// Lists all objects of a kind by name, or those in one of some states, with one call.

@@ -50,16 +50,11 @@ pub(super) fn build(
     maker: &Maker<'_>,
     uuid: &Uuid,
 ) -> Result<Vec<u8>, Problem> {
-    let said = |word: &str| values.iter().rev().find(|(w, _)| *w == word).map_or("", |(_, value)| *value);
-    // QEMU takes an empty text for what is said.
-    let or = |word: &str, default: &'static str| match values.iter().rev().find(|(w, _)| *w == word) {
-        Some((_, value)) => (*value).to_owned(),
-        None => default.to_owned(),
-    };
-    let or_machine = |word: &str| match values.iter().rev().find(|(w, _)| *w == word) {
-        Some((_, value)) => (*value).to_owned(),
-        None => maker.machine.to_owned(),
-    };
+    // An empty text counts, as for QEMU: it is no reason for the default.
+    let find = |word: &str| values.iter().rev().find(|(w, _)| *w == word).map(|(_, value)| *value);
+    let said = |word: &str| find(word).unwrap_or_default();
+    let or = |word: &str, default: &'static str| find(word).unwrap_or(default).to_owned();
+    let or_machine = |word: &str| find(word).unwrap_or(maker.machine).to_owned();
     let handle: u16 = if kind == 11 { 0xe00 } else { u16::from(kind) << 8 };
     let mut s = Structure::new(kind, handle);
     match kind {
